@@ -1,0 +1,25 @@
+"""Settings that every test shares."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import sys
+
+import pytest
+
+
+def pytest_configure(config):
+    """Gives TensorFlow four logical CPUs, once, so that replicas can be tested in one process."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """On another engine the core must not have imported TensorFlow."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow" and "tensorflow" in sys.modules:
+        pytest.exit("the core imported TensorFlow on another engine", returncode=1)

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from keras import ops
+from reference import contrast_numpy as reference
+
+from zoo.objectives import geometry
+
+
+def unit(seed, batch=9, width=6):
+    z = np.random.default_rng(seed).normal(size=(batch, width)).astype(np.float32)
+    return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+def value(tensor):
+    return float(ops.convert_to_numpy(tensor))
+
+
+def tensor(z):
+    return ops.convert_to_tensor(z.astype(np.float32))
+
+
+def test_alignment():
+    a, b = unit(0), unit(1)
+    assert value(geometry.alignment(tensor(a), tensor(b))) == pytest.approx(np.mean(np.sum((a - b) ** 2, 1)), rel=1e-5)
+    assert value(geometry.alignment(tensor(a), tensor(a))) == 0
+
+
+def test_uniformity_equals_the_sum_over_pairs():
+    z = unit(2)
+    assert value(geometry.uniformity(tensor(z))) == pytest.approx(reference.uniformity(z), rel=1e-4)
+
+
+def test_uniformity_of_one_point_is_zero():
+    assert value(geometry.uniformity(tensor(np.tile(unit(0, 1), (5, 1))))) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (4, 6)])
+def test_effective_rank_equals_the_singular_values(shape):
+    z = unit(3, *shape)
+    assert value(geometry.effective_rank(tensor(z))) == pytest.approx(reference.effective_rank(z), rel=1e-3)
+
+
+def test_effective_rank_of_known_embeddings():
+    assert value(geometry.effective_rank(tensor(np.eye(5)))) == pytest.approx(5, rel=1e-4)
+    assert value(geometry.effective_rank(tensor(np.tile(unit(0, 1), (8, 1))))) == pytest.approx(1, abs=2e-2)

@@ -1,0 +1,78 @@
+"""The design's rules about imports and size, held true by reading the source."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+RANKS = {
+    "zoo.seeds": 0,
+    "zoo.replicas": 0,
+    "zoo.views": 1,
+    "zoo.objectives": 1,
+    "zoo.models": 1,
+    "zoo.methods": 2,
+    "zoo.data": 3,
+    "zoo.hub": 3,
+    "zoo.train": 4,
+    "zoo.transfer": 4,
+    "zoo.serving": 4,
+    "zoo.tools": 5,
+}
+CORE = {"keras", "numpy"}
+# Batch norm alone needs the engine itself: TensorFlow's fused kernel and its collectives have no name in Keras.
+ENGINE = {("zoo.models.norm", "tensorflow")}
+STANDARD = {"dataclasses", "functools", "importlib", "inspect", "math", "re", "warnings", "difflib", "numbers", "typing"}
+MODULES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = ("zoo", *parts) if parts[0] == "tools" else parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def folder_of(module):
+    return next((prefix for prefix in RANKS if module == prefix or module.startswith(prefix + ".")), None)
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}" if node.module.split(".")[0] == "zoo" else node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down(path):
+    module = name_of(path)
+    here = folder_of(module)
+    if here is None:
+        return
+    for imported in imports_of(path):
+        top = imported.split(".")[0]
+        if top == "zoo" and imported != "zoo":
+            there = folder_of(imported)
+            sibling = there == here
+            assert there is not None, f"{module} imports {imported}, which has no rank"
+            assert sibling or RANKS[there] < RANKS[here], f"{module} imports {imported}, which is not below it"
+        elif RANKS[here] <= 2 and (module, top) not in ENGINE:
+            assert top in CORE | STANDARD, f"{module} is core and imports {imported}"
+        if top in ("gin", "absl") and imported != "absl.logging" and RANKS[here] < 5:
+            allowed = top == "absl" and "logging" in path.read_text() and "flags" not in path.read_text().split("absl")[1][:20]
+            assert allowed, f"{module} imports {imported}, which only tools may"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_stay_readable(path):
+    assert len(path.read_text().splitlines()) <= 420
+    assert path.stem not in {"utils", "common", "misc", "helpers", "base"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.Assert), f"{path.name}:{node.lineno}: library code raises, it does not assert"
+
+
+def test_gin_holds_no_python():
+    assert not list((ROOT / "gin").rglob("*.py"))

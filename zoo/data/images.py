@@ -1,0 +1,54 @@
+"""Encoded images to uint8 tensors of one shape: decode, unify the channels, crop the centre, resize."""
+
+import tensorflow as tf
+
+_LUMA = (299, 587, 114)  # thousandths, ITU-R BT.601
+
+
+def decoded(data, channels, stored=None):
+    """An encoded image as uint8 `[H, W, C]`; of an animation the first frame.
+
+    Transparency is laid over white; colour becomes gray by its luma (ITU-R BT.601).
+
+    Args:
+        data: bytes of a JPEG, PNG, BMP, GIF or WebP file, string `[]`.
+        channels: 1 or 3.
+        stored: number of channels to decode, 1 to 4; whatever the file has if None.
+    """
+    image = tf.io.decode_image(data, channels=stored or 0, expand_animations=False)
+    if stored is not None:
+        return unified(tf.ensure_shape(image, (None, None, stored)), channels)
+    image = tf.ensure_shape(image, (None, None, None))
+    branches = [lambda count=count: unified(tf.ensure_shape(image, (None, None, count)), channels) for count in range(1, 5)]
+    return tf.switch_case(tf.shape(image)[-1] - 1, branches)
+
+
+def unified(image, channels):
+    """uint8 `[..., 1 to 4 channels]` (gray, gray and alpha, RGB, RGB and alpha) as uint8 `[..., channels]`."""
+    stored = image.shape[-1]
+    if stored == channels:
+        return image
+    image = tf.cast(image, tf.int32)
+    if stored in (2, 4):
+        alpha = image[..., -1:]
+        image = (image[..., :-1] * alpha + 255 * (255 - alpha) + 127) // 255
+    if image.shape[-1] == 3 and channels == 1:
+        image = (tf.reduce_sum(image * _LUMA, axis=-1, keepdims=True) + 500) // 1000
+    if image.shape[-1] == 1 and channels == 3:
+        image = tf.repeat(image, 3, axis=-1)
+    return tf.cast(image, tf.uint8)
+
+
+def fitted(images, size):
+    """The central square of uint8 `[..., H, W, C]`, resized to uint8 `[..., size, size, C]`.
+
+    Bilinear, antialiased when it shrinks: the same as to resize the shorter side and then to crop.
+    """
+    if images.shape[-3:-1] == (size, size):
+        return images
+    height, width = tf.shape(images)[-3], tf.shape(images)[-2]
+    side = tf.minimum(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    images = images[..., top : top + side, left : left + side, :]
+    images = tf.image.resize(images, (size, size), antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)

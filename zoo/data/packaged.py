@@ -1,0 +1,119 @@
+"""Raw files that reached this machine by another road than TFDS, put where TFDS keeps its downloads."""
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import pathlib
+import tempfile
+
+import tensorflow_datasets as tfds
+from etils import epath
+from tensorflow_datasets.core.download import checksums, resource
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """A dataset's raw files, known by what they hold rather than by how they were compressed.
+
+    Args:
+        builder: TFDS name.
+        folder: where the system's package manager puts the files.
+        digests: file name -> SHA-256 of the decompressed bytes.
+    """
+
+    builder: str
+    folder: str
+    digests: dict
+
+
+# Debian recompresses the files, so the hash of the compressed bytes that TFDS knows does not hold for its package.
+PACKAGES = {
+    "fashion_mnist": Package(
+        "fashion_mnist",
+        "/usr/share/datasets/fashion-mnist",  # Debian's dataset-fashion-mnist
+        {
+            "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+    ),
+}
+
+
+def seed_downloads(name, folder=None, data_dir=None):
+    """Verifies a package's raw files and enters them as finished downloads of TFDS.
+
+    Afterwards `tfds.load(name)` needs no network. Every file is verified before the first is written.
+
+    Args:
+        name: a key of `PACKAGES`.
+        folder: where the files are; the package manager's place by default.
+        data_dir: TFDS data directory; TFDS' own default if None.
+
+    Returns:
+        The TFDS builder, not yet prepared.
+
+    Raises:
+        ValueError: an unknown name, or a file that holds something else.
+        FileNotFoundError: a missing file.
+    """
+    if name not in PACKAGES:
+        raise ValueError(f"import: expected one of {', '.join(sorted(PACKAGES))}. Received: name={name!r}.")
+    package = PACKAGES[name]
+    folder = pathlib.Path(folder or package.folder).expanduser()
+    sources = {file: _verified(folder / file, digest) for file, digest in package.digests.items()}
+
+    builder = tfds.builder(package.builder, data_dir=data_dir)
+    downloads = pathlib.Path(builder.data_dir).parents[1] / "downloads" / builder.name
+    urls = {info.filename: (url, info) for url, info in builder.url_infos.items()}
+    if set(urls) != set(sources):
+        raise ValueError(
+            f"import: expected TFDS to download {', '.join(sorted(sources))}. "
+            f"Received: {', '.join(sorted(urls))} from tensorflow_datasets {tfds.__version__}."
+        )
+    downloads.mkdir(parents=True, exist_ok=True)
+    for file, source in sources.items():
+        url, info = urls[file]
+        target = downloads / resource.get_dl_fname(url, info.checksum)
+        _copy(source, target)
+        # TFDS trusts a download by its name and this note, which therefore comes last.
+        resource.write_info_file(
+            url=url,
+            path=epath.Path(target),
+            dataset_name=builder.name,
+            original_fname=file,
+            url_info=checksums.UrlInfo(size=info.size, checksum=info.checksum, filename=file),
+        )
+    return builder
+
+
+def _verified(path, digest):
+    if not path.is_file():
+        raise FileNotFoundError(f"import: expected a file. Received: path={str(path)!r}, which does not exist.")
+    found = hashlib.sha256()
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"import: expected a whole gzip file. Received: path={str(path)!r} ({error}).") from error
+    if found.hexdigest() != digest:
+        raise ValueError(
+            f"import: expected decompressed bytes with SHA-256 {digest}. "
+            f"Received: path={str(path)!r} with {found.hexdigest()}."
+        )
+    return path
+
+
+def _copy(source, target):
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".import-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(source.read_bytes())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise

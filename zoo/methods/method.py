@@ -1,0 +1,52 @@
+"""The interface of a method: an encoder together with the way it is taught."""
+
+import keras
+
+
+class Method(keras.Model):
+    """An encoder together with the way it is taught.
+
+    A method decides which embeddings are compared, by which networks, with what memory. It sees no optimizer, no
+    strategy, no data set and no flag. One step of training is
+
+        loss, logs = method.contrast(views, replicas)   # [B], scalars
+        ...                                             # the loop updates `trainable_variables`
+        method.remember()
+
+    Args:
+        encoder: factory of a network `[B, H, W, C] -> [B, F]`, called without arguments.
+    """
+
+    def __init__(self, encoder, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = encoder()
+
+    def call(self, images, training=False):
+        """Features `[B, H, W, C] -> [B, F]`."""
+        return self.encoder(images, training=training)
+
+    def embed(self, images, training=False):
+        """Unit vectors that the objective compares, `[B, H, W, C] -> [B, D]`."""
+        raise NotImplementedError
+
+    def contrast(self, views, replicas):
+        """The loss of a step.
+
+        Args:
+            views: tuple of V image batches `[B, H, W, C]` in [0, 1].
+            replicas: what is known of the other replicas, see `zoo.replicas`.
+
+        Returns:
+            Loss per image `[B]`, and a dictionary of scalars to log.
+        """
+        raise NotImplementedError
+
+    def begin(self):
+        """Runs once, when every variable exists and before the first step."""
+
+    def remember(self):
+        """Runs after every update: memory moves on."""
+
+    def feature_extractor(self):
+        """The network that is judged, exported and fine-tuned, `[B, H, W, C] -> [B, F]`."""
+        return self.encoder

@@ -1,0 +1,52 @@
+"""How embeddings lie on the sphere: alignment and uniformity (Wang & Isola, 2020, https://arxiv.org/abs/2005.10242)
+and the effective rank (Roy & Vetterli, 2007)."""
+
+from keras import ops
+
+
+def alignment(a, b):
+    """Mean squared distance of the two views of an image; 0 when they coincide, 2 for unrelated unit vectors.
+
+    Args:
+        a: unit vectors, `[B, D]`.
+        b: unit vectors of the other view, `[B, D]`.
+
+    Returns:
+        Scalar.
+    """
+    return ops.mean(ops.sum(ops.square(a - b), axis=1))
+
+
+def uniformity(z):
+    """Logarithm of the mean Gaussian potential over pairs of distinct images, t = 2; lower is more uniform.
+
+    0 when all embeddings coincide, about -4 for the uniform distribution on a sphere of many dimensions.
+
+    Args:
+        z: unit vectors, `[B, D]`, B > 1.
+
+    Returns:
+        Scalar.
+    """
+    batch = ops.shape(z)[0]
+    squared = ops.clip(2 - 2 * ops.matmul(z, ops.transpose(z)), 0, 4)  # [B, B]
+    others = 1 - ops.eye(batch)  # [B, B]
+    pairs = ops.cast(batch * (batch - 1), z.dtype)
+    return ops.log(ops.sum(ops.exp(-2 * squared) * others) / pairs)
+
+
+def effective_rank(z):
+    """Exponential of the entropy of the singular values, in [1, min(B, D)]; 1 for collapsed embeddings.
+
+    Args:
+        z: embeddings, `[B, D]`; not centred, so that a constant embedding has rank 1.
+
+    Returns:
+        Scalar.
+    """
+    # Singular values are the roots of the Gram matrix's eigenvalues; the smaller Gram matrix costs least.
+    rows, columns = z.shape
+    gram = ops.matmul(ops.transpose(z), z) if rows is None or columns <= rows else ops.matmul(z, ops.transpose(z))
+    values = ops.sqrt(ops.maximum(ops.eigh(gram)[0], 0))
+    share = values / ops.maximum(ops.sum(values), 1e-12)
+    return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-12))))

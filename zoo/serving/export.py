@@ -1,0 +1,152 @@
+"""Export: an encoder becomes one folder with its card, its weights for Keras and a SavedModel that needs no Keras."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from zoo.hub import cards, schema
+from zoo.serving import signatures, warmup_requests
+
+_COLOR_SPACES = {1: "gray", 3: "rgb"}
+
+
+def _input_record(encoder, record):
+    """`input` of the card: what the encoder's architecture says, with how to resize image files from `record`."""
+    shape = list(encoder.input_shape[1:])
+    if None in shape:
+        raise ValueError(f"export: expected an encoder of a fixed input shape. Received: input_shape={shape}.")
+    if shape[-1] not in _COLOR_SPACES:
+        raise ValueError(f"export: expected images of 1 or 3 channels. Received: input_shape={shape}.")
+    arguments = encoder.architecture["arguments"]
+    derived = {
+        "shape": shape,
+        "range": [0, 1],
+        "mean": arguments["mean"],
+        "std": arguments["std"],
+        "color_space": _COLOR_SPACES[shape[-1]],
+        "interpolation": "bilinear",
+        "antialias": True,
+    }
+    for name, value in record.items():
+        if name in derived and name not in ("interpolation", "antialias") and value != derived[name]:
+            raise ValueError(f"export: expected the encoder's input.{name}={derived[name]}. Received: {value}.")
+    return {**derived, **record}
+
+
+def _complete(encoder, card):
+    """The card with everything that can be read off the encoder."""
+    if not hasattr(encoder, "architecture"):
+        raise ValueError(
+            "export: expected an encoder made by a factory of zoo.models, which records its architecture. "
+            f"Received: encoder={type(encoder).__name__} {encoder.name!r}."
+        )
+    if len(encoder.output_shape) != 2:
+        raise ValueError(f"export: expected pooled features [B, F]. Received: output_shape={encoder.output_shape}.")
+    levels = encoder.pyramid_outputs
+    derived = {
+        "architecture": encoder.architecture,
+        "embedding": encoder.output_shape[-1],
+        "features": {level: list(tensor.shape[1:]) for level, tensor in levels.items()},
+    }
+    for name, value in derived.items():
+        if name in card and card[name] != value:
+            raise ValueError(f"export: expected no {name} in the card, or the encoder's. Received: {card[name]!r}.")
+    order = ("name", "description", "limitations")
+    return {
+        "card_version": schema.VERSION,
+        **{name: card[name] for name in order if name in card},
+        **derived,
+        "input": _input_record(encoder, card.get("input", {})),
+        "training": {},
+        "results": [],
+        **{name: value for name, value in card.items() if name not in (*order, "input", "files")},
+        "files": {cards.WEIGHTS: {"sha256": "0" * 64, "bytes": 0}},
+    }
+
+
+def _check_place(folder, overwrite):
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise ValueError(f"export: expected the path of a folder. Received: folder={str(folder)!r}, which is a file.")
+    if not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise ValueError(
+            f"export: expected a new folder, or overwrite=True. Received: folder={str(folder)!r}, which exists."
+        )
+    # A slip in the path must not cost anyone a home folder.
+    if not (folder / cards.CARD).is_file():
+        raise ValueError(
+            f"export: expected to overwrite a model folder, with a {cards.CARD}. Received: folder={str(folder)!r}."
+        )
+
+
+def _swap(new, folder):
+    """Puts a finished folder in its place; on failure the earlier one is back in place."""
+    if not folder.exists():
+        os.rename(new, folder)
+        return
+    aside = new.with_name(f"{new.name}.old")
+    os.rename(folder, aside)
+    try:
+        os.rename(new, folder)
+    except BaseException:
+        os.rename(aside, folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def export(encoder, folder, card, warmup=True, overwrite=False):
+    """Writes an encoder as a published model: `zoo.load(folder)` and `tf.saved_model.load(folder)` both read it.
+
+    The SavedModel answers three signatures, each for any batch size:
+
+    * `serving_default`: `images` float32 `[B, H, W, C]` in [0, 1] -> `embedding` `[B, F]`,
+    * `encode_bytes`: `image_bytes` string `[B]`, image files of any size -> `embedding`,
+    * `features`: `images` -> `embedding` and the encoder's maps, `P2` with a stride of 4 pixels, `P3` of 8, and so on,
+
+    and can be fine-tuned: `loaded(images, training=True)` with `loaded.trainable_variables`. The folder appears in one
+    step, complete, or not at all.
+
+    Args:
+        encoder: functional `keras.Model` `[B, H, W, C] -> [B, F]` from a factory of `zoo.models`.
+        folder: path of the new folder; its parent is made when missing.
+        card: the parts of the card that the encoder cannot tell: `name`, `description`, `training`, `license`,
+            `citation`, and optionally `results`, `limitations` and `input` with `interpolation` and `antialias`.
+        warmup: whether to write requests that TensorFlow Serving replays before the model goes live.
+        overwrite: whether to replace an existing model folder.
+
+    Returns:
+        The written card.
+
+    Raises:
+        ValueError: an existing folder, an encoder without a record, an incomplete card.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"export: expected the environment to say KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()!r}."
+        )
+    folder = pathlib.Path(folder).absolute()
+    _check_place(folder, overwrite)
+    complete = schema.check(_complete(encoder, card))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.new.", dir=folder.parent))
+    try:
+        endpoints = signatures.endpoints(encoder, complete["input"])
+        tf.saved_model.save(signatures.Reusable(encoder), str(temporary), signatures=endpoints)
+        encoder.save_weights(temporary / cards.WEIGHTS)
+        if warmup:
+            warmup_requests.write(temporary, complete["name"], tuple(complete["input"]["shape"]))
+        complete["files"] = cards.contents(temporary)
+        cards.write(complete, temporary)
+        # Temporary folders are private; a published one is as readable as any other.
+        temporary.chmod(0o755)
+        _swap(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return complete

@@ -1,0 +1,71 @@
+"""What a run writes down: `metrics.jsonl`, bit for bit the same for a resumed run, and TensorBoard events beside it."""
+
+import json
+import os
+import pathlib
+
+import tensorflow as tf
+from absl import logging
+
+
+class Logs:
+    """The records of one run, written by one process.
+
+    Args:
+        workdir: folder of the run.
+        step: the step that the run continues from; records of later steps, made by a run that died, are dropped.
+    """
+
+    def __init__(self, workdir, step):
+        self._path = pathlib.Path(workdir) / "metrics.jsonl"
+        self._drop_after(step)
+        self._file = open(self._path, "a")  # noqa: SIM115, open for the length of the run
+        try:
+            self._events = tf.summary.create_file_writer(str(pathlib.Path(workdir) / "tensorboard"))
+        except Exception as error:  # TensorFlow raises its own class where TensorBoard is not installed.
+            logging.warning("No TensorBoard events are written: %s", error)
+            self._events = tf.summary.create_noop_writer()
+
+    def _drop_after(self, step):
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:
+                continue  # the half-written last line of a run that died
+        part = self._path.with_suffix(".part")
+        part.write_text("".join(kept))
+        os.replace(part, self._path)
+
+    def scalars(self, step, values, timing=None):
+        """Records scalars after `step` steps; `timing` goes to TensorBoard alone, since no two runs agree on it."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        with self._events.as_default(step=step):
+            for name, value in {**values, **(timing or {})}.items():
+                tf.summary.scalar(name, value)
+
+    def text(self, step, name, text):
+        """Shows a text in TensorBoard, as code."""
+        with self._events.as_default(step=step):
+            tf.summary.text(name, "    " + text.replace("\n", "\n    "))
+
+    def views(self, step, views):
+        """Shows view batches `V x [B, H, W, C]` in TensorBoard, a row for every image."""
+        rows = [tf.concat([view[i] for view in views], axis=1) for i in range(views[0].shape[0])]  # [H, V * W, C]
+        with self._events.as_default(step=step):
+            tf.summary.image("views", tf.concat(rows, axis=0)[None])
+
+    def sync(self):
+        """Makes sure that what was recorded is on the disk, before a checkpoint claims the step."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._events.flush()
+
+    def close(self):
+        """Ends the records."""
+        self._file.close()
+        self._events.close()

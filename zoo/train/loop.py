@@ -1,0 +1,363 @@
+"""The one training loop: any method, any views, any data, under any `tf.distribute` strategy."""
+
+import dataclasses
+import difflib
+import json
+import math
+import os
+import pathlib
+import platform
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from zoo.train import checkpoint, optimizers, progress, schedules, step, strategies
+from zoo.train import logs as records
+
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rhythm:
+    """How often what happens, in steps; None means once an epoch.
+
+    Args:
+        log_every: scalars are recorded (their mean since the last record).
+        evaluate_every: evaluators run and views are shown.
+        save_every: a checkpoint is written.
+        keep: checkpoints that are kept.
+        steps_per_call: most steps that run without returning to Python; higher is faster for small networks.
+    """
+
+    log_every: int | None = None
+    evaluate_every: int | None = None
+    save_every: int | None = None
+    keep: int = 3
+    steps_per_call: int = 10
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"Rhythm: expected `{name}` to be a positive integer. Received: {name}={value!r}.")
+
+
+def run(
+    method,
+    views,
+    data,
+    workdir,
+    optimizer=optimizers.LARS,
+    schedule=None,
+    epochs=100,
+    batch_size=256,
+    seed=0,
+    precision="float32",
+    jit_compile=False,
+    rhythm=None,
+    evaluators=(),
+    callbacks=(),
+    strategy=None,
+    config="",
+    command="",
+    ready=None,
+):
+    """Trains a method; resumes whatever `workdir` holds.
+
+    Args:
+        method: factory of a `zoo.methods.method.Method`, called inside the strategy's scope.
+        views: `(images, seed) -> tuple of V image batches`, a `zoo.views.view.Views`.
+        data: a `zoo.data.sources.Source` of uint8 images.
+        workdir: folder of the run: configuration, checkpoints, metrics, TensorBoard events.
+        optimizer: factory of a Keras optimizer, called with `learning_rate`.
+        schedule: `(batch_size, steps, steps_per_epoch) -> learning rate`; `schedules.WarmupCosine()` by default.
+        epochs: length of the run; an epoch drops what does not fill a last batch.
+        batch_size: images of the global batch, N; a multiple of the number of replicas.
+        seed: of initial weights, order and views, an integer.
+        precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables stay float32.
+        jit_compile: compile the step with XLA; faster on accelerators, slower for convolutions on a CPU.
+        rhythm: a `Rhythm`.
+        evaluators: functions `(method, step) -> {name: float}`.
+        callbacks: Keras callbacks, or factories of such.
+        strategy: a `tf.distribute.Strategy`; the current one by default.
+        config: text that identifies the configuration: a workdir of another configuration is refused.
+        command: how the run was started, for the record.
+        ready: called without arguments when everything is made, before anything is written or trained; it may refuse.
+
+    Returns:
+        The trained method.
+
+    Raises:
+        ValueError: bad arguments, or a workdir of another configuration or model.
+        FloatingPointError: the loss is not finite. The last checkpoint is from before.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    rhythm, schedule = rhythm or Rhythm(), schedule or schedules.WarmupCosine()
+    replicas = strategy.num_replicas_in_sync
+    _check(data, epochs, batch_size, precision, jit_compile, replicas)
+    steps_per_epoch = data.size // batch_size
+    steps = math.ceil(epochs * steps_per_epoch)
+    chief = strategies.is_chief(strategy)
+    workdir = pathlib.Path(workdir).expanduser()
+    _same_configuration(workdir, config)
+
+    keras.mixed_precision.set_global_policy(PRECISIONS[precision])
+    keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        learner = method()
+        rate = schedule(batch_size, steps, steps_per_epoch)
+        teacher = _optimizer(optimizer, rate, precision, learner.trainable_variables)
+        learner.optimizer = teacher  # where Keras callbacks look for it
+        learner.begin()
+
+    if ready:
+        ready()
+    if chief:
+        _write(workdir / "config.gin", config)
+
+    # Where the weights come from, first match wins:
+    #   1. the workdir's newest complete checkpoint, of the same configuration;
+    #   2. what `method` starts from, random or published weights.
+    saved = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
+    variables = [*learner.variables, *teacher.variables]
+    with strategy.scope():
+        start = saved.restore(variables) or 0
+    if start:
+        logging.info("Continuing %s at step %d of %d.", workdir, start, steps)
+
+    on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
+    advance = _advance(strategy, on_replica, batch_size // replicas, data.image_shape, jit_compile)
+    history = _History(workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision)
+    told = keras.callbacks.CallbackList([c() if isinstance(c, type) else c for c in callbacks], model=learner)
+    learner.stop_training = False
+    told.on_train_begin()
+    try:
+        now = start
+        if now < steps:
+            batches = iter(_batches(strategy, data, batch_size, seed, start))
+            if chief:
+                history.show_views(now, on_replica, data)
+        while now < steps and not learner.stop_training:
+            now = _window(now, steps, steps_per_epoch, rhythm, advance, batches, history, told)
+            if chief and _due(now, rhythm.evaluate_every or steps_per_epoch, steps):
+                history.evaluate(now, learner, evaluators, on_replica, data)
+            if _due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
+                history.save(now, saved, variables)
+    finally:
+        history.close()
+        keras.mixed_precision.set_global_policy("float32")
+    told.on_train_end()
+    return learner
+
+
+def _check(data, epochs, batch_size, precision, jit_compile, replicas):
+    if precision not in PRECISIONS:
+        raise ValueError(f"run: expected `precision` in {list(PRECISIONS)}. Received: precision={precision!r}.")
+    if not epochs > 0:
+        raise ValueError(f"run: expected `epochs` > 0. Received: epochs={epochs}.")
+    if batch_size < 2 or batch_size % replicas:
+        raise ValueError(
+            f"run: expected `batch_size` to be at least 2 and a multiple of the {replicas} replicas; bind "
+            f"`loop.run.batch_size`. Received: batch_size={batch_size}."
+        )
+    if batch_size > data.size:
+        raise ValueError(
+            f"run: expected `batch_size` of at most the {data.size} images of {data.name} {data.split}; bind "
+            f"`loop.run.batch_size`. Received: batch_size={batch_size}."
+        )
+    if jit_compile and replicas > 1 and not tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU"):
+        raise ValueError(
+            f"run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: {replicas} "
+            "replicas; bind `loop.run.jit_compile = False`."
+        )
+
+
+def _same_configuration(workdir, config):
+    """Refuses a workdir that was begun with another configuration, and shows the difference."""
+    path = workdir / "config.gin"
+    before = path.read_text() if path.exists() else config
+    if before != config:
+        names = ("the run in the workdir", "this command")
+        changes = "\n".join(difflib.unified_diff(before.splitlines(), config.splitlines(), *names, n=0, lineterm=""))
+        raise ValueError(
+            f"run: expected the configuration that {workdir} was begun with; use another workdir, or undo:\n{changes}"
+        )
+
+
+def _write(path, text):
+    """Writes a small file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _optimizer(factory, rate, precision, variables):
+    made = factory(learning_rate=rate)
+    if made.weight_decay:
+        # Keras' own decay would shrink biases and norm scales too; by variable, since its names miss most of them.
+        made.exclude_from_weight_decay(var_list=[v for v in variables if optimizers.spared(v)])
+    if precision == "float16":
+        made = keras.optimizers.LossScaleOptimizer(made)
+    made.build(variables)
+    return step.alone(made)
+
+
+def _batches(strategy, data, batch_size, seed, start):
+    """The stream of per-replica batches from step `start` on."""
+
+    def on_worker(context):
+        workers, local = context.num_input_pipelines, context.num_replicas_in_sync // context.num_input_pipelines
+        stream = data.batches(batch_size, seed, start=start, shard=(context.input_pipeline_id, workers))
+        if local > 1:
+            # Consecutive elements go to consecutive replicas.
+            size = batch_size // context.num_replicas_in_sync
+            stream = stream.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(batch).batch(size))
+        return stream
+
+    return strategy.distribute_datasets_from_function(on_worker)
+
+
+def _advance(strategy, on_replica, batch, image_shape, jit_compile):
+    """A compiled function: `(batches, first step, count) -> sums of the logs` over `count` steps."""
+
+    def one(inputs, now):
+        inputs = {
+            "image": tf.ensure_shape(inputs["image"], (batch, *image_shape)),
+            "id": tf.ensure_shape(inputs["id"], (batch,)),
+            "label": tf.ensure_shape(inputs["label"], (batch,)),
+        }
+        return on_replica(inputs, now)
+
+    if jit_compile:
+        one = tf.function(one, jit_compile=True, autograph=False)
+
+    @tf.function
+    def advance(batches, first, count):
+        def global_step(now):
+            logs = strategy.run(one, (next(batches), now))
+            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+
+        sums = global_step(first)
+        for offset in tf.range(1, count):
+            logs = global_step(first + offset)
+            sums = {name: sums[name] + logs[name] for name in sums}
+        return sums
+
+    return advance
+
+
+def _due(now, every, steps):
+    return now % every == 0 or now == steps
+
+
+def _window(now, steps, steps_per_epoch, rhythm, advance, batches, history, told):
+    """Trains until something is due, and records the means of that stretch; returns the step reached."""
+    rhythms = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every)
+    every = [period or steps_per_epoch for period in rhythms] + [steps_per_epoch]
+    stop = min([steps, *((now // period + 1) * period for period in every)])
+    epoch = now // steps_per_epoch
+    if now % steps_per_epoch == 0:
+        told.on_epoch_begin(epoch)
+    first, sums = now, {}
+    while now < stop:
+        count = min(rhythm.steps_per_call, stop - now)
+        told.on_train_batch_begin(now % steps_per_epoch)
+        part = advance(batches, tf.constant(now, tf.int64), tf.constant(count, tf.int64))
+        sums = {name: sums.get(name, 0.0) + float(value) for name, value in part.items()}
+        now += count
+        told.on_train_batch_end((now - 1) % steps_per_epoch)
+        history.progress.update(now)
+    means = {name: value / (now - first) for name, value in sums.items()}
+    means["learning_rate"] = float(history.learning_rate())
+    history.scalars(now, means)
+    if now % steps_per_epoch == 0 or now == steps:
+        told.on_epoch_end(epoch, means)
+    return now
+
+
+class _History:
+    """What a run tells the world; silent on workers that are not the chief."""
+
+    def __init__(
+        self, workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision
+    ):
+        self._path, self._chief, self._batch_size = workdir / "run.json", chief, batch_size
+        self._learner, self._began = learner, time.monotonic()
+        self._clock, self._clock_step = self._began, start
+        before = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._seconds = before.get("seconds", 0.0)
+        self._record = {
+            "method": type(learner).__name__.lower(),
+            "data": data.name,
+            "split": data.split,
+            "examples": data.size,
+            "batch_size": batch_size,
+            "steps": steps,
+            "epochs": steps / (data.size // batch_size),
+            "seed": seed,
+            "precision": precision,
+            "strategy": type(strategy).__name__,
+            "replicas": strategy.num_replicas_in_sync,
+            "command": command or before.get("command", ""),
+            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
+            "hardware": _hardware(),
+        }
+        self._logs = records.Logs(workdir, start) if chief else None
+        self.progress = progress.Progress(steps, start, batch_size, show=chief)
+
+    def learning_rate(self):
+        return self._learner.optimizer.learning_rate
+
+    def scalars(self, now, means):
+        if not np.isfinite(means["loss"]):
+            raise FloatingPointError(
+                f"run: expected a finite loss. Received: loss={means['loss']} between steps {self._clock_step} and {now}; "
+                "lower the learning rate (`schedules.WarmupCosine.base`) or lengthen the warm-up."
+            )
+        clock = time.monotonic()
+        speed = (now - self._clock_step) * self._batch_size / max(clock - self._clock, 1e-9)
+        self._clock, self._clock_step = clock, now
+        if self._chief:
+            self._logs.scalars(now, means, {"images_per_second": speed})
+        self.progress.update(now, means)
+
+    def show_views(self, now, on_replica, data):
+        rows = np.arange(min(8, data.size))
+        batch = {"image": tf.constant(data.fetch(rows)), "id": tf.constant(data.ids[rows], tf.int32)}
+        images = tf.cast(batch["image"], tf.float32) / 255
+        views = on_replica.make_views(batch, tf.constant(now, tf.int64))
+        if all(view.shape == images.shape for view in views):
+            views = (images, *views)
+        self._logs.views(now, [tf.cast(view, tf.float32) for view in views])
+
+    def evaluate(self, now, learner, evaluators, on_replica, data):
+        found = {}
+        for evaluator in evaluators:
+            found.update({name: float(value) for name, value in evaluator(learner, now).items()})
+        if found:
+            self._logs.scalars(now, found)
+            self.progress.update(now, found)
+        self.show_views(now, on_replica, data)
+        self._clock = time.monotonic()  # evaluation is not training time
+
+    def save(self, now, saved, variables):
+        if not self._chief:
+            return
+        self._logs.sync()
+        saved.save(now, variables)
+        seconds = self._seconds + time.monotonic() - self._began
+        _write(self._path, json.dumps({**self._record, "done": now, "seconds": round(seconds, 1)}, indent=1) + "\n")
+
+    def close(self):
+        self.progress.close()
+        if self._chief:
+            self._logs.close()
+
+
+def _hardware():
+    devices = [d.device_type for d in tf.config.list_logical_devices()]
+    accelerators = [d for d in devices if d != "CPU"]
+    return f"{len(accelerators)} x {accelerators[0]}" if accelerators else f"{os.cpu_count()} CPU cores"

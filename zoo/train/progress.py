@@ -1,0 +1,63 @@
+"""Progress of a run: a bar in a terminal, plain lines elsewhere, both with rate and remaining time."""
+
+import datetime
+import sys
+import time
+
+from absl import logging
+from rich import progress
+
+_QUIET = 10.0  # seconds between plain lines
+
+
+class Progress:
+    """Shows how far a run is.
+
+    Args:
+        total: steps of the run.
+        start: steps done before.
+        images_per_step: size of the global batch.
+        show: False shows nothing, for the workers that are not the chief.
+    """
+
+    def __init__(self, total, start, images_per_step, show=True):
+        self._total, self._images = total, images_per_step
+        self._first, self._began = start, time.monotonic()
+        self._show, self._spoke_at = show, self._began
+        self._bar = None
+        if show and sys.stderr.isatty():
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[rate]}"),
+                progress.TimeRemainingColumn(),
+                transient=False,
+            )
+            self._task = self._bar.add_task("training", total=total, completed=start, rate="")
+            self._bar.start()
+
+    def update(self, step, logs=None):
+        """Tells that `step` steps are done; `logs` are the newest scalars, shown at once."""
+        now = time.monotonic()
+        rate = (step - self._first) * self._images / max(now - self._began, 1e-9)
+        if self._bar:
+            if logs:
+                self._bar.update(self._task, description=f"loss {logs.get('loss', float('nan')):.4f}")
+            self._bar.update(self._task, completed=step, rate=f"{rate:,.0f} images/s")
+        elif self._show and (logs or now - self._spoke_at >= _QUIET):
+            left = (self._total - step) * self._images / max(rate, 1e-9)
+            eta = datetime.timedelta(seconds=round(left))
+            logging.info(
+                "step %d/%d  %s  %.0f images/s  ETA %s", step, self._total, _scalars(logs or {}), rate, eta
+            )
+            self._spoke_at = now
+
+    def close(self):
+        """Ends the bar."""
+        if self._bar:
+            self._bar.stop()
+
+
+def _scalars(logs):
+    return "  ".join(f"{name} {value:.4f}" for name, value in logs.items())

@@ -1,0 +1,69 @@
+"""One step of training on one replica: views, loss, gradients, update."""
+
+import tensorflow as tf
+from keras import ops
+
+from zoo import seeds
+from zoo.train import replicas
+
+
+class Step:
+    """What a replica does with its part of a global batch.
+
+    Args:
+        method: a `zoo.methods.method.Method`.
+        views: a `zoo.views.view.Views`: `(images, seed) -> tuple of V batches`.
+        optimizer: a built Keras optimizer; it must not sum gradients over replicas itself, see `alone`.
+        seed: the run's seed, an integer.
+        steps_per_epoch: how many steps visit every example once.
+    """
+
+    def __init__(self, method, views, optimizer, seed, steps_per_epoch):
+        self.method = method
+        self.views = views
+        self.optimizer = optimizer
+        self.seed = seed
+        self.steps_per_epoch = steps_per_epoch
+
+    def make_views(self, batch, step):
+        """The views of a batch: they depend on run, epoch, example and view, on nothing else."""
+        images = tf.cast(batch["image"], tf.float32) / 255  # [B, H, W, C]
+        epoch = tf.cast(step // self.steps_per_epoch, tf.int32)
+        return self.views(images, seeds.Seed(self.seed).fold(epoch).fold(batch["id"]))
+
+    def gradients(self, batch, step):
+        """Scalars to log and the gradients of the global mean loss, summed over the replicas."""
+        group = replicas.TFReplicas()
+        views = self.make_views(batch, step)
+        variables = self.method.trainable_variables
+        with tf.GradientTape() as tape:
+            loss, logs = self.method.contrast(views, group)  # [B]
+            mean = ops.mean(loss)
+            objective = mean / group.count
+            if hasattr(self.optimizer, "dynamic_scale"):
+                objective = self.optimizer.scale_loss(objective)
+        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        lost = [v.path for v, g in zip(variables, gradients, strict=True) if g is None]
+        if lost:
+            raise ValueError(f"{type(self.method).__name__}: expected a gradient for every trainable variable. None: {lost}.")
+        # Summed here, before anything clips them or checks that they are finite: Keras does that the other way round.
+        return {"loss": mean, **logs}, group.sum(gradients)
+
+    def __call__(self, batch, step):
+        """One update; returns the scalars to log, of this replica."""
+        logs, gradients = self.gradients(batch, step)
+        self.optimizer.apply(gradients, self.method.trainable_variables)
+        self.method.remember()
+        return logs
+
+
+def alone(optimizer):
+    """Keeps a Keras optimizer from summing gradients over the replicas once more; returns it.
+
+    Keras sums after clipping and after looking for infinities, per replica, which is wrong for both; `Step` sums first.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not hasattr(inner, "_all_reduce_sum_gradients"):
+        raise TypeError(f"alone: expected a Keras optimizer of the TensorFlow backend. Received: {type(inner)}.")
+    inner._all_reduce_sum_gradients = list
+    return optimizer

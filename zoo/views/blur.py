@@ -1,0 +1,82 @@
+"""The Gaussian blur of SimCLR (Chen et al., 2020, https://arxiv.org/abs/2002.05709, Appendix A)."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from zoo.views import geometry, view
+
+
+def gaussian_weights(sigma, pixels, radius, padding):
+    """How much each pixel of a line counts in each blurred one.
+
+    Args:
+        sigma: standard deviation in pixels, `[B]`.
+        pixels: length of the line, n.
+        radius: pixels to each side that the kernel reaches; its 2 * radius + 1 weights sum to 1.
+        padding: what lies beyond the line: `"zero"`, or `"reflect"` about the last pixel's centre.
+
+    Returns:
+        `[B, n, n]`, a band.
+    """
+    steps = np.arange(-radius, radius + 1)
+    here = np.arange(pixels)
+    there = here[:, None] + steps  # [n, 2 * radius + 1]
+    if padding == "reflect":
+        there = np.abs(there)
+        there = pixels - 1 - np.abs(pixels - 1 - there)
+    # hits[t, i, j]: tap t of the kernel at pixel i falls on pixel j.
+    hits = (there.T[:, :, None] == here).astype("float32")  # [2 * radius + 1, n, n]
+    taps = ops.exp(-np.square(steps).astype("float32") / (2 * ops.square(sigma)[:, None]))  # [B, 2 * radius + 1]
+    taps = taps / ops.sum(taps, axis=1, keepdims=True)
+    return ops.reshape(ops.matmul(taps, hits.reshape(len(steps), -1)), (-1, pixels, pixels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Blur(view.View):
+    """Blurs each image with a Gaussian of random width.
+
+    Args:
+        sigma: least and greatest standard deviation in pixels; uniform, one per image.
+        fraction: size of the kernel as a share of the image's height. The authors' code makes the size odd:
+            2 * ((height * fraction) // 2) + 1, which is 23 for 224 pixels.
+        kernel_size: odd size of the kernel in pixels, instead of `fraction`.
+        padding: `"zero"` (SimCLR; darkens the rim) or `"reflect"` (torchvision).
+
+    Differs from the paper: its code draws one sigma per batch. Here what happens to an image depends on nothing but its
+    own seed, hence one sigma per image, as in MoCo v2 and BYOL.
+    """
+
+    sigma: tuple = (0.1, 2.0)
+    fraction: float = 0.1
+    kernel_size: int = None
+    padding: str = "zero"
+
+    def __post_init__(self):
+        are = isinstance(self.sigma, (tuple, list)) and len(self.sigma) == 2 and 0 < self.sigma[0] <= self.sigma[1]
+        view.require(are, "Blur", "`sigma` to be (least, greatest) > 0", sigma=self.sigma)
+        view.require(0 < self.fraction <= 1, "Blur", "`fraction` in (0, 1]", fraction=self.fraction)
+        size = self.kernel_size
+        are = size is None or (isinstance(size, int) and size > 0 and size % 2 == 1)
+        view.require(are, "Blur", "`kernel_size` to be a positive odd integer or None", kernel_size=size)
+        view.require(self.padding in ("zero", "reflect"), "Blur", "`padding` 'zero' or 'reflect'", padding=self.padding)
+
+    def radius(self, height):
+        """Pixels that the kernel reaches to each side."""
+        return (int(height * self.fraction + 1e-6) if self.kernel_size is None else self.kernel_size) // 2
+
+    def draw(self, seed, shape):
+        """`sigma` [B], in pixels."""
+        return {"sigma": seed.uniform((), *self.sigma)}
+
+    def apply(self, images, drawn):
+        """The blurred images."""
+        height, width = images.shape[1:3]
+        radius = self.radius(height)
+        fits = self.padding == "zero" or radius < min(height, width)
+        view.require(fits, "Blur", "images larger than the kernel's radius", radius=radius, height=height, width=width)
+        rows = gaussian_weights(drawn["sigma"], height, radius, self.padding)  # [B, H, H]
+        same = height == width
+        columns = rows if same else gaussian_weights(drawn["sigma"], width, radius, self.padding)  # [B, W, W]
+        return ops.clip(geometry.separable(images, rows, columns), 0, 1)

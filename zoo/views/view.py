@@ -1,0 +1,214 @@
+"""What a view is, and how views are put together: in a row, by chance, one of several, several at once."""
+
+import dataclasses
+
+import numpy as np
+from keras import backend, ops
+
+
+def require(holds, who, expected, **received):
+    """Raises the `ValueError` that says who expected what and what came instead, unless `holds`."""
+    if not holds:
+        values = ", ".join(f"{name}={value!r}" for name, value in received.items())
+        raise ValueError(f"{who}: expected {expected}. Received: {values}.")
+
+
+def chosen(mask, ours, theirs):
+    """Per example, `ours` where `mask` [B] is true, else `theirs`; both `[B, ...]`."""
+    return ops.where(ops.reshape(mask, (-1,) + (1,) * (len(ours.shape) - 1)), ours, theirs)
+
+
+def _checked(who, images, seed):
+    """The images as float32 `[B, H, W, C]`, if they and the seed are what a view can take."""
+    images = ops.convert_to_tensor(images)
+    dtype = backend.standardize_dtype(images.dtype)
+    require("float" in dtype, who, "floating images in [0, 1]", dtype=dtype)
+    shape = tuple(images.shape)
+    require(len(shape) == 4 and shape[-1] in (1, 3), who, "`images` [B, H, W, C] with 1 or 3 channels", shape=shape)
+    rank = len(np.shape(seed.key[0]))
+    require(rank == 1, who, "one seed per image: `seed.fold(ids)` with ids of shape [B]", rank=rank)
+    return ops.cast(images, "float32")
+
+
+class View:
+    """Images to images, a pure function: all that is random is drawn from the seed, one draw per image.
+
+    Drawing is apart from applying, so that a draw can be looked at, or moved to another image. A subclass is a frozen
+    dataclass that defines `apply`, and `draw` and `output_shape` where it draws and where it changes the size.
+    """
+
+    def draw(self, seed, shape):
+        """What is random.
+
+        Args:
+            seed: a `zoo.seeds.Seed` of `[B]` keys. Row b of the draw depends on key b alone.
+            shape: of the images, `(B, H, W, C)`.
+
+        Returns:
+            Dictionary of tensors `[B, ...]`; a composite's holds those of its parts.
+        """
+        del seed, shape
+        return {}
+
+    def apply(self, images, drawn):
+        """The view `[B, H', W', C']` of float32 `images` [B, H, W, C] in [0, 1] that `drawn` describes."""
+        raise NotImplementedError(f"{type(self).__name__}: expected `apply` to be defined.")
+
+    def output_shape(self, shape):
+        """The shape of the view of images of `shape`."""
+        return shape
+
+    def __call__(self, images, seed):
+        """Draws and applies.
+
+        Args:
+            images: floats in [0, 1], `[B, H, W, C]`, C = 1 or 3.
+            seed: a `zoo.seeds.Seed` of `[B]` keys, one per image.
+
+        Returns:
+            Float32 in [0, 1], `[B, H', W', C']`.
+        """
+        images = _checked(type(self).__name__, images, seed)
+        return self.apply(images, self.draw(seed, tuple(ops.shape(images))))
+
+
+def _views(who, name, parts):
+    """`parts` as a tuple, if it is a series of views."""
+    parts = tuple(parts) if isinstance(parts, (list, tuple)) else parts
+    are = isinstance(parts, tuple) and len(parts) > 0 and all(isinstance(part, View) for part in parts)
+    require(are, who, f"`{name}` to be a tuple of views (values: in gin, with parentheses)", **{name: parts})
+    return parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain(View):
+    """Applies its steps one after the other; step j draws from `seed.fold(j)`.
+
+    Args:
+        steps: tuple of views.
+    """
+
+    steps: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "steps", _views("Chain", "steps", self.steps))
+
+    def draw(self, seed, shape):
+        """`steps`: the draws of the steps."""
+        drawn = []
+        for position, step in enumerate(self.steps):
+            drawn.append(step.draw(seed.fold(position), shape))
+            shape = step.output_shape(shape)
+        return {"steps": tuple(drawn)}
+
+    def apply(self, images, drawn):
+        """All steps, in their order."""
+        for step, its in zip(self.steps, drawn["steps"], strict=True):
+            images = step.apply(images, its)
+        return images
+
+    def output_shape(self, shape):
+        """The shape after the last step."""
+        for step in self.steps:
+            shape = step.output_shape(shape)
+        return shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Sometimes(View):
+    """Applies `view` to each image with `probability`.
+
+    Args:
+        view: a view that keeps the size of the images.
+        probability: in [0, 1].
+    """
+
+    view: View
+    probability: float
+
+    def __post_init__(self):
+        _views("Sometimes", "view", (self.view,))
+        require(0 <= self.probability <= 1, "Sometimes", "`probability` in [0, 1]", probability=self.probability)
+
+    def draw(self, seed, shape):
+        """`applied` [B], bool; `view`: the draw of the view, made for every image."""
+        after = self.view.output_shape(shape)
+        require(tuple(after[1:]) == tuple(shape[1:]), "Sometimes", "a view that keeps the size", view=self.view)
+        return {"applied": seed.fold(0).bernoulli(self.probability), "view": self.view.draw(seed.fold(1), shape)}
+
+    def apply(self, images, drawn):
+        """The view where it was drawn, else the image."""
+        return chosen(drawn["applied"], self.view.apply(images, drawn["view"]), images)
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf(View):
+    """Applies one of several views to each image; all are computed, one is kept.
+
+    Args:
+        views: tuple of views whose results have the same size.
+        probabilities: one per view, summing to 1; by default all are equally likely.
+    """
+
+    views: tuple
+    probabilities: tuple = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "views", _views("OneOf", "views", self.views))
+        if self.probabilities is None:
+            return
+        object.__setattr__(self, "probabilities", tuple(self.probabilities))
+        are = len(self.probabilities) == len(self.views) and min(self.probabilities) >= 0
+        are = are and abs(sum(self.probabilities) - 1) < 1e-6
+        expected = f"{len(self.views)} `probabilities` >= 0 that sum to 1"
+        require(are, "OneOf", expected, probabilities=self.probabilities)
+
+    def draw(self, seed, shape):
+        """`choice` [B], int32: the number of the view; `views`: the draws of all views."""
+        self.output_shape(shape)
+        count = len(self.views)
+        bounds = np.cumsum(self.probabilities or [1 / count] * count)[:-1].astype("float32")
+        above = seed.fold(0).uniform()[:, None] >= bounds  # [B, count - 1]
+        drawn = tuple(view.draw(seed.fold(1 + i), shape) for i, view in enumerate(self.views))
+        return {"choice": ops.sum(ops.cast(above, "int32"), axis=1), "views": drawn}
+
+    def apply(self, images, drawn):
+        """The drawn view of each image."""
+        results = [view.apply(images, its) for view, its in zip(self.views, drawn["views"], strict=True)]
+        kept = results[0]
+        for number, result in enumerate(results[1:], start=1):
+            kept = chosen(ops.equal(drawn["choice"], number), result, kept)
+        return kept
+
+    def output_shape(self, shape):
+        """The one shape of all results."""
+        shapes = [tuple(view.output_shape(shape)) for view in self.views]
+        require(len({after[1:] for after in shapes}) == 1, "OneOf", "views of one size", sizes=[s[1:] for s in shapes])
+        return shapes[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Makes one view of every image per chain; chain i draws from `seed.fold(i)`.
+
+    Args:
+        chains: tuple of V views. They may differ: in size (multi-crop), in strength, in what they keep.
+    """
+
+    chains: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "chains", _views("Views", "chains", self.chains))
+
+    def draw(self, seed, shape):
+        """`chains`: the draws of the chains."""
+        return {"chains": tuple(chain.draw(seed.fold(i), shape) for i, chain in enumerate(self.chains))}
+
+    def apply(self, images, drawn):
+        """Tuple of V views, `[B, H_v, W_v, C]` each."""
+        return tuple(chain.apply(images, its) for chain, its in zip(self.chains, drawn["chains"], strict=True))
+
+    def __call__(self, images, seed):
+        """Draws and applies: floats in [0, 1] `[B, H, W, C]` to a tuple of V float32 `[B, H_v, W_v, C]`."""
+        images = _checked("Views", images, seed)
+        return self.apply(images, self.draw(seed, tuple(ops.shape(images))))
