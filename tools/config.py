@@ -4,6 +4,7 @@ import copy
 import difflib
 import importlib.util  # noqa: F401, gin uses it without importing it when a file is missing
 import json
+import logging as stdlib_logging
 import pathlib
 import sys
 
@@ -36,6 +37,8 @@ def launch(main):
     def guarded(argv):
         logging.use_absl_handler()
         logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
+        # TensorFlow tells of every collective that it builds.
+        stdlib_logging.getLogger("tensorflow").setLevel("WARNING")
         if len(argv) > 1:
             raise app.UsageError(f"expected flags only. Received: {argv[1:]}.")
         try:

@@ -19,8 +19,11 @@ def decoded(data, channels, stored=None):
     if stored is not None:
         return unified(tf.ensure_shape(image, (None, None, stored)), channels)
     image = tf.ensure_shape(image, (None, None, None))
-    branches = [lambda count=count: unified(tf.ensure_shape(image, (None, None, count)), channels) for count in range(1, 5)]
-    return tf.switch_case(tf.shape(image)[-1] - 1, branches)
+
+    def branch(count):
+        return lambda: unified(tf.ensure_shape(image, (None, None, count)), channels)
+
+    return tf.switch_case(tf.shape(image)[-1] - 1, [branch(count) for count in range(1, 5)])
 
 
 def unified(image, channels):

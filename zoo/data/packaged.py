@@ -117,3 +117,14 @@ def _copy(source, target):
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def imported(name, folder=None, data_dir=None):
+    """`seed_downloads`, then the data set prepared from them.
+
+    Returns:
+        The prepared TFDS builder.
+    """
+    builder = seed_downloads(name, folder, data_dir)
+    builder.download_and_prepare()
+    return builder

@@ -90,8 +90,8 @@ def scan(path):
             at += _HEADER + length + _FOOTER
     if at != size:
         raise ValueError(
-            f"records: expected whole TFRecords. Received: {os.fspath(path)!r}, which ends within a record at byte {size}; "
-            "prepare the dataset again."
+            f"records: expected whole TFRecords. Received: {os.fspath(path)!r}, which ends within a record, at byte "
+            f"{size}; prepare the dataset again."
         )
     return np.array(offsets, np.int64), np.array(lengths, np.int64)
 

@@ -1,4 +1,4 @@
-"""Split strings such as `train[:10%]` or `train+test[100:200]`, resolved as TFDS does for data that TFDS does not know."""
+"""Split strings such as `train[:10%]` or `train+test[100:200]`, read as TFDS reads them, for any data."""
 
 import difflib
 

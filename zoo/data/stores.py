@@ -6,38 +6,39 @@ A store has `image_shape` (H, W, C), `fallible` (whether reading can fail), `lab
 """
 
 import functools
+import re
 
 import numpy as np
 import tensorflow as tf
 
-from zoo.data import images, records
+from zoo.data import images
 
 
 class Memory:
     """Decoded images.
 
     Args:
-        pixels: np.uint8 `[n, H, W, C]`; not copied, read-only from here on.
+        pixels: uint8 tensor `[n, H, W, C]` on the host.
         labels: np.int64 `[n]`, or None.
     """
 
     fallible = False
 
     def __init__(self, pixels, labels):
-        self.pixels = pixels
-        self.pixels.flags.writeable = False
+        self._pixels = pixels
         self.labels = labels
         self.image_shape = tuple(pixels.shape[1:])
-
-    @functools.cached_property
-    def _tensors(self):
-        labels = np.full(len(self.pixels), -1) if self.labels is None else self.labels
         with tf.device("CPU:0"):
-            return tf.constant(self.pixels), tf.constant(labels, tf.int64)
+            self._labels = tf.constant(np.full(len(pixels), -1) if labels is None else labels, tf.int64)
+
+    @property
+    def pixels(self):
+        """np.uint8 `[n, H, W, C]`, read-only: the tensor's own memory."""
+        return np.asarray(memoryview(self._pixels))
 
     def batch(self, positions):
-        pixels, labels = self._tensors
-        return {"image": tf.gather(pixels, positions), "label": tf.gather(labels, positions)}
+        """Positions, int64 `[B]`, to images and labels."""
+        return {"image": tf.gather(self._pixels, positions), "label": tf.gather(self._labels, positions)}
 
 
 class _Encoded:
@@ -68,19 +69,24 @@ class _Encoded:
         spec = tf.TensorSpec(self.image_shape, tf.uint8)
         return tf.map_fn(lambda one: self._image(read(one)), data, fn_output_signature=spec)
 
-    def _explain(self, data, name):
+    def _decoded(self, data, name):
+        """The image before it is fitted; an error names it."""
         try:
-            image = images.decoded(data, self.image_shape[-1], self.stored)
+            return images.decoded(data, self.image_shape[-1], self.stored)
         except (tf.errors.OpError, ValueError) as error:
-            reason = error.message if isinstance(error, tf.errors.OpError) else str(error)
+            # TensorFlow wraps its reason in names of its graph: {{node ...}} before, [Op:...] behind.
+            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", getattr(error, "message", str(error))).strip(" .\n")
             raise ValueError(
                 "load: expected a whole JPEG, PNG, BMP, GIF or WebP image. "
-                f"Received: {name} ({reason.strip()}); repair or remove it."
-            ) from error
-        if self.size is None and tuple(image.shape) != self.image_shape:
+                f"Received: {name} ({reason}); repair or remove it."
+            ) from None
+
+    def _explain(self, data, name):
+        shape = tuple(self._decoded(data, name).shape)
+        if self.size is None and shape != self.image_shape:
             raise ValueError(
-                f"load: expected images of one shape {self.image_shape}. Received: {name} of {tuple(image.shape)}; "
-                "pass `size` (sources.load.size in gin) to fit all to one square."
+                f"load: expected images of one shape {self.image_shape}. Received: {name} of {shape}; "
+                "pass `size` (`sources.load.size` in gin) to fit all to one square."
             )
 
 
@@ -95,35 +101,36 @@ class Files(_Encoded):
     """
 
     def __init__(self, paths, labels, channels, size=None):
+        super().__init__((size, size, channels), size, None)
         self.paths = np.asarray(paths, dtype=object)
         self.labels = labels
-        shape = (size, size, channels)
         if size is None:
-            super().__init__((None, None, channels), None, None)
-            self.explain([0])
-            shape = images.decoded(tf.io.read_file(self.paths[0]), channels).shape
-        super().__init__(shape, size, None)
+            self.image_shape = tuple(self._decoded(*self._read(0)).shape)
 
     @functools.cached_property
     def _tensors(self):
         labels = np.full(len(self.paths), -1) if self.labels is None else self.labels
-        with tf.device("CPU:0"):
+        with tf.init_scope(), tf.device("CPU:0"):
             return tf.constant(self.paths, tf.string), tf.constant(labels, tf.int64)
 
     def batch(self, positions):
+        """Positions, int64 `[B]`, to images and labels."""
         paths, labels = self._tensors
         pixels = self._images(tf.gather(paths, positions), read=tf.io.read_file)
         return {"image": pixels, "label": tf.gather(labels, positions)}
 
     def explain(self, positions):
+        """Raises a ValueError that names the first of these examples that cannot be read."""
         for position in positions:
-            path = self.paths[position]
-            try:
-                with open(path, "rb") as file:
-                    data = file.read()
-            except OSError as error:
-                raise ValueError(f"load: expected a readable file. Received: {error}.") from error
-            self._explain(data, f"file={path!r}")
+            self._explain(*self._read(position))
+
+    def _read(self, position):
+        path = self.paths[position]
+        try:
+            with open(path, "rb") as file:
+                return file.read(), f"file={path!r}"
+        except OSError as error:
+            raise ValueError(f"load: expected a readable file. Received: {error}.") from error
 
 
 class Records(_Encoded):
@@ -156,11 +163,13 @@ class Records(_Encoded):
         return np.concatenate(found)
 
     def batch(self, positions):
+        """Positions, int64 `[B]`, to images and labels."""
         serialized = tf.numpy_function(self.index.read, [positions], tf.string)
         parsed = self._parse(tf.ensure_shape(serialized, (None,)))
         return {"image": self._images(parsed["image"]), "label": parsed["label"]}
 
     def explain(self, positions):
+        """Raises a ValueError that names the first of these examples that cannot be read."""
         for position in positions:
             file, data = self.index.path(position), self.index.read([position])
             name = f"record {position} of the dataset, in {file!r}"

@@ -40,7 +40,7 @@ def shuffled(count, batch_size, seed, start=0, steps=None, shard=(0, 1)):
         return tf.ensure_shape(rows, (None, width))
 
     last = np.iinfo(np.int64).max if steps is None else -(-(start + steps) // per_epoch)
-    epochs = tf.data.Dataset.range(first, max(first, last)).map(epoch_of_rows, deterministic=True)
+    epochs = tf.data.Dataset.range(first, max(first, last)).map(epoch_of_rows)
     rows = epochs.prefetch(1).flat_map(tf.data.Dataset.from_tensor_slices)
     return rows if steps is None else rows.take(steps)
 
@@ -60,22 +60,26 @@ def batches(rows, store, chosen, ids):
         chosen: np.int64 `[n]`, positions in the store.
         ids: np.int64 `[n]`.
     """
+    width = rows.element_spec.shape[0]
     # A captured tensor on an accelerator would be copied back for every batch.
     with tf.device("CPU:0"):
         chosen, ids = tf.constant(chosen, tf.int64), tf.constant(ids, tf.int32)
 
+    @tf.function(input_signature=[tf.TensorSpec((width,), tf.int64)], autograph=False)
     def batch(rows):
         return store.batch(tf.gather(chosen, rows)) | {"id": tf.gather(ids, rows)}
 
-    def explained(rows):
-        def explain(positions):
-            store.explain(positions)
-            return positions
+    def explain(positions):
+        store.explain(positions)
+        return positions
 
+    @tf.autograph.experimental.do_not_convert
+    def explained(rows):
         positions = tf.gather(chosen, rows)
         with tf.control_dependencies([tf.numpy_function(explain, [positions], tf.int64)]):
             return batch(rows)
 
+    @tf.autograph.experimental.do_not_convert
     def guarded(rows):
         rows = tf.data.Dataset.from_tensors(rows)
         # Decoding is native and cannot tell which file it failed on. A batch that fails is dropped, and the second

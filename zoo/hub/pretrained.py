@@ -6,6 +6,7 @@ Nothing in a model folder is executed: a card names a factory of `zoo.models`, a
 import os
 import pathlib
 
+import h5py
 import keras
 
 from zoo.hub import cards
@@ -68,10 +69,20 @@ def _changes(card, input_shape, pooling, name):
     return wanted
 
 
+def _count_arrays(path):
+    names = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, entry: names.append(name) if isinstance(entry, h5py.Dataset) else None)
+    return len(names)
+
+
 def _read_weights(model, path, card, input_shape):
     try:
+        # Keras ignores what a file holds beyond the model, and so would take the start of a deeper encoder.
+        if _count_arrays(path) != len(model.variables):
+            raise ValueError(f"{len(model.variables)} arrays are needed, {_count_arrays(path)} are stored")
         model.load_weights(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if input_shape is not None and list(input_shape) != card["input"]["shape"]:
             raise ValueError(
                 f"zoo.load: expected an input_shape under which the weights keep their shapes; those of {card['name']} "
@@ -131,7 +142,7 @@ def load(
     if not include_top:
         return encoder
     predictions = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(encoder.output)
-    model = keras.Model(encoder.inputs, predictions, name=name or encoder.name)
+    model = keras.Model(encoder.input, predictions, name=name or encoder.name)
     # Past Keras' own attribute setter: symbolic tensors are nothing to track or to save.
     vars(model)["pyramid_outputs"] = encoder.pyramid_outputs
     return model

@@ -6,7 +6,7 @@ import re
 
 VERSION = 1
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "area", "lanczos3")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTORY = re.compile(r"zoo\.models\.[a-z_][a-z0-9_]*:[a-z_][a-z0-9_]*")
 
@@ -63,7 +63,7 @@ _COUNT = (_is_count, "an integer of at least 1")
 # Field -> (test, what is expected). A trailing question mark: the field may be absent.
 _CARD = {
     "card_version": (lambda value: value == VERSION, f"the version {VERSION}; a newer card needs a newer zoo"),
-    "name": (_fully(_NAME), "a name of lower-case letters, digits and _ . -"),
+    "name": (_fully(NAME), "a name of lower-case letters, digits and _ . -"),
     "description": _STRING,
     "limitations?": _STRING,
     "architecture": _MAPPING,
@@ -88,6 +88,7 @@ _INPUT = {
     "color_space": (_one_of("rgb", "gray"), "rgb or gray"),
     "interpolation": (_one_of(*INTERPOLATIONS), f"one of {', '.join(INTERPOLATIONS)}"),
     "antialias": (lambda value: isinstance(value, bool), "true or false"),
+    "crop": (_one_of("center", "none"), "center or none"),
 }
 _RESULT = {
     "data": _STRING,

@@ -75,7 +75,7 @@ def truncated(head, layers=1, name=None):
         expected = f"heads.truncated: expected between 1 and the head's {count} hidden layers."
         raise ValueError(f"{expected} Received: layers={layers!r}.")
     output = head.get_layer(f"hidden{layers}_relu").output  # [B, width]
-    return keras.Model(head.inputs, output, name=name or f"{head.name}_truncated")
+    return keras.Model(head.input, output, name=name or f"{head.name}_truncated")
 
 
 def kept(encoder, head, layers=1, name=None):

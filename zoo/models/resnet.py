@@ -79,7 +79,7 @@ def _variant(name, depths, bottleneck):
         name: of the model.
 
     Returns:
-        Functional model, images in [0, 1] `[B, H, W, C]` -> features `[B, F]` with F = {features} * width. Its attribute
+        Functional model, images in [0, 1] `[B, H, W, C]` -> features `[B, F]`, F = {features} * width. Its attribute
         `pyramid_outputs` holds the outputs of the four groups, 'P2' to 'P5', or 'P0' to 'P3' after the small stem:
         'Pn' has a stride of 2^n pixels.
     """

@@ -12,6 +12,8 @@ from zoo.hub import cards, schema
 from zoo.serving import signatures, warmup_requests
 
 _COLOR_SPACES = {1: "gray", 3: "rgb"}
+# How image files of any size are brought to the encoder's: the encoder does not know, the defaults are `zoo.data`'s.
+_FREE = ("interpolation", "antialias", "crop")
 
 
 def _input_record(encoder, record):
@@ -30,9 +32,10 @@ def _input_record(encoder, record):
         "color_space": _COLOR_SPACES[shape[-1]],
         "interpolation": "bilinear",
         "antialias": True,
+        "crop": "center",
     }
     for name, value in record.items():
-        if name in derived and name not in ("interpolation", "antialias") and value != derived[name]:
+        if name in derived and name not in _FREE and value != derived[name]:
             raise ValueError(f"export: expected the encoder's input.{name}={derived[name]}. Received: {value}.")
     return {**derived, **record}
 
@@ -117,7 +120,8 @@ def export(encoder, folder, card, warmup=True, overwrite=False):
         encoder: functional `keras.Model` `[B, H, W, C] -> [B, F]` from a factory of `zoo.models`.
         folder: path of the new folder; its parent is made when missing.
         card: the parts of the card that the encoder cannot tell: `name`, `description`, `training`, `license`,
-            `citation`, and optionally `results`, `limitations` and `input` with `interpolation` and `antialias`.
+            `citation`, and optionally `results`, `limitations` and `input`, with `interpolation`, `antialias` and
+            `crop` for image files of another size.
         warmup: whether to write requests that TensorFlow Serving replays before the model goes live.
         overwrite: whether to replace an existing model folder.
 

@@ -8,8 +8,8 @@ The module holds the encoder's variables and nothing else of Keras. It follows t
 import keras
 import tensorflow as tf
 
-# Luma of ITU-R BT.601; the weights sum to one, so that gray pictures stay as they are.
-_LUMA = (0.299, 0.587, 0.114)
+from zoo.data import images as image_files
+
 # Room for the overshoot of resizing and augmentation; pixels in 0 ... 255 and standardised ones fall outside.
 _LOWEST, _HIGHEST = -1.0, 2.0
 
@@ -32,49 +32,30 @@ def guarded(images):
         return tf.identity(images)
 
 
-def _decoded(data):
-    """Pixels in [0, 1] of one file with as many channels as it has, float32 `[h, w, 1 ... 4]`."""
-    # WebP decodes to bytes only; the other formats to floats, which keeps the 16 bits of a deep PNG.
-    is_webp = tf.logical_and(tf.equal(tf.strings.substr(data, 0, 4), "RIFF"), tf.greater(tf.strings.length(data), 12))
-
-    def of_bytes():
-        pixels = tf.io.decode_image(data, channels=0, dtype=tf.uint8, expand_animations=False)
-        return tf.image.convert_image_dtype(pixels, tf.float32)
-
-    def of_floats():
-        return tf.io.decode_image(data, channels=0, dtype=tf.float32, expand_animations=False)
-
-    return tf.cond(is_webp, of_bytes, of_floats)
-
-
 def prepared(data, input_record):
-    """One image file as the encoder wants it.
+    """One image file as the encoder wants it: decoded like the files of a training folder, cropped, resized.
 
     Args:
         data: string `[]`, a JPEG, PNG, GIF (its first frame), BMP or WebP file of any size.
         input_record: `input` of the card.
 
     Returns:
-        float32 `[H, W, C]` in [0, 1]. Transparency is dropped; colour becomes luma for gray encoders, and gray becomes
+        float32 `[H, W, C]` in [0, 1]. Transparency is laid over white; colour becomes luma for gray encoders, and gray
         three equal channels for colour encoders. Orientation tags are not read.
     """
     height, width, channels = input_record["shape"]
-    pixels = _decoded(data)
-    pixels = tf.ensure_shape(pixels, [None, None, None])
-    has_color = tf.greater_equal(tf.shape(pixels)[-1], 3)
-    if channels == 1:
-        luma = tf.constant(_LUMA)
-        pixels = tf.cond(
-            has_color,
-            lambda: tf.reduce_sum(pixels[..., :3] * luma, axis=-1, keepdims=True),
-            lambda: pixels[..., :1],
-        )
-    else:
-        pixels = tf.cond(has_color, lambda: pixels[..., :3], lambda: tf.repeat(pixels[..., :1], 3, axis=-1))
-    pixels = tf.ensure_shape(pixels, [None, None, channels])
+    pixels = tf.cast(image_files.decoded(data, channels), tf.float32) / 255  # [h, w, C]
+    if input_record["crop"] == "center":
+        rows, columns = tf.shape(pixels)[0], tf.shape(pixels)[1]
+        # The largest part in the middle that has the encoder's proportions.
+        kept_rows = tf.maximum(tf.minimum(rows, columns * height // width), 1)
+        kept_columns = tf.maximum(tf.minimum(columns, rows * width // height), 1)
+        top, left = (rows - kept_rows) // 2, (columns - kept_columns) // 2
+        pixels = pixels[top : top + kept_rows, left : left + kept_columns]
     pixels = tf.image.resize(
         pixels, (height, width), method=input_record["interpolation"], antialias=input_record["antialias"]
     )
+    # Bicubic kernels overshoot.
     return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 1.0), [height, width, channels])
 
 
@@ -114,7 +95,7 @@ def endpoints(encoder, input_record):
     Returns:
         dict from name to concrete function; their outputs are float32, whatever the precision of the encoder.
     """
-    pyramid = keras.Model(encoder.inputs, {**encoder.pyramid_outputs, "embedding": encoder.output})
+    pyramid = keras.Model(encoder.input, {**encoder.pyramid_outputs, "embedding": encoder.output})
     shape = input_record["shape"]
     images_spec = tf.TensorSpec([None, *shape], tf.float32, name="images")
     bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")

@@ -231,6 +231,8 @@ def _advance(strategy, on_replica, batch, image_shape, jit_compile):
         }
         return on_replica(inputs, now)
 
+    # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.
+    one = tf.autograph.experimental.do_not_convert(one)
     if jit_compile:
         one = tf.function(one, jit_compile=True, autograph=False)
 

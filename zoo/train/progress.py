@@ -22,8 +22,8 @@ class Progress:
 
     def __init__(self, total, start, images_per_step, show=True):
         self._total, self._images = total, images_per_step
-        self._first, self._began = start, time.monotonic()
-        self._show, self._spoke_at = show, self._began
+        self._first, self._began = start, None
+        self._show, self._spoke_at = show, time.monotonic()
         self._bar = None
         if show and sys.stderr.isatty():
             self._bar = progress.Progress(
@@ -40,17 +40,18 @@ class Progress:
     def update(self, step, logs=None):
         """Tells that `step` steps are done; `logs` are the newest scalars, shown at once."""
         now = time.monotonic()
+        if self._began is None:
+            # The first call compiles the step: it says nothing about the rate of the others.
+            self._began, self._first = now, step
         rate = (step - self._first) * self._images / max(now - self._began, 1e-9)
         if self._bar:
             if logs:
                 self._bar.update(self._task, description=f"loss {logs.get('loss', float('nan')):.4f}")
             self._bar.update(self._task, completed=step, rate=f"{rate:,.0f} images/s")
         elif self._show and (logs or now - self._spoke_at >= _QUIET):
-            left = (self._total - step) * self._images / max(rate, 1e-9)
-            eta = datetime.timedelta(seconds=round(left))
-            logging.info(
-                "step %d/%d  %s  %.0f images/s  ETA %s", step, self._total, _scalars(logs or {}), rate, eta
-            )
+            left = (self._total - step) * self._images / rate if rate else None
+            eta = "unknown" if left is None else datetime.timedelta(seconds=round(left))
+            logging.info("step %d/%d  %s  %.0f images/s  ETA %s", step, self._total, _scalars(logs or {}), rate, eta)
             self._spoke_at = now
 
     def close(self):

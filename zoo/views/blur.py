@@ -60,7 +60,7 @@ class Blur(view.View):
         size = self.kernel_size
         are = size is None or (isinstance(size, int) and size > 0 and size % 2 == 1)
         view.require(are, "Blur", "`kernel_size` to be a positive odd integer or None", kernel_size=size)
-        view.require(self.padding in ("zero", "reflect"), "Blur", "`padding` 'zero' or 'reflect'", padding=self.padding)
+        view.choice("Blur", "padding", self.padding, ("zero", "reflect"))
 
     def radius(self, height):
         """Pixels that the kernel reaches to each side."""

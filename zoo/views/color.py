@@ -5,7 +5,6 @@ as in BYOL (Grill et al., 2020, https://arxiv.org/abs/2006.07733).
 """
 
 import dataclasses
-import difflib
 
 import numpy as np
 from keras import ops
@@ -13,44 +12,51 @@ from keras import ops
 from zoo.views import view
 
 # ITU-R BT.601.
-_LUMA = np.array([0.299, 0.587, 0.114], dtype="float32")
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
+_LUMA = (0.299, 0.587, 0.114)
+# Brightness, contrast, saturation and hue are numbered 0 to 3.
+_HUE, _NOTHING = 3, 4
 _RECIPES = ("simclr", "simclr_v1", "torchvision")
 
 
-def _grey(planes):
-    """Luma of channel-first images, `[B, C, H, W] -> [B, 1, H, W]`."""
-    if planes.shape[1] == 1:
-        return planes
-    return ops.sum(planes * _LUMA[:, None, None], axis=1, keepdims=True)
+def _luma(planes):
+    """Luma of the planes of an image, `[..., P]` each."""
+    return planes[0] if len(planes) == 1 else sum(weight * plane for weight, plane in zip(_LUMA, planes, strict=True))
+
+
+def _highest_and_lowest(planes):
+    """Per pixel, over the planes."""
+    highest = lowest = planes[0]
+    for plane in planes[1:]:
+        highest, lowest = ops.maximum(highest, plane), ops.minimum(lowest, plane)
+    return highest, lowest
 
 
 def hue_turned(planes, turn):
-    """RGB images with their hue turned on the HSV cone.
+    """Colours with their hue turned around the HSV cone.
 
     Args:
-        planes: channel-first, in [0, 1], `[B, 3, H, W]`.
-        turn: share of the full circle, `[B]`.
+        planes: red, green, blue in [0, 1], `[B, P]` each.
+        turn: share of the full circle, in [-1, 1], `[B, 1]`.
 
     Returns:
-        `[B, 3, H, W]`.
+        Red, green, blue, `[B, P]` each.
     """
-    red, green, blue = (planes[:, i] for i in range(3))  # [B, H, W] each
-    value = ops.maximum(ops.maximum(red, green), blue)
-    chroma = value - ops.minimum(ops.minimum(red, green), blue)
+    red, green, blue = planes
+    value, lowest = _highest_and_lowest(planes)
+    chroma = value - lowest
     safe = ops.where(chroma > 0, chroma, 1.0)
+    to_green, to_blue = 2 + (blue - red) / safe, 4 + (red - green) / safe
     hue = ops.where(
-        value == red,
-        (green - blue) / safe,
-        ops.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )  # sixths of the circle, in [-1, 5]
-    hue = hue + 6 * turn[:, None, None]
+        value == red, (green - blue) / safe, ops.where(value == green, to_green, to_blue)
+    )  # sixths, [-1, 5]
+    hue = hue + 6 * turn
 
     def channel(offset):
-        sector = ops.mod(offset + hue, 6)
+        sector = hue + offset
+        sector = sector - 6 * ops.floor(sector / 6)
         return value - chroma * ops.clip(ops.minimum(sector, 4 - sector), 0, 1)
 
-    return ops.stack([channel(5), channel(3), channel(1)], axis=1)
+    return [channel(5), channel(3), channel(1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +91,7 @@ class Jitter(view.View):
             view.require(getattr(self, name) >= 0, "Jitter", f"`{name}` >= 0", **{name: getattr(self, name)})
         hue, strength = self.hue, self.strength
         view.require(hue * strength <= 0.5, "Jitter", "`hue * strength` <= 0.5", hue=hue, strength=strength)
-        if self.recipe not in _RECIPES:
-            near = difflib.get_close_matches(str(self.recipe), _RECIPES, n=1)
-            raise ValueError(
-                f"Jitter: expected `recipe` to be one of {', '.join(map(repr, _RECIPES))}. "
-                f"Received: recipe={self.recipe!r}." + (f" Did you mean {near[0]!r}?" if near else "")
-            )
+        view.choice("Jitter", "recipe", self.recipe, _RECIPES)
 
     def draw(self, seed, shape):
         """What happens, and when.
@@ -98,8 +99,8 @@ class Jitter(view.View):
         `brightness`, `contrast`, `saturation` [B]: factors (`simclr_v1`: the brightness to add); `hue` [B]: turn;
         `order` [B, 4], int32: which of the four, in this sequence, comes first, second, third, fourth.
         """
-        unit = 2 * seed.fold(0).uniform((4,)) - 1  # [B, 4] in [-1, 1)
-        drawn = {"order": seed.fold(1).permutation(4)}
+        unit = 2 * seed.uniform((8,)) - 1  # [B, 8] in [-1, 1)
+        drawn = {"order": ops.cast(ops.argsort(unit[:, 4:], axis=-1), "int32")}
         for number, name in enumerate(("brightness", "contrast", "saturation", "hue")):
             most = self.strength * getattr(self, name)
             if name == "hue" or (name == "brightness" and self.recipe == "simclr_v1"):
@@ -111,50 +112,53 @@ class Jitter(view.View):
 
     def apply(self, images, drawn):
         """The four changes, in the drawn order."""
-        planes = ops.transpose(images, (0, 3, 1, 2))  # [B, C, H, W]
+        height, width, channels = images.shape[1:]
+        flat = ops.reshape(images, (-1, height * width, channels))  # [B, P, C]
+        planes = [flat[:, :, i] for i in range(channels)]  # [B, P] each: far faster than channels side by side
         order = drawn["order"]
         hue_at = ops.argmax(ops.cast(order == _HUE, "int32"), axis=1)[:, None]  # [B, 1]
         slot = np.arange(3, dtype="int32")
         # The three others close ranks; the hue, by far the dearest, is turned once, between those before and after it.
-        blends = ops.where(slot < hue_at, order[:, :3], order[:, 1:])  # [B, 3]
-        before = slot < hue_at  # [B, 3]
-        if planes.shape[1] == 3 and self.hue * self.strength > 0:
-            for i in range(3):
-                planes = self._blend(planes, drawn, blends[:, i], before[:, i])
-            planes = ops.clip(hue_turned(planes, drawn["hue"]), 0, 1)
-            for i in range(3):
-                planes = self._blend(planes, drawn, blends[:, i], ops.logical_not(before[:, i]))
-        else:
-            for i in range(3):
-                planes = self._blend(planes, drawn, blends[:, i], ops.ones_like(before[:, i]))
-        return ops.transpose(planes, (0, 2, 3, 1))  # [B, H, W, C]
+        kinds = ops.where(slot < hue_at, order[:, :3], order[:, 1:])  # [B, 3]
+        if channels == 3 and self.hue * self.strength > 0:
+            planes = self._blends(planes, drawn, ops.where(slot < hue_at, kinds, _NOTHING))
+            planes = [ops.clip(plane, 0, 1) for plane in hue_turned(planes, drawn["hue"][:, None])]
+            kinds = ops.where(slot < hue_at, _NOTHING, kinds)
+        planes = self._blends(planes, drawn, kinds)
+        return ops.reshape(ops.stack(planes, axis=-1), (-1, height, width, channels))  # [B, H, W, C]
 
-    def _blend(self, planes, drawn, kind, active):
-        """Brightness, contrast or saturation, as `kind` [B] says, where `active` [B]; clipped to [0, 1]."""
-        kind = ops.where(active, kind, -1)[:, None, None, None]  # [B, 1, 1, 1]
-        is_brightness, is_contrast, is_saturation = (ops.equal(kind, i) for i in (_BRIGHTNESS, _CONTRAST, _SATURATION))
-        brightness, contrast, saturation = (
-            drawn[name][:, None, None, None] for name in ("brightness", "contrast", "saturation")
-        )
-        factor = ops.where(is_contrast, contrast, ops.where(is_saturation, saturation, 1.0))
+    def _blends(self, planes, drawn, kinds):
+        """Brightness, contrast or saturation as `kinds` [B, 3] says, one after the other, each clipped to [0, 1]."""
+        for i in range(3):
+            brightness, contrast, saturation = (ops.cast(kinds[:, i : i + 1] == kind, "float32") for kind in range(3))
+            planes = self._blend(planes, drawn, brightness, contrast, saturation)
+        return planes
+
+    def _blend(self, planes, drawn, brightness, contrast, saturation):
+        """At most one change per image; which one, is 1, the others are 0, `[B, 1]`.
+
+        All three are factor * x + (1 - factor) * reference, written so that a factor of 1 changes no bit of x. The
+        masks are multiplied with: selecting between arrays that broadcast is several times slower on a CPU.
+        """
         added = 0.0
+        factor = 1 + contrast * (drawn["contrast"][:, None] - 1) + saturation * (drawn["saturation"][:, None] - 1)
         if self.recipe == "simclr_v1":
-            added = ops.where(is_brightness, brightness, 0.0)
+            added = brightness * drawn["brightness"][:, None]
         else:
-            factor = ops.where(is_brightness, brightness, factor)
+            factor = factor + brightness * (drawn["brightness"][:, None] - 1)  # [B, 1]
         if self.recipe == "torchvision":
-            colourless = _grey(planes)  # [B, 1, H, W]
-            mean = ops.mean(colourless, axis=(2, 3), keepdims=True)  # [B, 1, 1, 1]
+            colourless = _luma(planes)  # [B, P]
+            means = [ops.mean(colourless, axis=1, keepdims=True)] * len(planes)  # [B, 1]
+            scale = factor
         else:
-            colourless = ops.max(planes, axis=1, keepdims=True)  # [B, 1, H, W]: the value V of HSV
-            mean = ops.mean(planes, axis=(2, 3), keepdims=True)  # [B, C, 1, 1]
-            # HSV's saturation (V - min) / V must not exceed 1.
-            chroma = colourless - ops.min(planes, axis=1, keepdims=True)
-            most = colourless / ops.maximum(chroma, 1e-12)
-            factor = ops.where(is_saturation, ops.minimum(factor, most), factor)
-        reference = ops.where(is_saturation, colourless, ops.where(is_contrast, mean, 0.0))
-        # Written so that a factor of 1 leaves the pixels exactly as they are.
-        return ops.clip(factor * planes + (1 - factor) * reference + added, 0, 1)
+            colourless, lowest = _highest_and_lowest(planes)  # [B, P]: HSV's value
+            means = [ops.mean(plane, axis=1, keepdims=True) for plane in planes]  # [B, 1] each
+            # HSV's saturation, (highest - lowest) / highest, stops at 1.
+            most = colourless / ops.maximum(colourless - lowest, 1e-12)
+            scale = ops.minimum(factor, most + (1 - saturation) * 1e9)  # [B, P]
+        paler = saturation * (1 - scale) * colourless  # [B, P]
+        shifts = [contrast * (1 - factor) * mean + added for mean in means]  # [B, 1] each
+        return [ops.clip(scale * x + paler + shift, 0, 1) for x, shift in zip(planes, shifts, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +169,8 @@ class Grayscale(view.View):
         """Equal channels."""
         if images.shape[-1] == 1:
             return images
-        luma = ops.clip(ops.sum(images * _LUMA, axis=-1, keepdims=True), 0, 1)  # [B, H, W, 1]
-        return ops.repeat(luma, 3, axis=-1)
+        luma = ops.clip(_luma([images[..., i] for i in range(3)]), 0, 1)  # [B, H, W]
+        return ops.stack([luma] * 3, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """What a view is, and how views are put together: in a row, by chance, one of several, several at once."""
 
 import dataclasses
+import difflib
 
 import numpy as np
 from keras import backend, ops
+
+from zoo import seeds
 
 
 def require(holds, who, expected, **received):
@@ -13,9 +16,27 @@ def require(holds, who, expected, **received):
         raise ValueError(f"{who}: expected {expected}. Received: {values}.")
 
 
+def choice(who, name, value, known):
+    """Raises the `ValueError` that lists the `known` names, unless `value` is one of them."""
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        expected = f"`{name}` to be one of {', '.join(map(repr, known))}"
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{who}: expected {expected}. Received: {name}={value!r}.{hint}")
+
+
 def chosen(mask, ours, theirs):
-    """Per example, `ours` where `mask` [B] is true, else `theirs`; both `[B, ...]`."""
-    return ops.where(ops.reshape(mask, (-1,) + (1,) * (len(ours.shape) - 1)), ours, theirs)
+    """Per example, `ours` where `mask` [B] is true, else `theirs`; both finite float32 `[B, ...]`."""
+    mask = ops.reshape(ops.cast(mask, "float32"), (-1,) + (1,) * (len(ours.shape) - 1))
+    # As exact as a selection, and several times faster on a CPU, where a mask that broadcasts is slow.
+    return mask * ours + (1 - mask) * theirs
+
+
+def _folds(seed, count):
+    """The seeds `seed.fold(0)` to `seed.fold(count - 1)`, at the price of one."""
+    spread = seeds.Seed(seed.value, tuple(ops.convert_to_tensor(word)[:, None] for word in seed.key))  # keys [B, 1]
+    first, second = spread.fold(np.arange(count, dtype="int32")).key  # [B, count]
+    return [seeds.Seed(seed.value, (first[:, i], second[:, i])) for i in range(count)]
 
 
 def _checked(who, images, seed):
@@ -24,7 +45,8 @@ def _checked(who, images, seed):
     dtype = backend.standardize_dtype(images.dtype)
     require("float" in dtype, who, "floating images in [0, 1]", dtype=dtype)
     shape = tuple(images.shape)
-    require(len(shape) == 4 and shape[-1] in (1, 3), who, "`images` [B, H, W, C] with 1 or 3 channels", shape=shape)
+    are = len(shape) == 4 and None not in shape[1:] and shape[-1] in (1, 3)
+    require(are, who, "images [B, H, W, C] of known size with 1 or 3 channels", shape=shape)
     rank = len(np.shape(seed.key[0]))
     require(rank == 1, who, "one seed per image: `seed.fold(ids)` with ids of shape [B]", rank=rank)
     return ops.cast(images, "float32")
@@ -96,8 +118,8 @@ class Chain(View):
     def draw(self, seed, shape):
         """`steps`: the draws of the steps."""
         drawn = []
-        for position, step in enumerate(self.steps):
-            drawn.append(step.draw(seed.fold(position), shape))
+        for step, its in zip(self.steps, _folds(seed, len(self.steps)), strict=True):
+            drawn.append(step.draw(its, shape))
             shape = step.output_shape(shape)
         return {"steps": tuple(drawn)}
 
@@ -134,7 +156,7 @@ class Sometimes(View):
         """`applied` [B], bool; `view`: the draw of the view, made for every image."""
         after = self.view.output_shape(shape)
         require(tuple(after[1:]) == tuple(shape[1:]), "Sometimes", "a view that keeps the size", view=self.view)
-        return {"applied": seed.fold(0).bernoulli(self.probability), "view": self.view.draw(seed.fold(1), shape)}
+        return {"applied": seed.bernoulli(self.probability), "view": self.view.draw(seed.fold(0), shape)}
 
     def apply(self, images, drawn):
         """The view where it was drawn, else the image."""
@@ -168,8 +190,8 @@ class OneOf(View):
         self.output_shape(shape)
         count = len(self.views)
         bounds = np.cumsum(self.probabilities or [1 / count] * count)[:-1].astype("float32")
-        above = seed.fold(0).uniform()[:, None] >= bounds  # [B, count - 1]
-        drawn = tuple(view.draw(seed.fold(1 + i), shape) for i, view in enumerate(self.views))
+        above = seed.uniform()[:, None] >= bounds  # [B, count - 1]
+        drawn = tuple(view.draw(its, shape) for view, its in zip(self.views, _folds(seed, count), strict=True))
         return {"choice": ops.sum(ops.cast(above, "int32"), axis=1), "views": drawn}
 
     def apply(self, images, drawn):
@@ -202,7 +224,8 @@ class Views:
 
     def draw(self, seed, shape):
         """`chains`: the draws of the chains."""
-        return {"chains": tuple(chain.draw(seed.fold(i), shape) for i, chain in enumerate(self.chains))}
+        parts = zip(self.chains, _folds(seed, len(self.chains)), strict=True)
+        return {"chains": tuple(chain.draw(its, shape) for chain, its in parts)}
 
     def apply(self, images, drawn):
         """Tuple of V views, `[B, H_v, W_v, C]` each."""
@@ -211,4 +234,11 @@ class Views:
     def __call__(self, images, seed):
         """Draws and applies: floats in [0, 1] `[B, H, W, C]` to a tuple of V float32 `[B, H_v, W_v, C]`."""
         images = _checked("Views", images, seed)
-        return self.apply(images, self.draw(seed, tuple(ops.shape(images))))
+        count = len(self.chains)
+        if any(chain != self.chains[0] for chain in self.chains):
+            return self.apply(images, self.draw(seed, tuple(ops.shape(images))))
+        # Equal chains run as one, on a batch of all views: fewer and larger operations, the same result.
+        words = zip(*(its.key for its in _folds(seed, count)), strict=True)
+        folded = seeds.Seed(seed.value, tuple(ops.concatenate(word, axis=0) for word in words))  # keys [V * B]
+        together = self.chains[0](ops.concatenate([images] * count, axis=0), folded)  # [V * B, H', W', C]
+        return tuple(ops.split(together, count, axis=0))

@@ -1,0 +1,56 @@
+"""Every model in `saved_models/`, as it would reach a user."""
+
+import re
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo.hub import cards
+
+ROOT = cards.shipped("saved_models")
+FOLDERS = sorted(path for path in ROOT.iterdir() if path.is_dir()) if ROOT.is_dir() else []
+published = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+@published
+def test_the_name_says_method_encoder_data_and_tag(folder):
+    assert re.fullmatch(r"[a-z0-9]+_[a-z0-9]+_[a-z0-9_]+\.[a-z0-9_]+", folder.name)
+    assert cards.read(folder)["name"] == folder.name
+
+
+@published
+def test_the_card_vouches_for_every_file(folder):
+    card = cards.opened(folder)
+    assert card["files"] == cards.contents(folder)
+    assert {"encoder.weights.h5", "saved_model.pb", "variables/variables.index"} <= set(card["files"])
+
+
+@published
+def test_the_card_says_how_it_was_trained_and_what_it_reached(folder):
+    card = cards.read(folder)
+    missing = {"method", "data", "split", "epochs", "batch_size", "seed", "config", "command", "versions"}
+    assert not missing - set(card["training"])
+    models = {result["model"] for result in card["results"] if result["source"] == "ours"}
+    assert "trained" in models
+    assert "not stated" not in card["license"].values()
+    assert "/tmp/" not in card["training"]["command"]
+
+
+@published
+def test_keras_and_the_saved_model_agree(folder):
+    tensorflow = pytest.importorskip("tensorflow")
+    card = cards.read(folder)
+    images = np.random.default_rng(0).random((3, *card["input"]["shape"]), dtype="float32")
+    model = zoo.load(folder.name)
+    features = np.asarray(model(images, training=False))
+    assert features.shape == (3, card["embedding"])
+    levels = {level: list(tensor.shape[1:]) for level, tensor in model.pyramid_outputs.items()}
+    assert levels == card["features"]
+    answer = tensorflow.saved_model.load(str(folder)).signatures["serving_default"](images=tensorflow.constant(images))
+    np.testing.assert_allclose(answer["embedding"].numpy(), features, atol=1e-5, rtol=1e-5)
+
+
+def test_the_shipped_models_fit_into_the_repository():
+    total = sum(path.stat().st_size for folder in FOLDERS for path in folder.rglob("*") if path.is_file())
+    assert total <= 60e6

@@ -1,0 +1,134 @@
+"""Runs one training step, the views and ten updates under a strategy, and saves what every replica got.
+
+python replicas_probe.py default|mirrored|multi_worker COUNT OUT.npz
+
+A process of its own for each strategy, since two MirroredStrategies with different devices collide in one.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.methods import simclr
+from zoo.models import convnet, heads
+from zoo.train import optimizers, replicas, step, strategies
+from zoo.views import color, geometry, view
+
+BATCH, SHAPE = 16, (8, 8, 1)
+CHAIN = view.Chain((geometry.Crop(8, area=(0.3, 1.0)), geometry.Flip(), view.Sometimes(color.Grayscale(), 0.5)))
+OPTIMIZERS = {
+    "lars": lambda: optimizers.LARS(0.05),
+    "sgd": lambda: optimizers.SGD(0.02),
+    "adamw": lambda: keras.optimizers.AdamW(0.001),
+}
+
+
+def batch(seed):
+    """A global batch of noise."""
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 256, (BATCH, *SHAPE), dtype=np.uint8)
+    return {"image": images, "id": generator.permutation(10_000)[:BATCH].astype(np.int32)}
+
+
+def make(group, optimizer):
+    """The step of a small SimCLR."""
+    keras.utils.set_random_seed(0)
+    with group.scope():
+        method = simclr.SimCLR(
+            lambda: convnet.convnet(SHAPE, (8, 16)), lambda width: heads.projector(width, (16, 8)), temperature=0.5
+        )
+        teacher = optimizer()
+        teacher.build(method.trainable_variables)
+    return step.Step(method, view.Views((CHAIN, CHAIN)), step.alone(teacher), seed=3, steps_per_epoch=4)
+
+
+def on_parts(group, function):
+    """Runs a replica's function on the parts of a global batch; returns every local replica's result."""
+    size = BATCH // group.num_replicas_in_sync
+
+    @tf.function(autograph=False)
+    def run(parts, now):
+        return group.run(function, (parts, now))
+
+    def call(whole, now):
+        def part(context):
+            first = context.replica_id_in_sync_group * size
+            return {name: tf.constant(value[first : first + size]) for name, value in whole.items()}
+
+        found = run(group.experimental_distribute_values_from_function(part), tf.constant(now, tf.int64))
+        return tf.nest.map_structure(group.experimental_local_results, found)
+
+    return call
+
+
+def clipped(group):
+    """The step from [3, 0] on the first replica and [0, 4] on the last, clipped to norm 1."""
+    with group.scope():
+        variable = keras.Variable(np.zeros(2, np.float32))
+        optimizer = keras.optimizers.SGD(1.0, global_clipnorm=1.0)
+        optimizer.build([variable])
+    step.alone(optimizer)
+
+    @tf.function(autograph=False)
+    def run():
+        def one():
+            us = replicas.TFReplicas()
+            index = tf.cast(us.index, tf.float32)
+            mine = tf.stack([tf.where(index == 0, 3.0, 0.0), tf.where(index == us.count - 1, 4.0, 0.0)])
+            optimizer.apply([us.sum(mine)], [variable])
+
+        group.run(one)
+
+    run()
+    return variable.numpy()
+
+
+def gathered(group):
+    """Everyone's rows, and the gradient of a replica's own through all of them."""
+
+    @tf.function(autograph=False)
+    def run():
+        def one():
+            us = replicas.TFReplicas()
+            rows = tf.cast(us.index, tf.float32) * 10 + tf.reshape(tf.range(6.0), (2, 3))
+            with tf.GradientTape() as tape:
+                tape.watch(rows)
+                everyone = us.gather(rows)
+                total = tf.reduce_sum(everyone * tf.cast(us.index + 1, tf.float32))
+            return everyone, tape.gradient(total, rows)
+
+        return group.run(one)
+
+    return [np.stack(group.experimental_local_results(found)) for found in run()]
+
+
+def main(kind, count, out):
+    """Runs and saves."""
+    if kind != "multi_worker":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    group = strategies.strategy(kind)
+    found = {}
+    made = make(group, OPTIMIZERS["sgd"])
+    logs, gradients = on_parts(group, made.gradients)(batch(0), 5)
+    found.update({f"log:{name}": np.stack(parts) for name, parts in logs.items()})
+    found.update({f"gradient:{i:02d}": np.stack(parts) for i, parts in enumerate(gradients)})
+    for i, parts in enumerate(on_parts(group, made.make_views)(batch(0), 5)):
+        found[f"view:{i}"] = np.concatenate([part.numpy() for part in parts])
+    for name, optimizer in OPTIMIZERS.items():
+        made = make(group, optimizer)
+        advance = on_parts(group, made)
+        for now in range(10):
+            advance(batch(now), now)
+        for i, variable in enumerate(made.method.variables):
+            parts = group.experimental_local_results(variable.value)
+            found[f"weight:{name}:{i:02d}"] = np.stack([part.numpy() for part in parts])
+    found["clipped"] = clipped(group)
+    found["everyone"], found["everyone_gradient"] = gathered(group)
+    np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,78 @@
+"""Exported folders in processes of their own: without Keras, and under another engine."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from zoo.models import convnet
+from zoo.serving import export
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+WITHOUT_KERAS = """
+import sys
+sys.modules["keras"] = sys.modules["tf_keras"] = None  # any import of them now fails
+import numpy, tensorflow
+folder, answers = sys.argv[1:]
+loaded = tensorflow.saved_model.load(folder)
+with numpy.load(answers) as given:
+    images = tensorflow.constant(given["images"])
+    numpy.testing.assert_allclose(loaded(images), given["embedding"], atol=1e-5)
+    answer = loaded.signatures["serving_default"](images=images)
+    numpy.testing.assert_allclose(answer["embedding"], given["embedding"], atol=1e-5)
+with tensorflow.GradientTape() as tape:
+    loss = tensorflow.reduce_mean(loaded(images, training=True) ** 2)
+assert None not in tape.gradient(loss, loaded.trainable_variables)
+try:
+    import keras
+except ImportError:
+    print("no keras, same features")
+"""
+UNDER_JAX = """
+import sys
+import keras, numpy, zoo
+assert keras.backend.backend() == "jax"
+folder, answers = sys.argv[1:]
+model = zoo.load(folder)
+with numpy.load(answers) as given:
+    numpy.testing.assert_allclose(model(given["images"], training=False), given["embedding"], atol=1e-4)
+assert "tensorflow" not in sys.modules
+print("jax, same features")
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    encoder = convnet.convnet(image_shape=(8, 8, 1), widths=(4, 8), mean=0.3, std=0.4)
+    card = {
+        "name": "m",
+        "description": "A test.",
+        "license": {"code": "a", "weights": "b", "data": "c"},
+        "citation": "",
+    }
+    export.export(encoder, root / "m", card, warmup=False)
+    images = np.random.default_rng(0).random((7, 8, 8, 1), dtype="float32")
+    np.savez(root / "answers.npz", images=images, embedding=encoder(images, training=False))
+    return str(root / "m"), str(root / "answers.npz")
+
+
+def run(script, arguments, **environment):
+    command = [sys.executable, "-c", script, *arguments]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_saved_model_needs_no_keras(exported):
+    assert "no keras, same features" in run(WITHOUT_KERAS, exported)
+
+
+@pytest.mark.slow
+def test_the_weights_give_the_same_features_under_jax(exported):
+    pytest.importorskip("jax")
+    assert "jax, same features" in run(UNDER_JAX, exported, KERAS_BACKEND="jax")

@@ -1,0 +1,122 @@
+"""N replicas against one device: values, gradients, views and weights, in one process and in two."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from zoo.train import step
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+PROBE = pathlib.Path(__file__).parent.parent / "reference" / "replicas_probe.py"
+GROUPS = ["mirrored-2", "mirrored-4", "multi_worker-2"]
+
+
+def start(kind, count, out, extra=None):
+    environment = {**os.environ, **(extra or {})}
+    environment["PYTHONPATH"] = os.pathsep.join([str(PROBE.parent.parent.parent), environment.get("PYTHONPATH", "")])
+    command = [sys.executable, str(PROBE), kind, str(count), str(out)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process):
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output[-3000:]
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replicas")
+    found = {}
+    for name in ("default-1", *GROUPS[:2]):
+        kind, count = name.split("-")
+        finish(start(kind, count, folder / f"{name}.npz"))
+        found[name] = [dict(np.load(folder / f"{name}.npz"))]
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    workers = []
+    for index in range(2):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        workers.append(start("multi_worker", 2, folder / f"worker{index}.npz", {"TF_CONFIG": config}))
+    for worker in workers:
+        finish(worker)
+    found["multi_worker-2"] = [dict(np.load(folder / f"worker{index}.npz")) for index in range(2)]
+    return found
+
+
+def parts(run, prefix):
+    """Name -> every replica's copy, over all processes."""
+    return {name: np.concatenate([process[name] for process in run]) for name in run[0] if name.startswith(prefix)}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_loss_is_that_of_the_global_batch(runs, group):
+    ours, theirs = parts(runs[group], "log:"), parts(runs["default-1"], "log:")
+    assert "log:loss" in ours
+    for name in ours:
+        assert ours[name].mean() == pytest.approx(theirs[name].mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_gradients_are_those_of_the_global_batch(runs, group):
+    ours, theirs = parts(runs[group], "gradient:"), parts(runs["default-1"], "gradient:")
+    for name in theirs:
+        size = max(1.0, np.abs(theirs[name]).max())
+        for part in ours[name]:
+            np.testing.assert_allclose(part / size, theirs[name][0] / size, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_views_are_those_of_one_device(runs, group):
+    ours, theirs = parts(runs[group], "view:"), parts(runs["default-1"], "view:")
+    assert len(theirs) == 2 and np.abs(theirs["view:0"] - theirs["view:1"]).max() > 0.1
+    for name in theirs:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_ten_steps_give_the_weights_of_one_device(runs, group, optimizer):
+    ours, theirs = (parts(runs[name], f"weight:{optimizer}:") for name in (group, "default-1"))
+    for name in theirs:
+        for part in ours[name]:
+            np.testing.assert_allclose(part, theirs[name][0], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_replicas_hold_the_same_weights_to_the_last_bit(runs, group):
+    for name, copies in parts(runs[group], "weight:").items():
+        for copy in copies:
+            np.testing.assert_array_equal(copy, copies[0], err_msg=name)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_gradients_are_summed_once_and_clipped_after(runs, group):
+    np.testing.assert_allclose(runs[group][0]["clipped"], [-0.6, -0.8], atol=1e-6)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_gather_keeps_the_order_of_the_replicas_and_its_gradient(runs, group):
+    count = int(group.split("-")[1])
+    expected = np.concatenate([index * 10 + np.arange(6.0).reshape(2, 3) for index in range(count)])
+    for part in parts(runs[group], "everyone")["everyone"]:
+        np.testing.assert_array_equal(part, expected)
+    for part in parts(runs[group], "everyone_gradient")["everyone_gradient"]:  # every replica's total sees these rows
+        np.testing.assert_allclose(part, np.full((2, 3), count * (count + 1) / 2))
+
+
+def test_alone_refuses_what_is_no_keras_optimizer():
+    with pytest.raises(TypeError, match="Keras optimizer"):
+        step.alone(object())

@@ -1,0 +1,83 @@
+"""Exports the encoder of a training run: one folder with its card, weights for Keras and a SavedModel.
+
+zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1
+zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1 --overwrite
+
+The encoder is the one of the newest complete checkpoint; the card says how it was trained. What a run cannot know, its
+licences and its description, are flags. `zoo.load` and `tf.saved_model.load` both read the folder, and
+`tensorflow_model_server` serves it from `<model>/<version>/`.
+"""
+
+import pathlib
+
+from absl import flags
+from zoo.tools import config
+
+from zoo.hub import schema
+
+FLAGS = flags.FLAGS
+_UNSTATED = "not stated"
+
+
+def define_flags():
+    """Defines this program's flags."""
+    flags.DEFINE_string("workdir", None, "Folder of the training run, as zoo-train wrote it.", required=True)
+    flags.DEFINE_string("out", None, "The folder to write; its parent is made when missing.", required=True)
+    flags.DEFINE_string("name", None, "Name of the model, method_encoder_data.tag; by default the name of --out.")
+    flags.DEFINE_string("description", None, "What the model is, in a sentence; by default made from the run.")
+    flags.DEFINE_string("limitations", None, "What the model should not be used for.")
+    flags.DEFINE_string("license_code", "Apache-2.0", "Licence of the code that builds the model.")
+    flags.DEFINE_string("license_weights", _UNSTATED, "Licence of the weights.")
+    flags.DEFINE_string("license_data", _UNSTATED, "Licence of the data that the model was trained on.")
+    flags.DEFINE_string("citation", "", "How to cite the model, BibTeX or a sentence.")
+    flags.DEFINE_bool("warmup", True, "Write requests that TensorFlow Serving replays before the model goes live.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing model folder, in one step.")
+
+
+def card_name(name, out):
+    """The name of the model: as given, else that of the folder, which must be fit for it."""
+    name = name or pathlib.Path(out).absolute().name
+    # A bare number is a version folder of TensorFlow Serving.
+    if not schema.NAME.fullmatch(name) or name.isdigit():
+        raise ValueError(
+            "--name: expected lower-case letters, digits and _ . - such as simclr_convnet_digits.v1. "
+            f"Received: {name!r}."
+        )
+    return name
+
+
+def main(argv):
+    """Exports."""
+    del argv
+    from zoo.serving import export
+
+    name = card_name(FLAGS.name, FLAGS.out)
+    method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
+    encoder = method.feature_extractor()
+    kind = encoder.architecture["factory"].rpartition(":")[2]
+    card = {
+        "name": name,
+        "description": FLAGS.description or f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels.",
+        "training": run,
+        "license": {"code": FLAGS.license_code, "weights": FLAGS.license_weights, "data": FLAGS.license_data},
+        "citation": FLAGS.citation,
+    }
+    if FLAGS.limitations:
+        card["limitations"] = FLAGS.limitations
+    out = pathlib.Path(FLAGS.out).expanduser()
+    written = export.export(encoder, out, card, warmup=FLAGS.warmup, overwrite=FLAGS.overwrite)
+    size = sum(file["bytes"] for file in written["files"].values())
+    print(f"Wrote {out} ({size / 1e6:.1f} MB): {name}, {written['input']['shape']} -> {written['embedding']}.")
+    print(f"Keras:       zoo.load({str(out)!r})")
+    print(f"TensorFlow:  tf.saved_model.load({str(out)!r})(images)")
+    return 0
+
+
+def cli():
+    """The program `zoo-export`."""
+    define_flags()
+    config.launch(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,234 @@
+"""Images by name: `load` finds them, a `Source` gives them as arrays, one pass, or a training stream."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+from sklearn import datasets
+
+from zoo.data import builders, folders, images, splits, stores, stream
+
+# Sources whose decoded images take at most this many bytes are kept in memory.
+IN_MEMORY_BYTES = 2 * 1024**3
+_DIGITS_TRAIN = 1297
+
+
+class Source:
+    """Examples, in a fixed order.
+
+    Args:
+        name: as given to `load`.
+        split: as given to `load`.
+        store: one of `zoo.data.stores`.
+        positions: np.int64 `[n]`, where in the store the examples are.
+        ids: np.int64 `[n]`, positions within the whole dataset; subsets keep them.
+        classes: names of the classes, or None.
+    """
+
+    def __init__(self, name, split, store, positions, ids, classes):
+        self.name = name
+        self.split = split
+        self.classes = list(classes) if classes is not None else None
+        self.ids = np.asarray(ids, np.int64)
+        self._store = store
+        self._positions = np.asarray(positions, np.int64)
+
+    def __repr__(self):
+        kept = "in memory" if self.in_memory else "streamed"
+        return f"Source({self.name!r}, {self.split!r}, {self.size} images {self.image_shape}, {kept})"
+
+    @property
+    def size(self):
+        """Number of examples."""
+        return len(self._positions)
+
+    @property
+    def image_shape(self):
+        """(H, W, C) of every image."""
+        return self._store.image_shape
+
+    @property
+    def in_memory(self):
+        """Whether the decoded images are kept in memory."""
+        return isinstance(self._store, stores.Memory)
+
+    @functools.cached_property
+    def labels(self):
+        """np.int64 `[n]`, -1 where unknown; None if no example has one. Takes a pass over a streamed TFDS dataset."""
+        labels = self._store.labels
+        if labels is not None and np.any(labels[self._positions] >= 0):
+            return labels[self._positions]
+        return None
+
+    @functools.cached_property
+    def images(self):
+        """np.uint8 `[n, H, W, C]` if in memory, else None."""
+        if not self.in_memory:
+            return None
+        pixels = self._store.pixels
+        whole = np.array_equal(self._positions, np.arange(len(pixels)))
+        return pixels if whole else pixels[self._positions]
+
+    def fetch(self, rows):
+        """The images of some examples.
+
+        Args:
+            rows: integers `[k]` in [0, size).
+
+        Returns:
+            np.uint8 `[k, H, W, C]`.
+
+        Raises:
+            ValueError: an image cannot be read; names it.
+        """
+        rows = self._checked(rows)
+        if self.in_memory:
+            return self._store.pixels[self._positions[rows]]
+        if not len(rows):
+            return np.zeros((0, *self.image_shape), np.uint8)
+        with tf.device("CPU:0"):
+            parts = tf.data.Dataset.from_tensor_slices(rows).batch(128)
+        return self._collected(parts)[0].numpy()
+
+    def subset(self, rows):
+        """The examples of these rows, integers `[k]` or bools `[n]`, as a source; nothing is copied."""
+        rows = self._checked(rows)
+        return Source(self.name, self.split, self._store, self._positions[rows], self.ids[rows], self.classes)
+
+    def batches(self, batch_size, seed, start=0, steps=None, shard=(0, 1)):
+        """The training stream: a fresh order every epoch, and only whole batches.
+
+        Step s lies in epoch `s // (size // batch_size)`. Batches depend on nothing but the arguments, so a run that
+        starts at step `start` sees what it would have seen had it never stopped.
+
+        Args:
+            batch_size: of the global batch.
+            seed: of the order, an integer in [0, 2**64).
+            start: the first step.
+            steps: how many; without end if None.
+            shard: (i, k): only the i-th of k equal contiguous parts of every global batch.
+
+        Returns:
+            tf.data.Dataset of `{"image": uint8 [B, H, W, C], "label": int64 [B] (-1 if none), "id": int32 [B]}` with
+            B = batch_size / k.
+
+        Raises:
+            ValueError: a batch larger than the source or not divisible by k; any argument out of range.
+        """
+        index, shards = (int(part) for part in shard)
+        checks = (
+            (0 < batch_size <= self.size, f"a batch of 1 to {self.size} (all of {self.name} {self.split})"),
+            (0 <= index < shards, f"shard=(i, k) with 0 <= i < k, not {shard}"),
+            (shards > 0 and batch_size % max(shards, 1) == 0, f"a batch divisible by the {shards} shards"),
+            (start >= 0 and (steps is None or steps >= 0), f"start and steps from 0, not {start} and {steps}"),
+            (0 <= seed < 2**64, f"a seed in [0, 2**64), not {seed}"),
+        )
+        for right, expected in checks:
+            if not right:
+                raise ValueError(f"batches: expected {expected}. Received: batch_size={batch_size}.")
+        rows = stream.shuffled(self.size, int(batch_size), int(seed), int(start), steps, (index, shards))
+        return stream.batches(rows, self._store, self._positions, self.ids)
+
+    def in_order(self, batch_size):
+        """One pass in order, as batches like those of `batches`; the last may be shorter."""
+        if batch_size <= 0:
+            raise ValueError(f"in_order: expected a positive batch size. Received: batch_size={batch_size}.")
+        return stream.batches(stream.in_order(self.size, batch_size), self._store, self._positions, self.ids)
+
+    def decoded(self):
+        """The same source with all its images in memory.
+
+        Raises:
+            ValueError: an image cannot be read; names it.
+        """
+        if self.in_memory:
+            return self
+        pixels, labels = self._collected(stream.in_order(self.size, 512))
+        labels = labels.numpy()
+        store = stores.Memory(pixels, labels if np.any(labels >= 0) else None)
+        return Source(self.name, self.split, store, np.arange(self.size), self.ids, self.classes)
+
+    def _checked(self, rows):
+        rows = np.asarray(rows)
+        if rows.dtype == bool and rows.shape == (self.size,):
+            return np.flatnonzero(rows)
+        if rows.size == 0:
+            return np.zeros(0, np.int64)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= self.size:
+            raise ValueError(
+                f"Source: expected integers [k] in [0, {self.size}) or bools [{self.size}]. Received: rows={rows}."
+            )
+        return rows.astype(np.int64)
+
+    def _collected(self, parts):
+        """The images and labels of a dataset of rows, as tensors on the host."""
+        pixels, labels = [], []
+        try:
+            for batch in stream.batches(parts, self._store, self._positions, self.ids):
+                pixels.append(batch["image"])
+                labels.append(batch["label"])
+        except tf.errors.OpError:
+            # TensorFlow's message holds the reason between traces of its own; the same reason, without them:
+            for part in parts:
+                self._store.explain(self._positions[part.numpy()])
+            raise
+        with tf.device("CPU:0"):
+            return tf.concat(pixels, 0), tf.concat(labels, 0)
+
+
+def load(name="digits", split="train", size=None, channels=None, data_dir=None, in_memory=None):
+    """Finds images.
+
+    Args:
+        name: `digits` (scikit-learn's 8x8 digits: 1,297 to train, 500 to test), `folder:/path/to/images` (see
+            `zoo.data.folders.listing`), or a TFDS name such as `cifar10` or `imagenet_v2/topimages`.
+        split: TFDS split string: `train`, `train[:10%]`, `train[100:200]`, `train+test`, `all`.
+        size: side of the square that images are fitted to (centre crop, antialiased); None keeps them as they are.
+        channels: 1 or 3; by default what a dataset has, and 3 for folders.
+        data_dir: of TFDS; `$TFDS_DATA_DIR` or `~/tensorflow_datasets` by default.
+        in_memory: whether to decode all at once; by default if that takes at most 2 GiB.
+
+    Raises:
+        ValueError: unknown name or split, images of several shapes without `size`, an image that cannot be read.
+        RuntimeError: a TFDS dataset that is not prepared and could not be.
+    """
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"load: expected a positive integer, or None. Received: size={size!r}.")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"load: expected 1, 3 or None. Received: channels={channels!r}.")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"load: expected the name of a dataset. Received: name={name!r}.")
+    if name == "digits":
+        return _digits(split, size, channels or 1, in_memory)
+    if name.startswith("folder:"):
+        source = _folder(name, split, size, channels or 3)
+    else:
+        store, positions, ids, classes = builders.store(builders.prepared(name, data_dir), split, size, channels)
+        source = Source(name, str(split), store, positions, ids, classes)
+    if in_memory is None:
+        in_memory = source.size * int(np.prod(source.image_shape)) <= IN_MEMORY_BYTES
+    return source.decoded() if in_memory else source
+
+
+def _folder(name, split, size, channels):
+    found = folders.listing(name.removeprefix("folder:"))
+    infos = splits.infos({part: len(rows) for part, rows in found.members.items()})
+    # Split strings count through the splits one after another, ids through the sorted paths.
+    ids = np.concatenate([found.members[part] for part in splits.ordered(infos)])[splits.rows(split, infos, name)]
+    store = stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
+    labelled = found.labels is not None and np.any(found.labels[ids] >= 0)
+    return Source(name, str(split), store, ids, ids, found.classes if labelled else None)
+
+
+def _digits(split, size, channels, in_memory):
+    if in_memory is False:
+        raise ValueError("load: expected digits to be held in memory, having no files. Received: in_memory=False.")
+    raw = datasets.load_digits()
+    infos = splits.infos({"train": _DIGITS_TRAIN, "test": len(raw.target) - _DIGITS_TRAIN})
+    ids = splits.rows(split, infos, "digits")
+    with tf.device("CPU:0"):
+        pixels = tf.constant(np.rint(raw.images[ids] * (255 / 16)).astype(np.uint8)[..., None])
+        pixels = images.unified(pixels, channels)
+        pixels = pixels if size is None else images.fitted(pixels, size)
+    store = stores.Memory(pixels, raw.target[ids].astype(np.int64))
+    return Source("digits", str(split), store, np.arange(len(ids)), ids, [str(digit) for digit in raw.target_names])
