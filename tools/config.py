@@ -6,6 +6,7 @@ import importlib.util  # noqa: F401, gin uses it without importing it when a fil
 import json
 import logging as stdlib_logging
 import pathlib
+import re
 import sys
 
 import gin
@@ -44,10 +45,22 @@ def launch(main):
         try:
             return main(argv)
         except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-            logging.debug("Traceback:", exc_info=True)  # shown with --verbosity=1
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            return 1
+            message = str(error)
+        except Exception as error:
+            # tf.data wraps what went wrong inside it, a broken image say, into an error and a trace of its own.
+            found = re.search(r"(?:ValueError|OSError): (.+?)(?:\n\n|$)", str(error), re.DOTALL)
+            if not found:
+                raise
+            message = found.group(1)
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        return 1
 
+    # absl takes the console script for the program, and would show neither the text nor the flags of the module.
+    sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+    for module, found in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("zoo.tools."):
+            for flag in found:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(guarded)
 
 
@@ -69,7 +82,12 @@ def parse(files, params):
             raise FileNotFoundError(f"--gin_file: expected a file here or in {shipped}. Received: {file!r}.{hint}")
     if not files:
         raise ValueError("--gin_file: expected at least one file, such as runs/simclr_digits.gin. Received: none.")
-    gin.parse_config_files_and_bindings(files, params, finalize_config=True)
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)  # gin reports each place where a file is not, as an error
+    try:
+        gin.parse_config_files_and_bindings(files, params, finalize_config=True)
+    finally:
+        logging.set_verbosity(before)
 
 
 def binding(parameter, root=ROOT):
@@ -90,12 +108,21 @@ def refuse_unused():
     Raises:
         ValueError: names them.
     """
-    used = gin.config._OPERATIVE_CONFIG  # gin has no public view of it but the printed one
+    # gin shows both configurations in public only as text.
+    used = [(scope, name, set(found)) for (scope, name), found in gin.config._OPERATIVE_CONFIG.items()]
+
+    def applied(scope, name, parameter):
+        # A binding without scope, or of an outer one, also serves the calls in the scopes inside.
+        return any(
+            name == other and parameter in found and (not scope or within == scope or within.startswith(scope + "/"))
+            for within, other, found in used
+        )
+
     unused = [
-        f"{'/'.join(filter(None, key))}.{parameter}" if key[1] != "gin.macro" else key[0]
-        for key, parameters in gin.config._CONFIG.items()
+        scope if name == "gin.macro" else f"{scope}/{name}.{parameter}".lstrip("/")
+        for (scope, name), parameters in gin.config._CONFIG.items()
         for parameter in parameters
-        if parameter not in used.get(key, {})
+        if not applied(scope, name, parameter)
     ]
     if unused:
         raise ValueError(

@@ -55,9 +55,10 @@ def main(argv):
     method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
     encoder = method.feature_extractor()
     kind = encoder.architecture["factory"].rpartition(":")[2]
+    made = f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels."
     card = {
         "name": name,
-        "description": FLAGS.description or f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels.",
+        "description": FLAGS.description or made,
         "training": run,
         "license": {"code": FLAGS.license_code, "weights": FLAGS.license_weights, "data": FLAGS.license_data},
         "citation": FLAGS.citation,

@@ -88,10 +88,9 @@ def test_no_strength_changes_nothing(recipe):
 
 
 def test_a_third_of_the_circle_turns_red_into_green():
-    planes = [ops.convert_to_tensor(plane[:, None]) for plane in np.eye(3, dtype="float32")]  # red, green, blue pixels
-    turned = color.hue_turned(planes, ops.convert_to_tensor(np.full((3, 1), 1 / 3, "float32")))
-    turned = np.stack([ops.convert_to_numpy(plane)[:, 0] for plane in turned], axis=-1)
-    np.testing.assert_allclose(turned, np.roll(np.eye(3), 1, axis=1), atol=1e-6)
+    pixels = np.eye(3, dtype="float32")[:, :, None]  # [3, 3, 1]: red, green, blue
+    turned = color.hue_turned(ops.convert_to_tensor(pixels), ops.convert_to_tensor(np.full(3, 1 / 3, "float32")))
+    np.testing.assert_allclose(ops.convert_to_numpy(turned)[..., 0], np.roll(np.eye(3), 1, axis=1), atol=1e-6)
 
 
 def test_grayscale_is_luma():

@@ -24,7 +24,7 @@ def guarded(images):
         float32 `[B, H, W, C]`.
     """
     lowest, highest = tf.reduce_min(images), tf.reduce_max(images)
-    # Comparisons with NaN are false, and a maximum passes NaN on; an empty batch gives -inf and inf, which pass.
+    # Not every device passes NaN on through a maximum, so it is looked for. An empty batch gives inf and -inf: fine.
     fine = tf.logical_and(tf.greater_equal(lowest, _LOWEST), tf.less_equal(highest, _HIGHEST))
     fine = tf.logical_and(fine, tf.reduce_all(tf.math.is_finite(images)))
     words = ["expected images in [0, 1]. Received: max=", highest, "min=", lowest]

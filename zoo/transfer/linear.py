@@ -8,11 +8,13 @@ principal axes (which also leaves at most n of them), and each axis is scaled by
 it where all classes are equally likely (Böhning, 1992, "Multinomial logistic regression algorithm").
 """
 
+import functools
 import time
 
 import numpy as np
 import scipy.optimize
 import tensorflow as tf
+import threadpoolctl
 from absl import logging
 
 from zoo.transfer import splits
@@ -80,6 +82,11 @@ def _large(kernel, bias, axes, targets):
     return loss, tf.cast(slope, tf.float64) / count, tilt / count
 
 
+@functools.cache
+def _threads():
+    return threadpoolctl.ThreadpoolController()
+
+
 class Problem:
     """Logistic regression on one set of examples, to be solved under any penalty.
 
@@ -136,9 +143,11 @@ class Problem:
         if start is not None:
             first = np.concatenate([(self._rotation.T @ start[0]) / scale, start[1][None] / tall])
         options = {"maxiter": iterations, "maxfun": 2 * iterations, "gtol": tolerance, "ftol": 1e-14}
-        found = scipy.optimize.minimize(
-            value_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options
-        )
+        # The vectors of L-BFGS are so short that a second BLAS thread costs many times what it does.
+        with _threads().limit(limits=1, user_api="blas"):
+            found = scipy.optimize.minimize(
+                value_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options
+            )
         point = found.x.reshape(shape)
         return self._rotation @ (point[:-1] * scale), point[-1] * tall
 

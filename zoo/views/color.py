@@ -19,44 +19,34 @@ _RECIPES = ("simclr", "simclr_v1", "torchvision")
 
 
 def _luma(planes):
-    """Luma of the planes of an image, `[..., P]` each."""
-    return planes[0] if len(planes) == 1 else sum(weight * plane for weight, plane in zip(_LUMA, planes, strict=True))
-
-
-def _highest_and_lowest(planes):
-    """Per pixel, over the planes."""
-    highest = lowest = planes[0]
-    for plane in planes[1:]:
-        highest, lowest = ops.maximum(highest, plane), ops.minimum(lowest, plane)
-    return highest, lowest
+    """Luma of channel-first images, `[B, C, P] -> [B, 1, P]`."""
+    if planes.shape[1] == 1:
+        return planes
+    red, green, blue = (planes[:, i : i + 1] for i in range(3))
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def hue_turned(planes, turn):
     """Colours with their hue turned around the HSV cone.
 
     Args:
-        planes: red, green, blue in [0, 1], `[B, P]` each.
-        turn: share of the full circle, in [-1, 1], `[B, 1]`.
+        planes: red, green, blue in [0, 1], `[B, 3, P]`.
+        turn: share of the full circle, in [-1, 1], `[B]`.
 
     Returns:
-        Red, green, blue, `[B, P]` each.
+        `[B, 3, P]`.
     """
-    red, green, blue = planes
-    value, lowest = _highest_and_lowest(planes)
-    chroma = value - lowest
+    red, green, blue = (planes[:, i : i + 1] for i in range(3))  # [B, 1, P] each
+    value = ops.max(planes, axis=1, keepdims=True)
+    chroma = value - ops.min(planes, axis=1, keepdims=True)
     safe = ops.where(chroma > 0, chroma, 1.0)
     to_green, to_blue = 2 + (blue - red) / safe, 4 + (red - green) / safe
     hue = ops.where(
         value == red, (green - blue) / safe, ops.where(value == green, to_green, to_blue)
     )  # sixths, [-1, 5]
-    hue = hue + 6 * turn
-
-    def channel(offset):
-        sector = hue + offset
-        sector = sector - 6 * ops.floor(sector / 6)
-        return value - chroma * ops.clip(ops.minimum(sector, 4 - sector), 0, 1)
-
-    return [channel(5), channel(3), channel(1)]
+    sector = hue + 6 * turn[:, None, None] + np.array([[5], [3], [1]], dtype="float32")  # [B, 3, P]
+    sector = sector - 6 * ops.floor(sector / 6)
+    return value - chroma * ops.clip(ops.minimum(sector, 4 - sector), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +103,7 @@ class Jitter(view.View):
     def apply(self, images, drawn):
         """The four changes, in the drawn order."""
         height, width, channels = images.shape[1:]
-        flat = ops.reshape(images, (-1, height * width, channels))  # [B, P, C]
-        planes = [flat[:, :, i] for i in range(channels)]  # [B, P] each: far faster than channels side by side
+        planes = ops.transpose(ops.reshape(images, (-1, height * width, channels)), (0, 2, 1))  # [B, C, P]
         order = drawn["order"]
         hue_at = ops.argmax(ops.cast(order == _HUE, "int32"), axis=1)[:, None]  # [B, 1]
         slot = np.arange(3, dtype="int32")
@@ -122,43 +111,46 @@ class Jitter(view.View):
         kinds = ops.where(slot < hue_at, order[:, :3], order[:, 1:])  # [B, 3]
         if channels == 3 and self.hue * self.strength > 0:
             planes = self._blends(planes, drawn, ops.where(slot < hue_at, kinds, _NOTHING))
-            planes = [ops.clip(plane, 0, 1) for plane in hue_turned(planes, drawn["hue"][:, None])]
+            planes = ops.clip(hue_turned(planes, drawn["hue"]), 0, 1)
             kinds = ops.where(slot < hue_at, _NOTHING, kinds)
         planes = self._blends(planes, drawn, kinds)
-        return ops.reshape(ops.stack(planes, axis=-1), (-1, height, width, channels))  # [B, H, W, C]
+        return ops.reshape(ops.transpose(planes, (0, 2, 1)), (-1, height, width, channels))  # [B, H, W, C]
 
     def _blends(self, planes, drawn, kinds):
         """Brightness, contrast or saturation as `kinds` [B, 3] says, one after the other, each clipped to [0, 1]."""
-        for i in range(3):
-            brightness, contrast, saturation = (ops.cast(kinds[:, i : i + 1] == kind, "float32") for kind in range(3))
-            planes = self._blend(planes, drawn, brightness, contrast, saturation)
-        return planes
+        masks = [ops.cast(kinds == kind, "float32")[:, :, None, None] for kind in range(3)]  # [B, 3, 1, 1] each
+
+        def change(i, planes):
+            return self._blend(planes, drawn, *(ops.take(mask, i, axis=1) for mask in masks))
+
+        # A loop, because XLA would fuse the three if they stood in a row, and compute each anew for every use.
+        return ops.fori_loop(0, 3, change, planes)
 
     def _blend(self, planes, drawn, brightness, contrast, saturation):
-        """At most one change per image; which one, is 1, the others are 0, `[B, 1]`.
+        """At most one change per image; which one, is 1, the others are 0, `[B, 1, 1]`.
 
         All three are factor * x + (1 - factor) * reference, written so that a factor of 1 changes no bit of x. The
         masks are multiplied with: selecting between arrays that broadcast is several times slower on a CPU.
         """
+        brighter, stronger, fuller = (drawn[name][:, None, None] for name in ("brightness", "contrast", "saturation"))
         added = 0.0
-        factor = 1 + contrast * (drawn["contrast"][:, None] - 1) + saturation * (drawn["saturation"][:, None] - 1)
+        factor = 1 + contrast * (stronger - 1) + saturation * (fuller - 1)  # [B, 1, 1]
         if self.recipe == "simclr_v1":
-            added = brightness * drawn["brightness"][:, None]
+            added = brightness * brighter
         else:
-            factor = factor + brightness * (drawn["brightness"][:, None] - 1)  # [B, 1]
+            factor = factor + brightness * (brighter - 1)
         if self.recipe == "torchvision":
-            colourless = _luma(planes)  # [B, P]
-            means = [ops.mean(colourless, axis=1, keepdims=True)] * len(planes)  # [B, 1]
+            colourless = _luma(planes)  # [B, 1, P]
+            mean = ops.mean(colourless, axis=2, keepdims=True)  # [B, 1, 1]
             scale = factor
         else:
-            colourless, lowest = _highest_and_lowest(planes)  # [B, P]: HSV's value
-            means = [ops.mean(plane, axis=1, keepdims=True) for plane in planes]  # [B, 1] each
+            colourless = ops.max(planes, axis=1, keepdims=True)  # [B, 1, P]: HSV's value
+            mean = ops.mean(planes, axis=2, keepdims=True)  # [B, C, 1]
             # HSV's saturation, (highest - lowest) / highest, stops at 1.
-            most = colourless / ops.maximum(colourless - lowest, 1e-12)
-            scale = ops.minimum(factor, most + (1 - saturation) * 1e9)  # [B, P]
-        paler = saturation * (1 - scale) * colourless  # [B, P]
-        shifts = [contrast * (1 - factor) * mean + added for mean in means]  # [B, 1] each
-        return [ops.clip(scale * x + paler + shift, 0, 1) for x, shift in zip(planes, shifts, strict=True)]
+            most = colourless / ops.maximum(colourless - ops.min(planes, axis=1, keepdims=True), 1e-12)
+            scale = ops.minimum(factor, most + (1 - saturation) * 1e9)  # [B, 1, P]
+        paler = saturation * (1 - scale) * colourless  # [B, 1, P]
+        return ops.clip(scale * planes + paler + (contrast * (1 - factor) * mean + added), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +161,9 @@ class Grayscale(view.View):
         """Equal channels."""
         if images.shape[-1] == 1:
             return images
-        luma = ops.clip(_luma([images[..., i] for i in range(3)]), 0, 1)  # [B, H, W]
-        return ops.stack([luma] * 3, axis=-1)
+        red, green, blue = (images[..., i : i + 1] for i in range(3))
+        luma = ops.clip(_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue, 0, 1)  # [B, H, W, 1]
+        return ops.repeat(luma, 3, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)

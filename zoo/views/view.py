@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 
 import numpy as np
-from keras import backend, ops
+from keras import backend, ops, tree
 
 from zoo import seeds
 
@@ -52,6 +52,20 @@ def _checked(who, images, seed):
     return ops.cast(images, "float32")
 
 
+def _settled(drawn):
+    """The same draw, finished before anything is made of it.
+
+    XLA would otherwise fuse the random number generator into what uses its numbers and run it once per pixel. A loop
+    stops that; this one goes round twice and keeps what it has.
+    """
+
+    def keep(i, parts):
+        return [ops.where(i < 0, ops.zeros_like(part), part) for part in parts]
+
+    parts = tree.flatten(drawn)
+    return tree.pack_sequence_as(drawn, ops.fori_loop(0, 2, keep, parts)) if parts else drawn
+
+
 class View:
     """Images to images, a pure function: all that is random is drawn from the seed, one draw per image.
 
@@ -91,7 +105,7 @@ class View:
             Float32 in [0, 1], `[B, H', W', C']`.
         """
         images = _checked(type(self).__name__, images, seed)
-        return self.apply(images, self.draw(seed, tuple(ops.shape(images))))
+        return self.apply(images, _settled(self.draw(seed, tuple(ops.shape(images)))))
 
 
 def _views(who, name, parts):
@@ -236,7 +250,7 @@ class Views:
         images = _checked("Views", images, seed)
         count = len(self.chains)
         if any(chain != self.chains[0] for chain in self.chains):
-            return self.apply(images, self.draw(seed, tuple(ops.shape(images))))
+            return self.apply(images, _settled(self.draw(seed, tuple(ops.shape(images)))))
         # Equal chains run as one, on a batch of all views: fewer and larger operations, the same result.
         words = zip(*(its.key for its in _folds(seed, count)), strict=True)
         folded = seeds.Seed(seed.value, tuple(ops.concatenate(word, axis=0) for word in words))  # keys [V * B]

@@ -1,0 +1,127 @@
+"""Draws what a configuration's views do to images: a contact sheet, one image per row.
+
+zoo-views --gin_file=views/simclr_small.gin --gin_param='SIZE = 8' --out=sheet.png
+zoo-views --gin_file=runs/simclr_digits.gin --data=digits --count=8 --epoch=3 --out=sheet.png
+
+Left the image with the box of every view's crop, then the views as training makes them in that epoch, each above what
+was drawn for it.
+"""
+
+from absl import flags
+from zoo.tools import config
+
+FLAGS = flags.FLAGS
+COLOURS = ("tab:red", "tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
+CHANGES = "bcsh"  # brightness, contrast, saturation, hue
+
+
+def define_flags():
+    """Defines this program's flags."""
+    config.define_gin_flags()
+    flags.DEFINE_string("data", "digits", "Images: a name that `zoo.data.sources.load` knows.")
+    flags.DEFINE_string("split", "train", "Its split.")
+    flags.DEFINE_integer("size", None, "Side that images are resized to; needed for data of many sizes.", lower_bound=1)
+    flags.DEFINE_integer("count", 8, "Images, hence rows.", lower_bound=1)
+    flags.DEFINE_integer("epoch", 0, "The epoch, on which the draws depend.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "The run's seed, on which the draws depend.", lower_bound=0)
+    flags.DEFINE_string("out", "sheet.png", "The picture to write.")
+
+
+def rows_of(drawn, count):
+    """A nest of arrays `[B, ...]` as a list of `count` nests, one per image."""
+    if isinstance(drawn, dict):
+        parts = {name: rows_of(value, count) for name, value in drawn.items()}
+        return [{name: part[row] for name, part in parts.items()} for row in range(count)]
+    if isinstance(drawn, tuple):
+        parts = [rows_of(value, count) for value in drawn]
+        return [tuple(part[row] for part in parts) for row in range(count)]
+    return list(drawn[:count])
+
+
+def lines(view, drawn):
+    """What was drawn for one image, a line per view that did something."""
+    name = type(view).__name__
+    if "steps" in drawn:
+        return [line for step, its in zip(view.steps, drawn["steps"], strict=True) for line in lines(step, its)]
+    if "applied" in drawn:
+        return lines(view.view, drawn["view"]) if drawn["applied"] else []
+    if "choice" in drawn:
+        return lines(view.views[drawn["choice"]], drawn["views"][drawn["choice"]])
+    if "flipped" in drawn:
+        return [name] if drawn["flipped"] else []
+    if "order" in drawn:
+        values = [drawn[change] for change in ("brightness", "contrast", "saturation", "hue")]
+        return [f"{name} " + " ".join(f"{CHANGES[i]}{values[i]:.2f}" for i in drawn["order"])]
+    if "box" in drawn:
+        return ["{} {:.0f},{:.0f} {:.0f}x{:.0f}".format(name, *drawn["box"])]
+    return [" ".join([name, *(f"{value:.2f}" for value in drawn.values() if value.ndim == 0)])]
+
+
+def box(drawn):
+    """The first crop's (top, left, height, width) in one image's draw, or None."""
+    if isinstance(drawn, dict):
+        return drawn["box"] if "box" in drawn else box(tuple(drawn.values()))
+    found = [box(part) for part in drawn] if isinstance(drawn, tuple) else []
+    return next((one for one in found if one is not None), None)
+
+
+def sheet(views, images, ids, epoch, seed):
+    """The contact sheet of `images`, float32 `[B, H, W, C]`, as a matplotlib figure."""
+    import keras
+    from matplotlib import figure, patches
+
+    from zoo import seeds
+
+    drawn = views.draw(seeds.Seed(seed).fold(epoch).fold(ids), images.shape)
+    made = [keras.ops.convert_to_numpy(one) for one in views.apply(keras.ops.convert_to_tensor(images), drawn)]
+    drawn = rows_of(keras.tree.map_structure(keras.ops.convert_to_numpy, drawn), len(images))
+    wide = 1 + len(made)
+    canvas = figure.Figure(figsize=(2 * wide, 2.5 * len(images)), dpi=110, layout="constrained")
+    axes = canvas.subplots(len(images), wide, squeeze=False)
+    for row, image in enumerate(images):
+        for column, picture in enumerate([image, *(one[row] for one in made)]):
+            axis = axes[row, column]
+            axis.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            if row == 0:
+                axis.set_title(f"view {column}" if column else "image", fontsize=8)
+        axes[row, 0].set_xlabel(f"id {ids[row]}", fontsize=6)
+        for number, (chain, its) in enumerate(zip(views.chains, drawn[row]["chains"], strict=True)):
+            colour = COLOURS[number % len(COLOURS)]
+            axis = axes[row, number + 1]
+            axis.set_xlabel("\n".join(lines(chain, its)), fontsize=6)
+            for spine in axis.spines.values():
+                spine.set(color=colour, linewidth=2)
+            cut = box(its)
+            if cut is not None:
+                top, left, height, width = cut
+                corner = (left - 0.5, top - 0.5)
+                axes[row, 0].add_patch(patches.Rectangle(corner, width, height, fill=False, color=colour, lw=2))
+    return canvas
+
+
+def main(argv):
+    """Draws."""
+    del argv
+    import numpy as np
+
+    from zoo.data import sources
+
+    config.parse(FLAGS.gin_file, FLAGS.gin_param)
+    views = config.binding("views")
+    source = sources.load(FLAGS.data, FLAGS.split, size=FLAGS.size)
+    rows = np.arange(min(FLAGS.count, source.size))
+    images = source.fetch(rows).astype("float32") / 255  # [B, H, W, C]
+    sheet(views, images, source.ids[rows].astype("int32"), FLAGS.epoch, FLAGS.seed).savefig(FLAGS.out)
+    print(FLAGS.out)
+    return 0
+
+
+def cli():
+    """The program `zoo-views`."""
+    define_flags()
+    config.launch(main)
+
+
+if __name__ == "__main__":
+    cli()
