@@ -1,0 +1,98 @@
+"""A run that was killed, and one that was not: the same weights, optimizer state and logs, to the last bit."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+TINY = pathlib.Path(__file__).parent.parent / "reference" / "tiny.gin"
+KINDS = ["default", "mirrored", "multi_worker"]
+
+
+def start(kind, workdir, *params, index=0, ports=()):
+    command = [sys.executable, "-m", "zoo.tools.train", f"--gin_file={TINY}", f"--workdir={workdir}"]
+    command += [f"--strategy={kind}", *(f"--gin_param={param}" for param in params)]
+    command += ["--logical_cpus=2"] if kind == "mirrored" else []
+    environment = dict(os.environ)
+    if kind == "multi_worker":
+        cluster = {"worker": [f"localhost:{port}" for port in ports]}
+        environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+    log = open(workdir.with_suffix(f".{index}.log"), "a")
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def begin(kind, workdir):
+    """All processes of a run."""
+    if kind != "multi_worker":
+        return [start(kind, workdir)]
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return [start(kind, workdir, index=index, ports=ports) for index in range(2)]
+
+
+def log_of(workdir, index=0):
+    return workdir.with_suffix(f".{index}.log").read_text()
+
+
+def finish(processes, workdir):
+    codes = [process.wait(timeout=280) for process in processes]
+    assert codes == [0] * len(codes), "\n".join(log_of(workdir, i)[-3000:] for i in range(len(codes)))
+
+
+def newest(workdir):
+    files = sorted((workdir / "checkpoints").glob("step-*.npz"))
+    return files[-1] if files else None
+
+
+def kill_after_a_checkpoint(processes, workdir, victim):
+    deadline = time.monotonic() + 200
+    while newest(workdir) is None:
+        assert time.monotonic() < deadline and processes[0].poll() is None, log_of(workdir)[-3000:]
+        time.sleep(0.01)
+    time.sleep(0.05)  # somewhere between two checkpoints
+    processes[victim].send_signal(signal.SIGKILL)
+    assert processes[victim].wait(timeout=30) == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_run_ends_as_an_uninterrupted_one(kind, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(begin(kind, whole), whole)
+    processes = begin(kind, broken)
+    kill_after_a_checkpoint(processes, broken, victim=len(processes) - 1)
+    for survivor in processes[:-1]:  # notices that its peer is gone, says so and leaves
+        assert survivor.wait(timeout=120) not in (0, None)
+        assert "start all workers again" in log_of(broken)
+    assert newest(broken).name < newest(whole).name
+    finish(begin(kind, broken), broken)
+    assert "Continuing" in log_of(broken)
+
+    ours, theirs = np.load(newest(broken)), np.load(newest(whole))
+    assert newest(broken).name == newest(whole).name and ours.files == theirs.files and len(ours.files) > 20
+    for name in ours.files:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_repeated_and_another_configuration_refused(tmp_path):
+    workdir = tmp_path / "run"
+    finish([start("default", workdir, "loop.run.epochs = 4")], workdir)
+    before = newest(workdir).stat().st_mtime_ns
+    finish([start("default", workdir, "loop.run.epochs = 4")], workdir)
+    assert newest(workdir).stat().st_mtime_ns == before
+    assert start("default", workdir, "loop.run.epochs = 4", "simclr.SimCLR.temperature = 0.7").wait(timeout=200) == 1
+    said = log_of(workdir)
+    assert "another workdir" in said and "+simclr.SimCLR.temperature = 0.7" in said and "Traceback" not in said
+    assert newest(workdir).stat().st_mtime_ns == before
