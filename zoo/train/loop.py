@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from zoo.train import checkpoint, optimizers, progress, schedules, step, strategies
+from zoo.train import checkpoint, monitors, optimizers, progress, schedules, step, strategies
 from zoo.train import logs as records
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -79,7 +79,7 @@ def run(
         precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables stay float32.
         jit_compile: compile the step with XLA; faster on accelerators, slower for convolutions on a CPU.
         rhythm: a `Rhythm`.
-        evaluators: functions `(method, step) -> {name: float}`.
+        evaluators: functions `(method, step) -> {name: float}`, beside the loop's own `monitors.Geometry`.
         callbacks: Keras callbacks, or factories of such.
         strategy: a `tf.distribute.Strategy`; the current one by default.
         config: text that identifies the configuration: a workdir of another configuration is refused.
@@ -129,6 +129,7 @@ def run(
 
     on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
     advance = _advance(strategy, on_replica, batch_size // replicas, data.image_shape, jit_compile)
+    watched = (monitors.Geometry(on_replica, data), *evaluators)
     history = _History(workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision)
     told = keras.callbacks.CallbackList([c() if isinstance(c, type) else c for c in callbacks], model=learner)
     learner.stop_training = False
@@ -142,7 +143,7 @@ def run(
         while now < steps and not learner.stop_training:
             now = _window(now, steps, steps_per_epoch, rhythm, advance, batches, history, told)
             if chief and _due(now, rhythm.evaluate_every or steps_per_epoch, steps):
-                history.evaluate(now, learner, evaluators, on_replica, data)
+                history.evaluate(now, learner, watched, on_replica, data)
             if _due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
                 history.save(now, saved, variables)
     finally:
@@ -339,9 +340,8 @@ class _History:
         found = {}
         for evaluator in evaluators:
             found.update({name: float(value) for name, value in evaluator(learner, now).items()})
-        if found:
-            self._logs.scalars(now, found)
-            self.progress.update(now, found)
+        self._logs.scalars(now, found)
+        self.progress.update(now, found)
         self.show_views(now, on_replica, data)
         self._clock = time.monotonic()  # evaluation is not training time
 

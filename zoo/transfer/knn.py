@@ -15,23 +15,13 @@ CANDIDATES = (1, 5, 10, 20, 50, 200)
 _BLOCK = 2**25  # similarities held at once: 128 MiB
 
 
-@tf.function(
-    input_signature=[
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([], tf.int32),
-    ],
-    autograph=False,
-)
-def _nearest(queries, keys, excluded, k):
-    """Similarities and rows of the k nearest keys, `[q, k]` both; each query may exclude one row of the keys."""
+@tf.function(reduce_retracing=True, autograph=False)
+def _nearest(queries, keys, own, k):
+    """Similarities and rows of the k nearest keys, `[q, k]` both; `own` is the key that each query must not find."""
     similarities = tf.matmul(queries, keys, transpose_b=True)  # [q, n]
-    rows = tf.range(tf.shape(queries)[0])
-    # A row of -1 excludes nothing: scatter drops nothing silently on CPUs, so the update is made to be neutral.
-    at = tf.stack([rows, tf.maximum(excluded, 0)], axis=1)  # [q, 2]
-    floor = tf.where(excluded >= 0, -np.inf, np.inf)  # [q]
-    similarities = tf.tensor_scatter_nd_min(similarities, at, floor)
+    if own is not None:
+        at = tf.stack([tf.range(tf.shape(queries)[0]), own], axis=1)  # [q, 2]
+        similarities = tf.tensor_scatter_nd_update(similarities, at, tf.fill(tf.shape(own), -np.float32(np.inf)))
     return tf.math.top_k(similarities, k)  # ties go to the lower row
 
 
@@ -69,8 +59,8 @@ def neighbours(train_features, features, k, leave_one_out=False):
     similarities, rows = [], []
     for start in range(0, len(queries), chunk):
         part = queries[start : start + chunk]
-        own = np.arange(start, start + len(part)) if leave_one_out else np.full(len(part), -1)
-        values, indices = _nearest(part, keys, own.astype(np.int32), int(k))
+        own = tf.range(start, start + len(part)) if leave_one_out else None
+        values, indices = _nearest(tf.constant(part), keys, own, tf.constant(k))
         similarities.append(values.numpy())
         rows.append(indices.numpy())
     return np.concatenate(similarities), np.concatenate(rows).astype(np.int64)

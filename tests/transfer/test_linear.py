@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import scipy.special
+from sklearn import datasets, linear_model, preprocessing
+
+from zoo.transfer import linear, splits
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = datasets.load_digits(return_X_y=True)
+    x = (x / 16).astype(np.float32)
+    return x[:600], y[:600], x[600:1000], y[600:1000]
+
+
+def peer(x, y, l2):
+    model = linear_model.LogisticRegression(C=1 / (len(x) * l2), solver="lbfgs", tol=1e-10, max_iter=10_000)
+    return model.fit(x, y)
+
+
+def loss_and_gradient(kernel, bias, x, y, l2):
+    """The module's formula, transcribed, with the gradient of the kernel by hand."""
+    logits = x @ kernel + bias
+    target = np.eye(kernel.shape[1])[y]
+    loss = (scipy.special.logsumexp(logits, axis=1) - (logits * target).sum(axis=1)).mean() + l2 / 2 * (kernel**2).sum()
+    residual = scipy.special.softmax(logits, axis=1) - target
+    return loss, x.T @ residual / len(x) + l2 * kernel, residual.mean(axis=0)
+
+
+@pytest.mark.parametrize("l2", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("count", [600, 40])  # 40 examples of 64 features: fewer than features
+def test_the_same_as_scikit_learn(digits, l2, count):
+    x, y, test, truth = digits
+    rows = splits.per_class(y, count // 10, 0)
+    standard = linear.Standard(x[rows])
+    features, y = standard(x[rows]).astype(np.float64), y[rows]
+    kernel, bias = linear.fit(features, y, l2, tolerance=1e-9, iterations=2000)
+    model = peer(features, y, l2)
+    np.testing.assert_allclose(kernel.T, model.coef_, atol=1e-3)
+    np.testing.assert_allclose(bias - bias.mean(), model.intercept_ - model.intercept_.mean(), atol=1e-3)
+    predicted = (standard(test) @ kernel + bias).argmax(axis=1)
+    np.testing.assert_array_equal(predicted, model.predict(standard(test)))
+
+
+def test_single_precision_reaches_the_same(digits, monkeypatch):
+    x, y = linear.Standard(digits[0])(digits[0]), digits[1]
+    exact, _ = linear.fit(x, y, 1e-2, tolerance=1e-9)
+    monkeypatch.setattr(linear, "_SMALL", 0)
+    kernel, _ = linear.fit(x, y, 1e-2)
+    np.testing.assert_allclose(kernel, exact, atol=1e-3)
+    assert not np.array_equal(kernel, exact)  # it did go the other way
+
+
+def test_the_minimum_has_no_slope(digits):
+    x, y = linear.Standard(digits[0])(digits[0]).astype(np.float64), digits[1]
+    kernel, bias = linear.fit(x, y, 1e-3, tolerance=1e-8, iterations=2000)
+    _, slope, tilt = loss_and_gradient(kernel, bias, x, y, 1e-3)
+    assert np.abs(slope).max() < 1e-6 and np.abs(tilt).max() < 1e-6
+
+
+@pytest.mark.parametrize("objective", [linear._small, linear._large])
+def test_objectives_transcribed(objective):
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((30, 6)).astype(np.float32), rng.integers(0, 4, 30)
+    kernel, bias = rng.standard_normal((6, 4)), rng.standard_normal(4)
+    found = objective(kernel, bias, x, np.eye(4, dtype=np.float32)[y])
+    for value, expected in zip(found, loss_and_gradient(kernel, bias, x, y, 0.0), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-6)
+
+
+def test_where_it_begins_does_not_matter(digits):
+    x, y = linear.Standard(digits[0])(digits[0]).astype(np.float64), digits[1]
+    cold, _ = linear.fit(x, y, 1e-3, tolerance=1e-9, iterations=2000)
+    warm, _ = linear.fit(x, y, 1e-3, start=linear.fit(x, y, 1.0), tolerance=1e-9, iterations=2000)
+    np.testing.assert_allclose(warm, cold, atol=1e-4)
+
+
+def test_without_information_only_the_bias_is_learnt():
+    y = np.array([0] * 30 + [1] * 10)
+    kernel, bias = linear.fit(np.zeros((40, 3)), y, 1e-3, tolerance=1e-9)
+    assert np.abs(kernel).max() == 0
+    assert bias[0] - bias[1] == pytest.approx(np.log(3), abs=1e-6)  # the odds of the classes
+
+
+def test_standard_is_that_of_scikit_learn_where_all_features_vary(digits):
+    x = np.random.default_rng(0).standard_normal((200, 4)) * [1, 2, 3, 4] + 5
+    expected = preprocessing.StandardScaler().fit(x).transform(x)
+    np.testing.assert_allclose(linear.Standard(x)(x), expected, atol=1e-4)
+
+
+def test_what_hardly_varies_is_not_blown_up():
+    x = np.random.default_rng(0).standard_normal((100, 2)).astype(np.float32) * [1, 1e-6] + [0, 7]
+    standard = linear.Standard(x.astype(np.float32))
+    assert standard.scale[0] == pytest.approx(x[:, 0].std(), rel=1e-3)
+    assert standard.scale[1] == pytest.approx(0.1 * x[:, 0].std() / np.sqrt(2), rel=1e-3)
+    assert np.isfinite(linear.Standard(np.ones((5, 2), np.float32))(np.zeros((1, 2)))).all()
+
+
+def test_the_penalty_is_the_one_that_held_out_labels_prefer(digits):
+    x, y = digits[0][:200], digits[1][:200]
+    held_out = splits.folds(y, 0, 3)
+    l2, _ = linear.chosen_l2(x, y, held_out, penalties=(1e-4, 1e-2, 1.0))
+    right = {}
+    for candidate in (1e-4, 1e-2, 1.0):
+        right[candidate] = 0
+        for fitting, choosing in held_out:
+            standard = linear.Standard(x[fitting])
+            predicted = peer(standard(x[fitting]), y[fitting], candidate).predict(standard(x[choosing]))
+            right[candidate] += (predicted == y[choosing]).sum()
+    assert right[l2] >= max(right.values()) - 1  # one example may sit on a boundary
+
+
+def test_strong_penalties_win_where_features_are_noise():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((300, 80)).astype(np.float32), rng.integers(0, 2, 300)
+    x[:, 0] += 1.5 * y
+    l2, _ = linear.chosen_l2(x, y, splits.folds(y, 0))
+    assert l2 > 1e-2
+
+
+def test_accuracy_on_digits_and_the_test_is_not_looked_at(digits):
+    x, y, test, truth = digits
+    accuracy, settings = linear.linear_accuracy(x, y, test, truth)
+    assert accuracy > 0.88
+    assert settings["C"] == pytest.approx(1 / (len(x) * settings["l2"]))
+    _, again = linear.linear_accuracy(x, y, test[:7], (truth[:7] + 1) % 10)
+    assert again == settings
+
+
+def test_labels_need_not_be_without_gaps(digits):
+    x, y, test, truth = digits
+    plain, _ = linear.linear_accuracy(x, y, test, truth)
+    spread, _ = linear.linear_accuracy(x, 3 * y + 5, test, 3 * truth + 5)
+    assert spread == plain
+
+
+def test_refuses():
+    x, y = np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1])
+    with pytest.raises(ValueError, match="two or more classes. Received: only 3"):
+        linear.linear_accuracy(x, np.full(4, 3), x, y)
+    with pytest.raises(ValueError, match="finite features"):
+        linear.linear_accuracy(np.full_like(x, np.nan), y, x, y)
+    with pytest.raises(ValueError, match="penalty > 0. Received: l2=0"):
+        linear.fit(x, y, 0)
+    with pytest.raises(ValueError, match="a label >= 0"):
+        linear.linear_accuracy(x, y - 1, x, y)

@@ -1,0 +1,39 @@
+"""What the loop watches without labels: how the embeddings of a fixed set of images lie on the sphere."""
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.objectives import geometry
+
+
+class Geometry:
+    """Alignment, uniformity and effective rank of the embeddings of two views.
+
+    Args:
+        on_replica: the run's `zoo.train.step.Step`, for its method and its views.
+        data: a `Source`; its first `count` images are watched.
+        count: number of images.
+    """
+
+    def __init__(self, on_replica, data, count=512):
+        rows = np.arange(min(count, data.size))
+        self._images = data.fetch(rows)
+        self._ids = data.ids[rows].astype(np.int32)
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def measure(images, ids):
+            # The views of epoch 0, at every step: what changes is the network.
+            views = on_replica.make_views({"image": images, "id": ids}, tf.constant(0, tf.int64))
+            a, b = (on_replica.method.embed(view, training=False) for view in views[:2])  # [B, D]
+            return {
+                "alignment": geometry.alignment(a, b),
+                "uniformity": geometry.uniformity(a),
+                "effective_rank": geometry.effective_rank(a),
+            }
+
+        self._measure = measure
+
+    def __call__(self, method, step):
+        """The three numbers, as the method stands."""
+        del method, step
+        return {name: float(value) for name, value in self._measure(self._images, self._ids).items()}
