@@ -82,12 +82,10 @@ def parse(files, params):
             raise FileNotFoundError(f"--gin_file: expected a file here or in {shipped}. Received: {file!r}.{hint}")
     if not files:
         raise ValueError("--gin_file: expected at least one file, such as runs/simclr_digits.gin. Received: none.")
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)  # gin reports each place where a file is not, as an error
-    try:
-        gin.parse_config_files_and_bindings(files, params, finalize_config=True)
-    finally:
-        logging.set_verbosity(before)
+    # gin also looks for files inside importable packages, and fails where a folder of the user's has the name of one of
+    # ours (`data`, `runs`): only plain files are read.
+    gin.config._FILE_READERS[:] = gin.config._FILE_READERS[:1]
+    gin.parse_config_files_and_bindings(files, params, finalize_config=True)
 
 
 def binding(parameter, root=ROOT):

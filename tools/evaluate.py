@@ -5,9 +5,9 @@ zoo-evaluate --model=runs/digits --data=digits --protocol=knn --labels=all,10 --
 zoo-evaluate --model=runs/seed0 --model=runs/seed1 --model=runs/seed2 --data=digits --out=judged/three_seeds
 
 A model is the name of a published one, its folder, a plain SavedModel folder (signature `serving_default` from `images`
-to `embedding`) or the workdir of a training run. Given several times, for runs of different seeds, the table shows their
-mean. Settings are chosen on training labels; test images are used once for each number. The table goes to the terminal
-and, as Markdown, to results.md; every number with its settings and its command to results.json.
+to `embedding`) or the workdir of a training run. Given several times, for runs of different seeds, the table shows
+their mean. Settings are chosen on training labels; test images are used once for each number. The table goes to the
+terminal and, as Markdown, to results.md; every number with its settings and its command to results.json.
 """
 
 import pathlib
@@ -25,7 +25,10 @@ FLAGS = flags.FLAGS
 def define_flags():
     """Defines this program's flags."""
     flags.DEFINE_multi_string(
-        "model", None, "Published name, model folder, SavedModel folder or training workdir; may be repeated.", required=True
+        "model",
+        None,
+        "Published name, model folder, SavedModel folder or training workdir; may be repeated.",
+        required=True,
     )
     flags.DEFINE_string("data", "digits", "Name of the data: digits, a TFDS name, or folder:/path/to/images.")
     flags.DEFINE_list("protocol", ["knn", "linear"], "Which protocols: knn, linear.")
@@ -79,7 +82,7 @@ def counts(labels):
 def main(argv):
     """Evaluates."""
     del argv
-    import rich
+    from rich import console
 
     from zoo.transfer import judge, results
 
@@ -108,7 +111,8 @@ def main(argv):
     command = "zoo-evaluate " + shlex.join(a for a in sys.argv[1:] if not a.startswith(local))
     written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)
     written.with_suffix(".md").write_text(results.markdown(rows), encoding="utf-8")
-    rich.print(results.drawn(rows))
+    # In a file, rich would fold every cell to fit 80 columns.
+    console.Console(width=None if sys.stdout.isatty() else 160).print(results.drawn(rows))
     print(f"Wrote {written} and {written.with_suffix('.md').name}.")
     if card:
         cards.write(results.on_card(card, rows, command), place)

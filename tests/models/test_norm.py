@@ -62,21 +62,23 @@ class Free(keras.layers.Layer):
     def __init__(self, value):
         super().__init__()
         self.value = self.add_weight(shape=value.shape, initializer="zeros")
-        self.value.assign(np.copy(value))  # TensorFlow may share the array's memory and update it in place
+        self.value.assign(value)
 
     def call(self, ignored):
         return self.value + 0 * ignored
 
 
 @engines
-@pytest.mark.parametrize("jit", ("auto", True))
+# Not as a plain graph: there TensorFlow's dependency optimizer lets a lone layer of Keras' own ops read its gamma after
+# the update, in one run of four, Keras' BatchNormalization too.
+@pytest.mark.parametrize("how", ({"run_eagerly": True}, {"jit_compile": True}), ids=str)
 @pytest.mark.parametrize("shape", SHAPES[:2])
-def test_gradients_are_the_papers_formula(engine, shape, jit):
+def test_gradients_are_the_papers_formula(engine, shape, how):
     x, upstream = drawn(shape), drawn(shape, 5)
     free, layer = Free(x), built(shape)
     gamma, beta = np.array(layer.gamma), np.array(layer.beta)
     model = keras.Sequential([keras.Input(batch_shape=shape), free, layer])
-    model.compile(keras.optimizers.SGD(1.0), loss=lambda true, y: ops.sum(true * y), jit_compile=jit)
+    model.compile(keras.optimizers.SGD(1.0), loss=lambda true, y: ops.sum(true * y), **how)
     model.train_on_batch(upstream, upstream)
     expected = batch_norm_numpy.backward(x, gamma, upstream)
     steps = (x - np.array(free.value), gamma - np.array(layer.gamma), beta - np.array(layer.beta))

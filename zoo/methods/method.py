@@ -15,10 +15,12 @@ class Method(keras.Model):
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called without arguments.
+        name: of the model.
     """
 
-    def __init__(self, encoder, **kwargs):
-        super().__init__(**kwargs)
+    # No **kwargs here or below: a misspelt argument is then refused when the gin file is parsed.
+    def __init__(self, encoder, name=None):
+        super().__init__(name=name)
         self.encoder = encoder()
 
     def call(self, images, training=False):

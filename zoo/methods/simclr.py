@@ -19,10 +19,11 @@ class SimCLR(method.Method):
         temperature: positive float; 0.1 on ImageNet, 0.5 on CIFAR-10 (v1, Appendix B.9).
         kept_layers: hidden layers of the head that stay with the features that are judged and exported: 0 in v1, 1 in
             v2 (Section 2: "fine-tuning from a middle layer of the projection head").
+        name: of the model.
     """
 
-    def __init__(self, encoder, projector=heads.projector, temperature=0.1, kept_layers=0, **kwargs):
-        super().__init__(encoder, **kwargs)
+    def __init__(self, encoder, projector=heads.projector, temperature=0.1, kept_layers=0, name=None):
+        super().__init__(encoder, name)
         if not temperature > 0:
             raise ValueError(f"SimCLR: expected `temperature` > 0. Received: temperature={temperature}.")
         self.projector = projector(self.encoder.output_shape[-1])

@@ -77,7 +77,9 @@ class Extractor:
             done += len(rows)
             if time.monotonic() - spoke > _QUIET:
                 spoke = time.monotonic()
-                logging.info("features of %s: %d of %d images, %.0f a second", self.name, done, size, done / (spoke - began))
+                logging.info(
+                    "features of %s: %d of %d images, %.0f a second", self.name, done, size, done / (spoke - began)
+                )
         return features
 
     def _rows(self, batch):

@@ -1,5 +1,4 @@
-"""95 % intervals of an accuracy: over test images when there is one fit, over draws or training seeds when there are
-several."""
+"""95 % intervals of an accuracy: over test images of one fit, over draws or training seeds where there are several."""
 
 import numpy as np
 import scipy.stats

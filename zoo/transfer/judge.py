@@ -49,8 +49,8 @@ def judge(
     """Judges the frozen features of a model, beside those of the same architecture with fresh weights and raw pixels.
 
     The test images are used once per number that is reported; every setting is chosen on training labels. The interval
-    of one model with all labels is Wilson's over test images; with few labels it is Student's over the draws; of several
-    models it is Student's over the models.
+    of one model with all labels is Wilson's over test images; with few labels it is Student's over the draws, which all
+    share their test images; of several models it is Student's over the models.
 
     Args:
         model: what `features.Extractor` takes, or a list of several, trained alike with different seeds.
@@ -82,17 +82,15 @@ def judge(
     train, test = data
     for source in data:
         if source.labels is None:
-            raise ValueError(f"judge: expected data with labels. Received: {source.name} {source.split}, which has none.")
+            raise ValueError(
+                f"judge: expected data with labels. Received: {source.name} {source.split}, which has none."
+            )
     truth = [splits.check("judge", source.labels, source.size) for source in data]
     tasks = [(protocol, count) for count in labels for protocol in protocols]
     found = {}  # kind of features -> one of {task: (values, details)}, or a reason, per model
     for kind, networks in _networks(models, seed).items():
         found[kind] = [_judged(network, kind, data, truth, tasks, draws, seed, batch_size) for network in networks]
-    return [
-        _row(train.name, task, kind, judged, test.size, seed)
-        for task in tasks
-        for kind, judged in found.items()
-    ]
+    return [_row(train.name, task, kind, judged, test.size, seed) for task in tasks for kind, judged in found.items()]
 
 
 def _check(models, protocols, labels, draws):
@@ -128,7 +126,9 @@ def untrained(model, seed):
     Returns:
         A Keras model; or a string, the reason why there is none.
     """
-    if isinstance(model, str | os.PathLike) or not (isinstance(model, keras.Model) or hasattr(model, "feature_extractor")):
+    if isinstance(model, str | os.PathLike) or not (
+        isinstance(model, keras.Model) or hasattr(model, "feature_extractor")
+    ):
         return "a SavedModel does not say how its architecture is built"
     network = model.feature_extractor() if hasattr(model, "feature_extractor") else model
     keras.utils.set_random_seed(seed)

@@ -18,7 +18,9 @@ def check(who, labels, size):
     if size == 0:
         raise ValueError(f"{who}: expected at least one example. Received: 0.")
     if labels.min() < 0:
-        raise ValueError(f"{who}: expected a label >= 0 for every example. Received: {int((labels < 0).sum())} without.")
+        raise ValueError(
+            f"{who}: expected a label >= 0 for every example. Received: {int((labels < 0).sum())} without."
+        )
     return labels.astype(np.int64)
 
 
@@ -49,7 +51,9 @@ def per_class(labels, count, seed, draw=0):
     rows = _by_class(labels, seed, _DRAW, draw)
     fewest = min(map(len, rows))
     if fewest < count:
-        raise ValueError(f"per_class: expected at most the {fewest} labels of the rarest class. Received: count={count}.")
+        raise ValueError(
+            f"per_class: expected at most the {fewest} labels of the rarest class. Received: count={count}."
+        )
     return np.sort(np.concatenate([each[:count] for each in rows]))
 
 
@@ -73,9 +77,10 @@ def hold_out(labels, seed, fraction=0.1):
 
 
 def folds(labels, seed, count=5):
-    """Stratified cross-validation: `count` pairs `(rows that fit, rows that choose)`, or as many as the rarest class has.
+    """Stratified cross-validation, pairs `(rows that fit, rows that choose)`.
 
-    Raises ValueError where the rarest class has a single example: nothing can be held out.
+    There are `count` pairs, or as many as the rarest class has examples. Raises ValueError where it has a single one:
+    nothing can be held out.
     """
     classes = _by_class(labels, seed, _FOLD)
     count = min(count, *map(len, classes), len(labels))

@@ -1,0 +1,73 @@
+import gin
+import pytest
+
+from zoo.methods import simclr
+from zoo.tools import config
+
+DIGITS = "runs/simclr_digits.gin"
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    gin.clear_config()
+
+
+def test_finds_shipped_files_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.parse([DIGITS], ["loop.run.epochs = 3"])
+    assert config.binding("epochs") == 3
+    assert isinstance(config.binding("method")(), simclr.SimCLR)
+
+
+def test_a_folder_named_like_ours_does_not_confuse_it(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config.parse([DIGITS], [])
+
+
+def test_what_it_asked_for_parses_again(tmp_path):
+    config.parse([DIGITS], ["simclr.SimCLR.temperature = 0.25"])
+    text = gin.config_str()
+    (tmp_path / "config.gin").write_text(text)
+    config.parse([str(tmp_path / "config.gin")], [])
+    assert gin.config_str() == text
+    assert config.binding("method")().temperature == 0.25
+
+
+def test_missing_file_says_did_you_mean():
+    with pytest.raises(FileNotFoundError, match="Did you mean 'runs/simclr_digits.gin'"):
+        config.parse(["runs/simclr_digit.gin"], [])
+
+
+@pytest.mark.parametrize("wrong", ["simclr.SimCLR.temprature = 0.1", "loop.run.epoch = 3", "simclr.SimCRL.x = 1"])
+def test_misspelt_binding_is_refused(wrong):
+    name = wrong.split(" ")[0].split(".")[-1 if "SimCRL" not in wrong else 1]
+    with pytest.raises(ValueError, match=name):
+        config.parse([DIGITS], [wrong])
+
+
+def test_unused_binding_is_refused(tmp_path):
+    """A projector that the method does not get: its binding would do nothing."""
+    (tmp_path / "x.gin").write_text(
+        "from __gin__ import dynamic_registration\nfrom zoo.views import blur\nfrom zoo.models import heads\n"
+        "blur.Blur.padding = 'reflect'\nheads.projector.widths = (4, 4)\n"
+    )
+    config.parse([str(tmp_path / "x.gin")], [])
+    with pytest.raises(ValueError, match="heads.projector.widths.*blur.Blur.padding"):
+        config.refuse_unused()
+
+
+def test_unbound_root_parameter_names_the_binding(tmp_path):
+    (tmp_path / "x.gin").write_text(
+        "from __gin__ import dynamic_registration\nfrom zoo.train import loop\nloop.run.epochs = 1\n"
+    )
+    config.parse([str(tmp_path / "x.gin")], [])
+    with pytest.raises(ValueError, match="loop.run.method"):
+        config.binding("method")
+
+
+def test_restoring_what_is_no_workdir(tmp_path):
+    with pytest.raises(FileNotFoundError, match="config.gin"):
+        config.restore(tmp_path)

@@ -1,0 +1,165 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from zoo.data import sources
+from zoo.methods import simclr
+from zoo.models import convnet, heads
+from zoo.train import checkpoint, loop, schedules
+from zoo.views import geometry, view
+
+CROP = view.Chain((geometry.Crop(8), geometry.Flip()))
+
+
+def method():
+    return simclr.SimCLR(lambda: convnet.convnet((8, 8, 1), (4, 8)), lambda width: heads.projector(width, (8, 4)))
+
+
+def run(workdir, **changes):
+    arguments = {
+        "method": method,
+        "views": view.Views((CROP, CROP)),
+        "data": sources.load("digits", "train[:64]"),
+        "workdir": workdir,
+        "schedule": schedules.WarmupCosine(0.1, "none", 0),
+        "epochs": 3,
+        "batch_size": 16,
+        **changes,
+    }
+    return loop.run(**arguments)
+
+
+def records(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_records_what_it_did(tmp_path):
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((epoch, sorted(logs)))
+
+    run(tmp_path, callbacks=[Watch], evaluators=(lambda method, step: {"twice": 2 * step},))
+    assert seen == [(epoch, ["contrast_accuracy", "learning_rate", "loss"]) for epoch in range(3)]
+    lines = records(tmp_path)
+    assert [line["step"] for line in lines] == [4, 4, 8, 8, 12, 12]
+    assert lines[1]["twice"] == 8 and lines[1]["alignment"] > 0 and lines[1]["effective_rank"] >= 1
+    assert lines[-2]["learning_rate"] == pytest.approx(0, abs=1e-6)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (record["method"], record["steps"], record["done"], record["seed"]) == ("simclr", 12, 12, 0)
+    assert list((tmp_path / "tensorboard").iterdir()) and not list(tmp_path.rglob("*.part"))
+
+
+def test_starts_from_the_seed_alone(tmp_path):
+    first, again, other = (run(tmp_path / str(i), seed=seed) for i, seed in enumerate((0, 0, 1)))
+    for a, b in zip(first.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(np.abs(np.array(a) - np.array(b)).max() > 1e-3 for a, b in zip(first.variables, other.variables, strict=True))
+
+
+def test_how_many_steps_run_per_call_changes_nothing(tmp_path):
+    one = run(tmp_path / "one", rhythm=loop.Rhythm(steps_per_call=1))
+    many = run(tmp_path / "many", rhythm=loop.Rhythm(steps_per_call=7, log_every=3))
+    for a, b in zip(one.variables, many.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_trains_in_half_precision_with_float32_variables(tmp_path, precision):
+    trained = run(tmp_path, precision=precision)
+    assert {keras.backend.standardize_dtype(v.dtype) for v in trained.trainable_variables} == {"float32"}
+    assert trained.encoder.compute_dtype == precision
+    # float16 begins with a loss scale that overflows, and leaves out steps until it has found the right one.
+    assert int(trained.optimizer.iterations) == 12 if precision == "bfloat16" else int(trained.optimizer.iterations) > 0
+    assert all(np.isfinite(np.array(v)).all() for v in trained.variables)
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_compiled_by_xla_it_computes_the_same(tmp_path):
+    plain = run(tmp_path / "plain", epochs=1)
+    compiled = run(tmp_path / "compiled", epochs=1, jit_compile=True)
+    for a, b in zip(plain.variables, compiled.variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, err_msg=a.path)
+
+
+def test_a_callback_can_stop_it_and_it_continues_later(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    run(tmp_path, callbacks=[Stop])
+    assert checkpoint.Checkpoints(tmp_path / "checkpoints").files()[-1].name == "step-000000004.npz"
+    assert int(run(tmp_path).optimizer.iterations) == 12
+
+
+def test_weight_decay_spares_biases_and_norms(tmp_path):
+    def decayed(learning_rate):
+        return keras.optimizers.AdamW(learning_rate, weight_decay=0.1)
+
+    trained = run(tmp_path, optimizer=decayed)
+    for variable in trained.trainable_variables:
+        assert trained.optimizer._use_weight_decay(variable) == (len(variable.shape) > 1), variable.path
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path):
+    class Broken(simclr.SimCLR):
+        def contrast(self, views, replicas):
+            loss, logs = super().contrast(views, replicas)
+            return loss * float("nan"), logs
+
+    def broken():
+        return Broken(lambda: convnet.convnet((8, 8, 1), (4,)), lambda width: heads.projector(width, (4,)))
+
+    with pytest.raises(FloatingPointError, match="between steps 0 and 4"):
+        run(tmp_path, method=broken)
+    assert not checkpoint.Checkpoints(tmp_path / "checkpoints").files()
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path):
+    run(tmp_path, config="a = 1\nb = 2\n", epochs=1)
+    with pytest.raises(ValueError, match=r"(?s)-b = 2.*\+b = 3"):
+        run(tmp_path, config="a = 1\nb = 3\n", epochs=1)
+
+
+def test_what_refuses_to_be_ready_leaves_no_trace(tmp_path):
+    def refuse():
+        raise ValueError("not like this")
+
+    with pytest.raises(ValueError, match="not like this"):
+        run(tmp_path / "run", ready=refuse)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"batch_size": 65}, "at most the 64 images"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"epochs": 0}, "`epochs` > 0"),
+        ({"precision": "float8"}, "precision"),
+        ({"views": view.Views((CROP,))}, "expected 2 views"),
+        ({"schedule": schedules.WarmupCosine(0.1, "none", 5)}, "warmup_epochs"),
+    ],
+)
+def test_bad_arguments(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, **changes)
+
+
+def test_an_encoder_of_another_image_shape_is_refused(tmp_path):
+    def wide():
+        return simclr.SimCLR(lambda: convnet.convnet((16, 16, 1), (4,)), lambda width: heads.projector(width, (4,)))
+
+    with pytest.raises(ValueError, match="shape"):
+        run(tmp_path, method=wide)
+
+
+@pytest.mark.parametrize("arguments", [{"log_every": 0}, {"keep": -1}, {"steps_per_call": 1.5}])
+def test_rhythm_refuses_what_is_no_period(arguments):
+    with pytest.raises(ValueError, match="positive integer"):
+        loop.Rhythm(**arguments)
+
+

@@ -1,0 +1,112 @@
+import functools
+import importlib.util
+import json
+import pathlib
+import sys
+import types
+
+import keras
+import pytest
+from absl import flags
+
+from zoo.hub import cards
+from zoo.models import mlp
+from zoo.serving import export
+from zoo.transfer import results
+
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+QUICK = ("--labels=all", "--protocol=knn", "--train_split=train[:200]", "--test_split=test[:60]")
+
+
+def encoder():
+    keras.utils.set_random_seed(3)
+    return mlp.mlp(image_shape=(8, 8, 1), widths=(6,))
+
+
+class Trained:
+    def feature_extractor(self):
+        return encoder()
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """The program, with a stand-in for what restores a training run."""
+    config = types.ModuleType("zoo.tools.config")
+    config.restore = lambda workdir: (Trained(), {"seed": 0})
+    package = types.ModuleType("zoo.tools")
+    package.config = config
+    monkeypatch.setitem(sys.modules, "zoo.tools", package)
+    monkeypatch.setitem(sys.modules, "zoo.tools.config", config)
+    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOLS / "evaluate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # Flags of its own: absl's are one per process, and other programs define the same names.
+    module.FLAGS = flags.FlagValues()
+    names = [name for name in dir(flags) if name.startswith("DEFINE_")]
+    defined = {name: functools.partial(getattr(flags, name), flag_values=module.FLAGS) for name in names}
+    monkeypatch.setattr(module, "flags", types.SimpleNamespace(**defined))
+    module.define_flags()
+    return module
+
+
+def start(program, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["zoo-evaluate", *arguments])
+    program.FLAGS(sys.argv)
+    return program.main(["zoo-evaluate"])
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published") / "simclr_mlp_digits.v1"
+    card = {"name": folder.name, "description": "A test.", "citation": ""}
+    card["training"] = {"method": "simclr", "data": "digits", "split": "train", "epochs": 1, "seed": 0}
+    card["license"] = {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "CC0-1.0"}
+    export.export(encoder(), folder, card, warmup=False)
+    return folder
+
+
+def test_a_published_folder_fills_the_table_and_its_card(program, monkeypatch, published, tmp_path, capsys):
+    arguments = (f"--model={published}", f"--out={tmp_path}", f"--card={published / 'card.json'}", *QUICK)
+    assert start(program, monkeypatch, *arguments) == 0
+    rows = results.read(tmp_path)
+    assert [row.features for row in rows] == ["pixels", "untrained", "trained"]
+    assert all(row.value is not None and row.n_test == 60 for row in rows)
+    assert rows[2].text in capsys.readouterr().out and rows[2].text in (tmp_path / "results.md").read_text()
+    command = json.loads((tmp_path / "results.json").read_text())["command"]
+    assert command.startswith(f"zoo-evaluate --model={published}") and "--out" not in command
+    on_card = cards.opened(published)["results"]
+    assert [(result["model"], result["value"]) for result in on_card] == [(row.features, row.value) for row in rows]
+
+
+def test_all_ways_to_name_a_model_agree(program, monkeypatch, published, tmp_path):
+    plain, workdir = tmp_path / "plain", tmp_path / "run"
+    plain.mkdir()
+    for part in ("saved_model.pb", "fingerprint.pb", "variables"):
+        if (published / part).exists():
+            (plain / part).symlink_to(published / part)
+    workdir.mkdir()
+    (workdir / "config.gin").write_text("")
+    monkeypatch.setenv("ZOO_MODELS", str(published.parent))
+    values = {}
+    for name in (str(published), published.name, str(plain), str(workdir)):
+        program.FLAGS.unparse_flags()
+        program.FLAGS["model"].unparse()
+        start(program, monkeypatch, f"--model={name}", f"--out={tmp_path / 'out'}", *QUICK)
+        pixels, fresh, trained = results.read(tmp_path / "out")
+        values[name] = trained.value
+        assert (fresh.value is None) == (name == str(plain))
+    assert len(set(values.values())) == 1, values
+
+
+def test_refuses(program, monkeypatch, tmp_path):
+    with pytest.raises(
+        ValueError, match="expected a folder with card.json, saved_model.pb or config.gin. Received: model"
+    ):
+        program.resolve(str(tmp_path))
+    with pytest.raises(ValueError, match="zoo: expected the path of a model folder or one of the names"):
+        program.resolve("no_such_model")
+    with pytest.raises(
+        ValueError, match="--labels: expected `all` or a number of labels per class. Received: labels='x'"
+    ):
+        program.counts(["all", "x"])
+    assert program.counts(["all", "10"]) == ("all", 10)

@@ -1,0 +1,144 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from zoo.data import sources
+from zoo.hub import schema
+from zoo.models import mlp
+from zoo.transfer import features, intervals, judge, knn, linear, results, splits
+
+
+@pytest.fixture(scope="module")
+def data():
+    train, test = (sources.load("digits", split) for split in ("train", "test"))
+    return train.subset(np.arange(300)), test.subset(np.arange(120))
+
+
+def encoder(seed=0, width=16):
+    keras.utils.set_random_seed(seed)
+    return mlp.mlp(image_shape=(8, 8, 1), widths=(width,))
+
+
+@pytest.fixture(scope="module")
+def rows(data):
+    return judge.judge(encoder(7), data, labels=("all", 3), draws=2, seed=4)
+
+
+def only(rows, **wanted):
+    (found,) = [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+    return found
+
+
+def test_every_cell_of_the_table(rows):
+    _, lines = results.cells(rows)
+    assert [line[:3] for line in lines] == [
+        ["digits", protocol, labels] for labels in ("all", "3 per class") for protocol in ("knn", "linear")
+    ]
+    assert all("n/a" not in line for line in lines)
+    assert {row.n_test for row in rows} == {120}
+
+
+def test_all_labels_are_the_protocols_called_directly(rows, data):
+    train, test = data
+    images = [source.images.reshape(source.size, 64).astype(np.float32) / 255 for source in data]
+    value, _ = knn.knn_accuracy(images[0], train.labels, images[1], test.labels, k=200)
+    found = only(rows, protocol="knn", labels="all", features="pixels")
+    assert found.value == value and found.details["k"] == 200
+    assert found.interval == intervals.wilson(value, 120)
+    value, settings = linear.linear_accuracy(images[0], train.labels, images[1], test.labels, seed=4)
+    found = only(rows, protocol="linear", labels="all", features="pixels")
+    assert found.value == value and found.details["l2"] == settings["l2"]
+
+
+def test_few_labels_are_a_mean_over_draws(rows, data):
+    train, test = data
+    network = encoder(7)
+    x, judged = features.extract(network, train), features.extract(network, test)
+    values = []
+    for draw in range(2):
+        part = splits.per_class(train.labels, 3, 4, draw)
+        values.append(knn.knn_accuracy(x[part], train.labels[part], judged, test.labels, k=None)[0])
+    found = only(rows, protocol="knn", labels="3 per class", features="trained")
+    assert found.details["values"] == [values] and found.details["interval_over"] == "draws"
+    assert found.value == pytest.approx(np.mean(values)) and found.interval == intervals.student(values)
+
+
+def test_the_untrained_encoder_is_another_and_repeats(rows, data):
+    network = encoder(7)
+    fresh = judge.untrained(network, 4)
+    assert fresh.architecture == network.architecture
+    assert not np.allclose(features.extract(fresh, data[1]), features.extract(network, data[1]))
+    again = features.extract(judge.untrained(network, 4), data[1])
+    np.testing.assert_array_equal(again, features.extract(fresh, data[1]))
+    value, _ = knn.knn_accuracy(features.extract(fresh, data[0]), data[0].labels, again, data[1].labels)
+    assert only(rows, protocol="knn", labels="all", features="untrained").value == value
+
+
+def test_models_without_a_record_are_cloned_with_fresh_weights(data):
+    network = encoder(9)
+    bare = keras.Model(network.input, network.output)
+    fresh = judge.untrained(bare, 0)
+    assert fresh.output_shape == bare.output_shape
+    assert not np.allclose(features.extract(fresh, data[1]), features.extract(bare, data[1]))
+
+
+def test_a_saved_model_has_no_untrained_encoder(data, tmp_path):
+    network = encoder()
+    module = tf.Module()
+    module.held = [variable.value for variable in network.variables]
+    spec = tf.TensorSpec([None, 8, 8, 1], tf.float32, name="images")
+    serve = tf.function(lambda images: {"embedding": network(images, training=False)}, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": serve})
+    rows = judge.judge(str(tmp_path), data, protocols=("knn",), labels=("all",))
+    fresh = only(rows, features="untrained")
+    assert fresh.value is None and fresh.text == "n/a" and "SavedModel" in fresh.details["reason"]
+    assert only(rows, features="trained").value > 0.3
+
+
+def test_several_models_are_a_mean_over_them(data):
+    models = [encoder(1), encoder(2), encoder(3)]
+    rows = judge.judge(models, data, protocols=("knn",), labels=("all",))
+    found = only(rows, features="trained")
+    single = [judge.judge(each, data, protocols=("knn",), labels=("all",))[-1].value for each in models]
+    assert found.n_seeds == 3 and found.value == pytest.approx(np.mean(single))
+    assert found.interval == pytest.approx(intervals.student(single))
+    assert found.details["interval_over"] == "models"
+    assert only(rows, features="untrained").n_seeds == 3
+    assert only(rows, features="pixels").n_seeds == 1
+
+
+def test_the_rows_fit_a_card(rows):
+    for index, result in enumerate(results.on_card({"results": []}, rows, "again")["results"]):
+        schema._check_fields(f"results[{index}]", result, schema._RESULT)
+
+
+def test_names_of_data_are_loaded():
+    rows = judge.judge(
+        encoder(), "digits", ("knn",), train_split="train[:100]", test_split="test[:50]", labels=("all",)
+    )
+    assert {row.n_test for row in rows} == {50}
+    assert rows[0].details["k"] == 100  # not 200: there are no more
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"protocols": ("linaer",)}, "Received: protocols='linaer'. Did you mean 'linear'?"),
+        ({"labels": (0,)}, "'all' or a number of labels per class. Received: labels=0"),
+        ({"labels": (1,)}, "at least 2 labels per class for the linear protocol"),
+        ({"draws": 0}, "integer >= 1. Received: draws=0"),
+    ],
+)
+def test_refuses_before_any_work(arguments, message):
+    with pytest.raises(ValueError) as caught:
+        judge.judge(None, None, **arguments)
+    assert message in str(caught.value)
+
+
+def test_refuses_data_without_labels(data):
+    class Unlabelled:
+        name, split, labels = "folder", "train", None
+
+    with pytest.raises(ValueError, match="expected data with labels. Received: folder train, which has none"):
+        judge.judge(encoder(), (Unlabelled(), data[1]))

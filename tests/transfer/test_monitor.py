@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+
+from zoo.data import sources
+from zoo.models import mlp
+from zoo.transfer import features, knn, monitor
+
+
+@pytest.fixture(scope="module")
+def data():
+    train, test = (sources.load("digits", split) for split in ("train", "test"))
+    return train.subset(np.arange(300)), test.subset(np.arange(120))
+
+
+class Method:
+    def __init__(self):
+        keras.utils.set_random_seed(0)
+        self.encoder = mlp.mlp(image_shape=(8, 8, 1), widths=(16,))
+
+    def feature_extractor(self):
+        return self.encoder
+
+
+def test_the_same_as_the_protocol_at_every_call(data):
+    train, test = data
+    method, evaluator = Method(), monitor.KNN(train, test, k=20)
+    values = []
+    for step in (1, 2):
+        x, judged = features.extract(method, train), features.extract(method, test)
+        expected, _ = knn.knn_accuracy(x, train.labels, judged, test.labels, 20)
+        assert evaluator(method, step) == {"knn_accuracy": expected}
+        values.append(expected)
+        kernel = method.encoder.trainable_variables[0]
+        kernel.assign(keras.ops.concatenate([kernel[:, :1]] * 16, axis=1))  # it has forgotten all but one feature
+    assert values[1] < values[0]
+    assert evaluator(Method(), 3) == {"knn_accuracy": values[0]}
+
+
+def test_a_limit_takes_a_random_part_of_the_training_images(data):
+    evaluator = monitor.KNN(*data, k=5, limit=50)
+    assert evaluator.train.size == 50 and evaluator.test.size == 120
+    assert set(evaluator.train.ids) < set(data[0].ids) and evaluator.train.ids.max() > 200
+    np.testing.assert_array_equal(evaluator.train.ids, monitor.KNN(*data, k=5, limit=50).train.ids)
+
+
+def test_refuses_at_construction(data):
+    class Unlabelled:
+        name, split, labels = "folder", "train", None
+
+    for pair in ((Unlabelled(), data[1]), (data[0], Unlabelled())):
+        with pytest.raises(
+            ValueError, match="KNN: expected a source with labels. Received: folder train, which has none"
+        ):
+            monitor.KNN(*pair)
+    with pytest.raises(ValueError, match="`k` from 1 to the 50 training images. Received: k=200"):
+        monitor.KNN(*data, limit=50)
+    with pytest.raises(ValueError, match="`temperature` > 0"):
+        monitor.KNN(*data, temperature=0)
+    with pytest.raises(ValueError, match="`limit`"):
+        monitor.KNN(*data, limit=0)

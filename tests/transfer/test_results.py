@@ -1,0 +1,91 @@
+import json
+import os
+
+import pytest
+import rich.console
+
+from zoo.transfer import results
+
+
+def row(features="pixels", value=0.5, protocol="knn", labels="all", **fields):
+    return results.Row("digits", protocol, labels, features, value, (0.4, 0.6), 500, **fields)
+
+
+ROWS = [
+    row("pixels", 0.9012),
+    row("untrained", None, details={"reason": "no record"}),
+    row("trained", 0.95),
+    row("trained", 0.85, labels="10 per class"),
+]
+
+
+def test_one_line_per_protocol_and_labels():
+    heading, lines = results.cells(ROWS)
+    assert heading == ["data", "protocol", "labels", "raw pixels", "untrained encoder", "trained encoder"]
+    assert lines == [
+        ["digits", "knn", "all", "90.12 (40.00-60.00)", "n/a", "95.00 (40.00-60.00)"],
+        ["digits", "knn", "10 per class", "n/a", "n/a", "85.00 (40.00-60.00)"],
+    ]
+
+
+def test_both_tables_hold_every_cell():
+    console = rich.console.Console(width=160)
+    with console.capture() as captured:
+        console.print(results.drawn(ROWS))
+    text = results.markdown(ROWS)
+    _, lines = results.cells(ROWS)
+    for cell in (cell for line in lines for cell in line):
+        assert cell in captured.get() and cell in text
+    assert text.splitlines()[1] == "| --- | --- | --- | ---: | ---: | ---: |"
+
+
+def test_two_rows_for_one_cell_are_refused():
+    with pytest.raises(ValueError, match="one row per cell. Received: two of digits, knn, all, pixels"):
+        results.cells([row(), row()])
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = results.write(tmp_path / "new", ROWS, "zoo-evaluate --model=a")
+    assert results.read(tmp_path / "new") == ROWS
+    record = json.loads(path.read_text())
+    assert record["command"] == "zoo-evaluate --model=a" and "tensorflow" in record["versions"]
+    assert os.listdir(tmp_path / "new") == ["results.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    results.write(tmp_path, ROWS)
+    before = (tmp_path / "results.json").read_text()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        results.write(tmp_path, ROWS[:1])
+    assert (tmp_path / "results.json").read_text() == before
+    assert os.listdir(tmp_path) == ["results.json"]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.write(tmp_path, [row(value=float("nan"))])
+
+
+def test_a_card_takes_the_rows_in_place_of_older_ones():
+    other = {"data": "digits", "protocol": "knn", "labels": "all", "value": 0.7, "interval": None, "n_seeds": 1}
+    theirs = {**other, "model": "trained", "source": "paper", "command": None}
+    ours = {**other, "model": "trained", "source": "ours", "command": None}
+    card = {"name": "a", "results": [theirs, ours]}
+    new = results.on_card(card, ROWS, "again")
+    assert new["results"][0] == theirs
+    assert [(r["model"], r["labels"], r["value"]) for r in new["results"][1:]] == [
+        ("pixels", "all", 0.9012),
+        ("trained", "all", 0.95),
+        ("trained", "10 per class", 0.85),
+    ]
+    assert card["results"] == [theirs, ours]
+    assert results.on_card(new, ROWS, "again") == new
+
+
+def test_rows_are_checked():
+    with pytest.raises(ValueError, match="Row: expected one of pixels, untrained, trained. Received: features='raw'"):
+        row("raw")
+    with pytest.raises(ValueError, match="expected details"):
+        row(value=None)
