@@ -15,11 +15,12 @@ TRAINING = [
     "tensorboard>=2.21",  # TensorFlow no longer brings it
     "scikit-learn>=1.5",
     "scipy>=1.11",
+    "threadpoolctl",
     "matplotlib>=3.8",
     "pillow>=10",
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING]
-DEVELOPMENT = ["pytest>=8", "pytest-timeout", "ruff>=0.12", "build", "jax>=0.5"]
+DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.5"]
 PROGRAMS = ["train", "evaluate", "export", "views", "data"]
 
 setuptools.setup(

@@ -1,9 +1,11 @@
+import json
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from zoo.models import convnet, heads
+from zoo.models import architecture, convnet, heads
 
 features = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 
@@ -84,3 +86,15 @@ def test_errors():
         heads.projector(None)
     with pytest.raises(ValueError, match="expected between 1 and the head's 1 hidden layers. Received: layers=2."):
         heads.truncated(heads.projector(6, widths=(5, 3)), layers=2)
+
+
+def test_what_is_kept_is_built_again_from_its_record():
+    encoder = convnet.convnet((8, 8, 1), (4, 8))
+    model = heads.kept(encoder, heads.projector(8, (16, 16, 4)), layers=1)
+    assert model.output_shape == (None, 16) and model.pyramid_outputs.keys() == encoder.pyramid_outputs.keys()
+    again = architecture.build(json.loads(json.dumps(model.architecture)))
+    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+    images = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype("float32")
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again(images), model(images))
+    assert architecture.build(model.architecture, image_shape=(16, 16, 1)).input_shape == (None, 16, 16, 1)

@@ -42,7 +42,7 @@ def compiled(function):
 
 def traced(function):
     if keras.backend.backend() == "jax":
-        return compiled(function)
+        pytest.skip("JAX has no graphs apart from its compiler's")
     import tensorflow as tf
 
     spec = [tf.TensorSpec([None, 16, 19, 3], tf.float32), tf.TensorSpec([None], tf.int32)]
@@ -62,7 +62,7 @@ def made(views, images, ids):
     return arrays((compiled(make) if keras.backend.backend() == "jax" else make)(images, np.asarray(ids, "int32")))
 
 
-@pytest.mark.parametrize("channels, recipe", [(1, "simclr"), (3, "simclr"), (3, "simclr_v1"), (3, "torchvision")])
+@pytest.mark.parametrize("channels, recipe", [(1, "torchvision"), (3, "simclr")])
 def test_a_view_depends_on_its_own_seed_alone(channels, recipe):
     views, images, ids = simclr(8, recipe=recipe), images_of(7, channels), np.arange(7)
     together = made(views, images, ids)

@@ -79,19 +79,42 @@ def truncated(head, layers=1, name=None):
 
 
 def kept(encoder, head, layers=1, name=None):
-    """An encoder and the first hidden layers of its projector, with the weights of both.
+    """An encoder and the first hidden layers of its projector, with the weights of both: SimCLR v2's features.
 
     Args:
-        encoder: network `[B, H, W, C] -> [B, F]`.
+        encoder: network `[B, H, W, C] -> [B, F]`, as its factory returns it.
         head: a model of `projector`.
         layers: how many hidden layers to keep.
         name: of the model.
 
     Returns:
-        Functional model, images `[B, H, W, C]` -> `[B, width of the last kept layer]`.
+        Functional model, images `[B, H, W, C]` -> `[B, width of the last kept layer]`, with the encoder's
+        `pyramid_outputs`, and an `architecture` that builds it again.
     """
     output = truncated(head, layers)(encoder.output)  # [B, width]
-    return keras.Model(encoder.input, output, name=name or f"{encoder.name}_{head.name}")
+    model = keras.Model(encoder.input, output, name=name or f"{encoder.name}_{head.name}")
+    arguments = {"encoder": encoder.architecture, "head": head.architecture, "layers": layers, "image_shape": None}
+    record = {"factory": headed.factory, "arguments": {**arguments, "name": model.name}}
+    vars(model).update(architecture=record, pyramid_outputs=encoder.pyramid_outputs)
+    return model
+
+
+@architecture.recorded
+def headed(encoder, head, layers=1, image_shape=None, name=None):
+    """What `kept` returns, built anew from the records of its two parts.
+
+    Args:
+        encoder: the `architecture` of the encoder.
+        head: the `architecture` of the projector.
+        layers: how many of its hidden layers are kept.
+        image_shape: (H, W, C) other than the record's, or None.
+        name: of the model.
+
+    Returns:
+        Functional model with fresh weights.
+    """
+    changes = {} if image_shape is None else {"image_shape": image_shape}
+    return kept(architecture.build(encoder, **changes), architecture.build(head), layers, name)
 
 
 def _dense(x, width, use_bias, initializer, normalized, name):

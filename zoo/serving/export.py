@@ -24,6 +24,8 @@ def _input_record(encoder, record):
     if shape[-1] not in _COLOR_SPACES:
         raise ValueError(f"export: expected images of 1 or 3 channels. Received: input_shape={shape}.")
     arguments = encoder.architecture["arguments"]
+    # An encoder that keeps layers of its head records the encoder proper inside.
+    arguments = arguments.get("encoder", {"arguments": arguments})["arguments"]
     derived = {
         "shape": shape,
         "range": [0, 1],
