@@ -42,9 +42,9 @@ def test_every_cell_of_the_table(rows):
 def test_all_labels_are_the_protocols_called_directly(rows, data):
     train, test = data
     images = [source.images.reshape(source.size, 64).astype(np.float32) / 255 for source in data]
-    value, _ = knn.knn_accuracy(images[0], train.labels, images[1], test.labels, k=200)
+    value, _ = knn.knn_accuracy(images[0], train.labels, images[1], test.labels, k=None)
     found = only(rows, protocol="knn", labels="all", features="pixels")
-    assert found.value == value and found.details["k"] == 200
+    assert found.value == value and found.details["k"] in knn.CANDIDATES
     assert found.interval == intervals.wilson(value, 120)
     value, settings = linear.linear_accuracy(images[0], train.labels, images[1], test.labels, seed=4)
     found = only(rows, protocol="linear", labels="all", features="pixels")
@@ -71,8 +71,14 @@ def test_the_untrained_encoder_is_another_and_repeats(rows, data):
     assert not np.allclose(features.extract(fresh, data[1]), features.extract(network, data[1]))
     again = features.extract(judge.untrained(network, 4), data[1])
     np.testing.assert_array_equal(again, features.extract(fresh, data[1]))
-    value, _ = knn.knn_accuracy(features.extract(fresh, data[0]), data[0].labels, again, data[1].labels)
+    value, _ = knn.knn_accuracy(features.extract(fresh, data[0]), data[0].labels, again, data[1].labels, k=None)
     assert only(rows, protocol="knn", labels="all", features="untrained").value == value
+
+
+def test_many_images_are_judged_by_the_papers_number_of_neighbours(data, monkeypatch):
+    monkeypatch.setattr(judge, "K_FROM", data[0].size)
+    rows = judge.judge(encoder(), data, protocols=("knn",), labels=("all",))
+    assert {row.details["k"] for row in rows} == {200}
 
 
 def test_models_without_a_record_are_cloned_with_fresh_weights(data):
@@ -118,7 +124,7 @@ def test_names_of_data_are_loaded():
         encoder(), "digits", ("knn",), train_split="train[:100]", test_split="test[:50]", labels=("all",)
     )
     assert {row.n_test for row in rows} == {50}
-    assert rows[0].details["k"] == 100  # not 200: there are no more
+    assert rows[0].details["k"] in knn.CANDIDATES  # 200 neighbours do not suit 100 images
 
 
 @pytest.mark.parametrize(
