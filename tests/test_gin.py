@@ -49,6 +49,8 @@ def test_two_steps(file, tmp_path):
     params += ["loop.run.precision = 'float32'", "loop.run.epochs = 1", "loop.run.batch_size = 8"]
     params += ["schedules.WarmupCosine.warmup_epochs = 0"]
     config.parse(files, params)
-    method = gin.get_configurable(loop.run)(workdir=tmp_path / "run", config=gin.config_str(), ready=config.refuse_unused)
+    method = gin.get_configurable(loop.run)(
+        workdir=tmp_path / "run", config=gin.config_str(), ready=config.refuse_unused
+    )
     assert int(method.optimizer.iterations) == 2
     gin.clear_config()

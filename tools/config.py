@@ -124,8 +124,8 @@ def refuse_unused():
     ]
     if unused:
         raise ValueError(
-            f"gin: expected every binding to be used by the run. Received unused: {sorted(unused)}; remove them, or bind "
-            "the part that they configure."
+            f"gin: expected every binding to be used by the run. Received unused: {sorted(unused)}; remove them, or "
+            "bind the part that they configure."
         )
 
 
@@ -144,7 +144,9 @@ def restore(workdir):
     workdir = pathlib.Path(workdir)
     path = workdir / "config.gin"
     if not path.exists() or not (workdir / "run.json").exists():
-        raise FileNotFoundError(f"restore: expected a training workdir with config.gin and run.json. Received: {workdir}.")
+        raise FileNotFoundError(
+            f"restore: expected a training workdir with config.gin and run.json. Received: {workdir}."
+        )
     parse([str(path)], [])
     method = binding("method")()
     step = checkpoint.Checkpoints(workdir / "checkpoints").restore(method.variables, rest=True)

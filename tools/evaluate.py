@@ -15,9 +15,9 @@ import shlex
 import sys
 
 from absl import flags
-from zoo.tools import config
 
 from zoo.hub import cards
+from zoo.tools import config
 
 FLAGS = flags.FLAGS
 

@@ -11,9 +11,9 @@ licences and its description, are flags. `zoo.load` and `tf.saved_model.load` bo
 import pathlib
 
 from absl import flags
-from zoo.tools import config
 
 from zoo.hub import schema
+from zoo.tools import config
 
 FLAGS = flags.FLAGS
 _UNSTATED = "not stated"

@@ -8,6 +8,7 @@ was drawn for it.
 """
 
 from absl import flags
+
 from zoo.tools import config
 
 FLAGS = flags.FLAGS

@@ -40,7 +40,9 @@ def test_an_example_draws_the_same_in_any_batch():
 
 
 def test_folding_is_ordered_and_apart_from_drawing():
-    assert not np.array_equal(numpy(seeds.Seed(0).fold(1).fold(2).bits(1)), numpy(seeds.Seed(0).fold(2).fold(1).bits(1)))
+    assert not np.array_equal(
+        numpy(seeds.Seed(0).fold(1).fold(2).bits(1)), numpy(seeds.Seed(0).fold(2).fold(1).bits(1))
+    )
     folded = [int(numpy(word)) for word in seeds.Seed(0).fold(0).key]
     assert folded[0] not in numpy(seeds.Seed(0).bits(2))
 

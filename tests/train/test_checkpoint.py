@@ -10,7 +10,9 @@ from zoo.train import checkpoint
 
 def variables(seed=0, shapes=((2, 3), (4,))):
     generator = np.random.default_rng(seed)
-    return [keras.Variable(generator.normal(size=shape), dtype="float32", name=f"v{i}") for i, shape in enumerate(shapes)]
+    return [
+        keras.Variable(generator.normal(size=shape), dtype="float32", name=f"v{i}") for i, shape in enumerate(shapes)
+    ]
 
 
 def values(found):

@@ -57,7 +57,9 @@ def test_starts_from_the_seed_alone(tmp_path):
     first, again, other = (run(tmp_path / str(i), seed=seed) for i, seed in enumerate((0, 0, 1)))
     for a, b in zip(first.variables, again.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert any(np.abs(np.array(a) - np.array(b)).max() > 1e-3 for a, b in zip(first.variables, other.variables, strict=True))
+    assert any(
+        np.abs(np.array(a) - np.array(b)).max() > 1e-3 for a, b in zip(first.variables, other.variables, strict=True)
+    )
 
 
 def test_how_many_steps_run_per_call_changes_nothing(tmp_path):
@@ -161,5 +163,3 @@ def test_an_encoder_of_another_image_shape_is_refused(tmp_path):
 def test_rhythm_refuses_what_is_no_period(arguments):
     with pytest.raises(ValueError, match="positive integer"):
         loop.Rhythm(**arguments)
-
-

@@ -1,5 +1,6 @@
 """How embeddings lie on the sphere: alignment and uniformity (Wang & Isola, 2020, https://arxiv.org/abs/2005.10242)
-and the effective rank (Roy & Vetterli, 2007)."""
+and the effective rank (Roy & Vetterli, 2007).
+"""
 
 from keras import ops
 

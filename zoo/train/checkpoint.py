@@ -57,7 +57,7 @@ class Checkpoints:
             last = self.files()
             raise OSError(
                 f"Checkpoints: could not write {path}: {error.strerror or error}. "
-                f"The last complete one is {last[-1].name if last else 'none'}; make room and run the same command again."
+                f"The last complete one is {last[-1].name if last else 'none'}; make room and run the command again."
             ) from error
         for old in self.files()[: -self.keep]:
             old.unlink()
@@ -115,7 +115,9 @@ def _check(path, arrays, variables):
         return
     pairs = list(zip(saved, wanted, strict=False))
     first = next((pair for pair in pairs if pair[0] != pair[1]), None)
-    detail = f"the first difference is {first[0]} in the file and {first[1]} in the model" if first else "the rest agree"
+    detail = (
+        f"the first difference is {first[0]} in the file and {first[1]} in the model" if first else "the rest agree"
+    )
     raise ValueError(
         f"Checkpoints: expected a checkpoint of this model ({len(wanted)} variables). Received: {path} with "
         f"{len(saved)} variables; {detail}. Use another workdir, or the configuration that wrote it."

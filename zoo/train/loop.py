@@ -168,10 +168,14 @@ def _check(data, epochs, batch_size, precision, jit_compile, replicas):
             f"run: expected `batch_size` of at most the {data.size} images of {data.name} {data.split}; bind "
             f"`loop.run.batch_size`. Received: batch_size={batch_size}."
         )
-    if jit_compile and replicas > 1 and not tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU"):
+    if (
+        jit_compile
+        and replicas > 1
+        and not tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU")
+    ):
         raise ValueError(
-            f"run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: {replicas} "
-            "replicas; bind `loop.run.jit_compile = False`."
+            "run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: "
+            f"{replicas} replicas; bind `loop.run.jit_compile = False`."
         )
 
 
@@ -284,9 +288,7 @@ def _window(now, steps, steps_per_epoch, rhythm, advance, batches, history, told
 class _History:
     """What a run tells the world; silent on workers that are not the chief."""
 
-    def __init__(
-        self, workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision
-    ):
+    def __init__(self, workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision):
         self._path, self._chief, self._batch_size = workdir / "run.json", chief, batch_size
         self._learner, self._began = learner, time.monotonic()
         self._clock, self._clock_step = self._began, start
@@ -317,8 +319,8 @@ class _History:
     def scalars(self, now, means):
         if not np.isfinite(means["loss"]):
             raise FloatingPointError(
-                f"run: expected a finite loss. Received: loss={means['loss']} between steps {self._clock_step} and {now}; "
-                "lower the learning rate (`schedules.WarmupCosine.base`) or lengthen the warm-up."
+                f"run: expected a finite loss. Received: loss={means['loss']} between steps {self._clock_step} and "
+                f"{now}; lower the learning rate (`schedules.WarmupCosine.base`) or lengthen the warm-up."
             )
         clock = time.monotonic()
         speed = (now - self._clock_step) * self._batch_size / max(clock - self._clock, 1e-9)

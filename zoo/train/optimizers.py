@@ -17,7 +17,9 @@ class _Momentum(keras.optimizers.Optimizer):
         if not 0 <= momentum < 1:
             raise ValueError(f"{type(self).__name__}: expected `momentum` in [0, 1). Received: momentum={momentum}.")
         if weight_decay < 0:
-            raise ValueError(f"{type(self).__name__}: expected `weight_decay` >= 0. Received: weight_decay={weight_decay}.")
+            raise ValueError(
+                f"{type(self).__name__}: expected `weight_decay` >= 0. Received: weight_decay={weight_decay}."
+            )
         self.momentum = momentum
         # Not `weight_decay`: Keras would apply that name itself, decoupled from the gradient.
         self.l2 = weight_decay
@@ -74,12 +76,12 @@ class LARS(_Momentum):
         trust_coefficient: positive; 0.001 in SimCLR.
     """
 
-    def __init__(
-        self, learning_rate, momentum=0.9, weight_decay=1e-6, trust_coefficient=0.001, name="LARS", **kwargs
-    ):
+    def __init__(self, learning_rate, momentum=0.9, weight_decay=1e-6, trust_coefficient=0.001, name="LARS", **kwargs):
         super().__init__(learning_rate, momentum, weight_decay, name, **kwargs)
         if not trust_coefficient > 0:
-            raise ValueError(f"LARS: expected `trust_coefficient` > 0. Received: trust_coefficient={trust_coefficient}.")
+            raise ValueError(
+                f"LARS: expected `trust_coefficient` > 0. Received: trust_coefficient={trust_coefficient}."
+            )
         self.trust_coefficient = trust_coefficient
 
     def update_step(self, gradient, variable, learning_rate):

@@ -30,9 +30,13 @@ class WarmupCosine:
         if not self.base > 0:
             raise ValueError(f"WarmupCosine: expected `base` > 0. Received: base={self.base}.")
         if self.scaling not in SCALINGS:
-            raise ValueError(f"WarmupCosine: expected `scaling` in {list(SCALINGS)}. Received: scaling={self.scaling!r}.")
+            raise ValueError(
+                f"WarmupCosine: expected `scaling` in {list(SCALINGS)}. Received: scaling={self.scaling!r}."
+            )
         if self.warmup_epochs < 0:
-            raise ValueError(f"WarmupCosine: expected `warmup_epochs` >= 0. Received: warmup_epochs={self.warmup_epochs}.")
+            raise ValueError(
+                f"WarmupCosine: expected `warmup_epochs` >= 0. Received: warmup_epochs={self.warmup_epochs}."
+            )
 
     def __call__(self, batch_size, steps, steps_per_epoch):
         """The schedule of a run of `steps` steps, a `keras.optimizers.schedules.LearningRateSchedule`."""
@@ -41,7 +45,8 @@ class WarmupCosine:
         if warmup >= steps:
             raise ValueError(
                 f"WarmupCosine: expected the warm-up to end before the run of {steps} steps; bind a smaller "
-                f"`schedules.WarmupCosine.warmup_epochs`. Received: warmup_epochs={self.warmup_epochs} ({warmup} steps)."
+                "`schedules.WarmupCosine.warmup_epochs`. "
+                f"Received: warmup_epochs={self.warmup_epochs} ({warmup} steps)."
             )
         if not warmup:
             return keras.optimizers.schedules.CosineDecay(peak, steps)

@@ -45,7 +45,9 @@ class Step:
         gradients = tape.gradient(objective, [variable.value for variable in variables])
         lost = [v.path for v, g in zip(variables, gradients, strict=True) if g is None]
         if lost:
-            raise ValueError(f"{type(self.method).__name__}: expected a gradient for every trainable variable. None: {lost}.")
+            raise ValueError(
+                f"{type(self.method).__name__}: expected a gradient for every trainable variable. None: {lost}."
+            )
         # Summed here, before anything clips them or checks that they are finite: Keras does that the other way round.
         return {"loss": mean, **logs}, group.sum(gradients)
 
