@@ -81,6 +81,7 @@ class Contract:
         for a, b in zip(before, method.variables, strict=True):
             np.testing.assert_array_equal(a, ops.convert_to_numpy(b))
 
-    def test_refuses_another_number_of_views(self):
-        with pytest.raises(ValueError, match="views"):
-            self.make().contrast(self.images()[:1], replicas.Alone())
+    def test_refuses_views_of_another_shape(self):
+        self.make().check([SHAPE] * self.views)
+        with pytest.raises(ValueError, match="image_shape.*16, 8, 3"):
+            self.make().check([(16, 8, 3)] * self.views)

@@ -48,6 +48,11 @@ def test_refuses_a_temperature_that_is_not_positive(temperature):
         simclr.SimCLR(contract.encoder, temperature=temperature)
 
 
+def test_refuses_another_number_of_views():
+    with pytest.raises(ValueError, match="expected 2 views.*Received: 1"):
+        simclr.SimCLR(contract.encoder, contract.projector).check([contract.SHAPE])
+
+
 def test_refuses_more_kept_layers_than_the_head_has():
     with pytest.raises(ValueError, match="layers"):
         simclr.SimCLR(contract.encoder, contract.projector, kept_layers=2)

@@ -155,8 +155,9 @@ def test_an_encoder_of_another_image_shape_is_refused(tmp_path):
     def wide():
         return simclr.SimCLR(lambda: convnet.convnet((16, 16, 1), (4,)), lambda width: heads.projector(width, (4,)))
 
-    with pytest.raises(ValueError, match="shape"):
-        run(tmp_path, method=wide)
+    with pytest.raises(ValueError, match="image_shape"):
+        run(tmp_path / "run", method=wide)
+    assert not (tmp_path / "run").exists()  # the configuration can be mended without another workdir
 
 
 @pytest.mark.parametrize("arguments", [{"log_every": 0}, {"keep": -1}, {"steps_per_call": 1.5}])

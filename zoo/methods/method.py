@@ -27,6 +27,23 @@ class Method(keras.Model):
         """Features `[B, H, W, C] -> [B, F]`."""
         return self.encoder(images, training=training)
 
+    def check(self, shapes):
+        """Refuses views that the method cannot contrast; runs before the first step.
+
+        Args:
+            shapes: tuple of V view shapes `(H, W, C)`.
+
+        Raises:
+            ValueError: says what to bind.
+        """
+        wanted = tuple(self.encoder.input_shape[1:])
+        for shape in shapes:
+            if any(size not in (None, given) for size, given in zip(wanted, shape, strict=True)):
+                raise ValueError(
+                    f"{type(self).__name__}: expected views of the encoder's image shape {wanted}; bind `image_shape` of "
+                    f"the encoder or `size` of the crop. Received: shape={tuple(shape)}."
+                )
+
     def embed(self, images, training=False):
         """Unit vectors that the objective compares, `[B, H, W, C] -> [B, D]`."""
         raise NotImplementedError

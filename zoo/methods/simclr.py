@@ -35,10 +35,14 @@ class SimCLR(method.Method):
         embeddings = self.projector(self.encoder(images, training=training), training=training)  # [B, D]
         return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
 
+    def check(self, shapes):
+        """Refuses anything but two views of the encoder's image shape."""
+        if len(shapes) != 2:
+            raise ValueError(f"SimCLR: expected 2 views, bind `view.Views.chains`. Received: {len(shapes)} views.")
+        super().check(shapes)
+
     def contrast(self, views, replicas):
         """NT-Xent of two views; both pass the encoder together, so that batch norm sees them as one batch."""
-        if len(views) != 2:
-            raise ValueError(f"SimCLR: expected 2 views, bind `view.Views.chains`. Received: {len(views)} views.")
         both = self.embed(ops.concatenate(views, axis=0), training=True)  # [2B, D]
         a, b = ops.split(both, 2, axis=0)  # [B, D] each
         return info_nce.nt_xent(a, b, self.temperature, replicas)

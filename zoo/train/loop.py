@@ -112,6 +112,8 @@ def run(
         learner.optimizer = teacher  # where Keras callbacks look for it
         learner.begin()
 
+    on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
+    learner.check([tuple(view.shape[1:]) for view in on_replica.make_views(_first(data, 1), 0)])
     if ready:
         ready()
     if chief:
@@ -127,7 +129,6 @@ def run(
     if start:
         logging.info("Continuing %s at step %d of %d.", workdir, start, steps)
 
-    on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
     advance = _advance(strategy, on_replica, batch_size // replicas, data.image_shape, jit_compile)
     watched = (monitors.Geometry(on_replica, data), *evaluators)
     history = _History(workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision)
@@ -197,6 +198,12 @@ def _write(path, text):
     part = path.with_suffix(".part")
     part.write_text(text)
     os.replace(part, path)
+
+
+def _first(data, count):
+    """The first images of the data, as a batch."""
+    rows = np.arange(min(count, data.size))
+    return {"image": tf.constant(data.fetch(rows)), "id": tf.constant(data.ids[rows], tf.int32)}
 
 
 def _optimizer(factory, rate, precision, variables):
@@ -330,10 +337,9 @@ class _History:
         self.progress.update(now, means)
 
     def show_views(self, now, on_replica, data):
-        rows = np.arange(min(8, data.size))
-        batch = {"image": tf.constant(data.fetch(rows)), "id": tf.constant(data.ids[rows], tf.int32)}
+        batch = _first(data, 8)
         images = tf.cast(batch["image"], tf.float32) / 255
-        views = on_replica.make_views(batch, tf.constant(now, tf.int64))
+        views = on_replica.make_views(batch, now)
         if all(view.shape == images.shape for view in views):
             views = (images, *views)
         self._logs.views(now, [tf.cast(view, tf.float32) for view in views])
