@@ -19,7 +19,8 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
-def pytest_sessionfinish(session, exitstatus):
-    """On another engine the core must not have imported TensorFlow."""
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow" and "tensorflow" in sys.modules:
-        pytest.exit("the core imported TensorFlow on another engine", returncode=1)
+@pytest.fixture(scope="session", autouse=True)
+def _no_tensorflow_beside_another_engine():
+    yield
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        assert "tensorflow" not in sys.modules, "the core imported TensorFlow on another engine"

@@ -41,7 +41,9 @@ def models(folders):
         size = sum(file["bytes"] for file in card["files"].values()) / 1e6
         shape = " x ".join(map(str, card["input"]["shape"]))
         data = f"{training['data']} {training['split']}"
-        lines.append([f"`{card['name']}`", shape, str(card["embedding"]), data, f"{training['epochs']:g}", f"{size:.1f}"])
+        lines.append(
+            [f"`{card['name']}`", shape, str(card["embedding"]), data, f"{training['epochs']:g}", f"{size:.1f}"]
+        )
         commands = dict.fromkeys(result["command"] for result in card["results"] if result["command"])
         seeds = max((result["n_seeds"] for result in card["results"]), default=1)
         over = f"mean and 95 % interval over {seeds} training seeds" if seeds > 1 else "95 % interval"
@@ -60,7 +62,9 @@ def written(text):
         made["quickstart"] = results(cards.read(quickstart))
     for name, table in made.items():
         pattern = f"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda found, table=table: found[1] + "\n" + table + "\n" + found[2], text, flags=re.DOTALL)
+        text = re.sub(
+            pattern, lambda found, table=table: found[1] + "\n" + table + "\n" + found[2], text, flags=re.DOTALL
+        )
     return text
 
 

@@ -42,6 +42,21 @@ with numpy.load(answers) as given:
 assert "tensorflow" not in sys.modules
 print("jax, same features")
 """
+SAVED_UNDER_JAX = """
+import sys
+import keras, numpy
+from zoo.models import convnet
+folder, answers = sys.argv[1:]
+model = convnet.convnet(image_shape=(8, 8, 1), widths=(4, 8))
+with numpy.load(answers) as given:
+    images = given["images"]
+for _ in range(5):
+    model(images, training=True)  # moves the moving averages away from where they began
+model.save_weights(folder + ".weights.h5")
+numpy.save(folder + ".npy", numpy.asarray(model(images, training=False)))
+assert "tensorflow" not in sys.modules
+print("saved")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +91,16 @@ def test_the_saved_model_needs_no_keras(exported):
 def test_the_weights_give_the_same_features_under_jax(exported):
     pytest.importorskip("jax")
     assert "jax, same features" in run(UNDER_JAX, exported, KERAS_BACKEND="jax")
+
+
+@pytest.mark.slow
+def test_weights_saved_under_jax_give_the_same_features_here(exported, tmp_path):
+    pytest.importorskip("jax")
+    path = str(tmp_path / "jax")
+    assert "saved" in run(SAVED_UNDER_JAX, [path, exported[1]], KERAS_BACKEND="jax")
+    model = convnet.convnet(image_shape=(8, 8, 1), widths=(4, 8))
+    model.load_weights(path + ".weights.h5")
+    with np.load(exported[1]) as given:
+        ours = model(given["images"], training=False)
+    np.testing.assert_allclose(ours, np.load(path + ".npy"), atol=1e-4)
+    assert np.ptp(np.load(path + ".npy")) > 0.01
