@@ -1,7 +1,6 @@
 """Writes the tables of README.md from the cards in saved_models/: python tools/readme.py; a test holds them to it."""
 
 import pathlib
-import re
 
 from zoo.hub import cards
 
@@ -61,10 +60,8 @@ def written(text):
     if quickstart in folders:
         made["quickstart"] = results(cards.read(quickstart))
     for name, table in made.items():
-        pattern = f"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(
-            pattern, lambda found, table=table: found[1] + "\n" + table + "\n" + found[2], text, flags=re.DOTALL
-        )
+        start, rest = text.split(f"<!-- {name} -->\n")
+        text = f"{start}<!-- {name} -->\n\n{table}\n<!-- end -->" + rest.partition("<!-- end -->")[2]
     return text
 
 

@@ -40,8 +40,8 @@ class Method(keras.Model):
         for shape in shapes:
             if any(size not in (None, given) for size, given in zip(wanted, shape, strict=True)):
                 raise ValueError(
-                    f"{type(self).__name__}: expected views of the encoder's image shape {wanted}; bind `image_shape` of "
-                    f"the encoder or `size` of the crop. Received: shape={tuple(shape)}."
+                    f"{type(self).__name__}: expected views of the encoder's image shape {wanted}; bind `image_shape` "
+                    f"of the encoder or `size` of the crop. Received: shape={tuple(shape)}."
                 )
 
     def embed(self, images, training=False):
