@@ -45,8 +45,8 @@ class Progress:
             self._began, self._first = now, step
         rate = (step - self._first) * self._images / max(now - self._began, 1e-9)
         if self._bar:
-            if logs:
-                self._bar.update(self._task, description=f"loss {logs.get('loss', float('nan')):.4f}")
+            if logs and "loss" in logs:
+                self._bar.update(self._task, description=f"loss {logs['loss']:.4f}")
             self._bar.update(self._task, completed=step, rate=f"{rate:,.0f} images/s")
         elif self._show and (logs or now - self._spoke_at >= _QUIET):
             left = (self._total - step) * self._images / rate if rate else None
