@@ -42,10 +42,8 @@ def _tpu(address):
 
 def is_chief(strategy):
     """Whether this process is the one that writes."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.cluster_spec().jobs:
-        return True
-    task, index = resolver.task_type, resolver.task_id
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
-    return task == "chief" or (task == "worker" and index == 0 and "chief" not in resolver.cluster_spec().jobs)
+    resolver = strategy.cluster_resolver
+    jobs, task, index = resolver.cluster_spec().jobs, resolver.task_type, resolver.task_id
+    return not jobs or task == "chief" or (task == "worker" and index == 0 and "chief" not in jobs)
