@@ -80,6 +80,9 @@ class Checkpoints:
             try:
                 step, arrays = _read(path)
             except _DAMAGED as error:
+                if getattr(error, "errno", None):
+                    # The disk or its permissions, not the file: another worker may well be able to read it.
+                    raise
                 logging.warning("Checkpoint %s is damaged (%s); falling back to the one before it.", path, error)
                 continue
             if rest:

@@ -1,5 +1,6 @@
 """What a run writes down: `metrics.jsonl`, bit for bit the same for a resumed run, and TensorBoard events beside it."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -44,28 +45,35 @@ class Logs:
         """Records scalars after `step` steps; `timing` goes to TensorBoard alone, since no two runs agree on it."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
-        with self._events.as_default(step=step):
+        with self._tensorboard(step):
             for name, value in {**values, **(timing or {})}.items():
                 tf.summary.scalar(name, value)
-
-    def text(self, step, name, text):
-        """Shows a text in TensorBoard, as code."""
-        with self._events.as_default(step=step):
-            tf.summary.text(name, "    " + text.replace("\n", "\n    "))
 
     def views(self, step, views):
         """Shows view batches `V x [B, H, W, C]` in TensorBoard, a row for every image."""
         rows = [tf.concat([view[i] for view in views], axis=1) for i in range(views[0].shape[0])]  # [H, V * W, C]
-        with self._events.as_default(step=step):
+        with self._tensorboard(step):
             tf.summary.image("views", tf.concat(rows, axis=0)[None])
 
     def sync(self):
         """Makes sure that what was recorded is on the disk, before a checkpoint claims the step."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._events.flush()
+        with self._tensorboard():
+            self._events.flush()
 
     def close(self):
         """Ends the records."""
         self._file.close()
-        self._events.close()
+        with self._tensorboard():
+            self._events.close()
+
+    @contextlib.contextmanager
+    def _tensorboard(self, step=0):
+        """Events are for looking at: where they cannot be written (a full disk), the run goes on without."""
+        try:
+            with self._events.as_default(step=step):
+                yield
+        except tf.errors.OpError as error:
+            logging.warning("No more TensorBoard events are written: %s", error.message)
+            self._events = tf.summary.create_noop_writer()

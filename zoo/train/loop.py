@@ -1,21 +1,19 @@
 """The one training loop: any method, any views, any data, under any `tf.distribute` strategy."""
 
+import contextlib
 import dataclasses
 import difflib
-import json
 import math
 import os
 import pathlib
 import platform
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from zoo.train import checkpoint, monitors, optimizers, progress, schedules, step, strategies
-from zoo.train import logs as records
+from zoo.train import checkpoint, history, monitors, optimizers, schedules, step, strategies
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -80,7 +78,7 @@ def run(
         jit_compile: compile the step with XLA; faster on accelerators, slower for convolutions on a CPU.
         rhythm: a `Rhythm`.
         evaluators: functions `(method, step) -> {name: float}`, beside the loop's own `monitors.Geometry`.
-        callbacks: Keras callbacks, or factories of such.
+        callbacks: Keras callbacks, or factories of such. Every worker runs them; a batch is a call of several steps.
         strategy: a `tf.distribute.Strategy`; the current one by default.
         config: text that identifies the configuration: a workdir of another configuration is refused.
         command: how the run was started, for the record.
@@ -103,55 +101,105 @@ def run(
     workdir = pathlib.Path(workdir).expanduser()
     _same_configuration(workdir, config)
 
-    keras.mixed_precision.set_global_policy(PRECISIONS[precision])
-    keras.utils.set_random_seed(seed)
-    with strategy.scope():
-        learner = method()
-        rate = schedule(batch_size, steps, steps_per_epoch)
-        teacher = _optimizer(optimizer, rate, precision, learner.trainable_variables)
-        learner.optimizer = teacher  # where Keras callbacks look for it
-        learner.begin()
+    with _policy(precision):
+        keras.utils.set_random_seed(seed % 2**32)
+        with strategy.scope():
+            learner = method()
+            rate = schedule(batch_size, steps, steps_per_epoch)
+            teacher = _optimizer(optimizer, rate, precision, learner.trainable_variables)
+            learner.optimizer = teacher  # where Keras callbacks look for it
+            learner.built, learner.stop_training = True, False
+            learner.begin()
+        on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
+        learner.check([tuple(view.shape[1:]) for view in on_replica.make_views(history.first(data, 1), 0)])
+        watched = (monitors.Geometry(on_replica, data), *evaluators)
+        ours = [c if isinstance(c, keras.callbacks.Callback) else c() for c in callbacks]
+        told = keras.callbacks.CallbackList(ours, model=learner)
+        if ready:
+            ready()
+        if chief:
+            history.write(workdir / "config.gin", config)
 
-    on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
-    learner.check([tuple(view.shape[1:]) for view in on_replica.make_views(_first(data, 1), 0)])
-    if ready:
-        ready()
-    if chief:
-        _write(workdir / "config.gin", config)
+        # Where the weights come from, first match wins:
+        #   1. the workdir's newest complete checkpoint, of the same configuration;
+        #   2. what `method` starts from, random or published weights.
+        saved = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
+        variables = [*learner.variables, *teacher.variables]
+        with strategy.scope():
+            now = saved.restore(variables) or 0
+        _check_agreement(strategy, now, variables)
+        if now:
+            logging.info("Continuing %s at step %d of %d.", workdir, now, steps)
 
-    # Where the weights come from, first match wins:
-    #   1. the workdir's newest complete checkpoint, of the same configuration;
-    #   2. what `method` starts from, random or published weights.
-    saved = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
-    variables = [*learner.variables, *teacher.variables]
-    with strategy.scope():
-        start = saved.restore(variables) or 0
-    if start:
-        logging.info("Continuing %s at step %d of %d.", workdir, start, steps)
-
-    advance = _advance(strategy, on_replica, batch_size // replicas, data.image_shape, jit_compile)
-    watched = (monitors.Geometry(on_replica, data), *evaluators)
-    history = _History(workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision)
-    told = keras.callbacks.CallbackList([c() if isinstance(c, type) else c for c in callbacks], model=learner)
-    learner.stop_training = False
-    told.on_train_begin()
-    try:
-        now = start
-        if now < steps:
-            batches = iter(_batches(strategy, data, batch_size, seed, start))
-            if chief:
-                history.show_views(now, on_replica, data)
-        while now < steps and not learner.stop_training:
-            now = _window(now, steps, steps_per_epoch, rhythm, advance, batches, history, told)
-            if chief and _due(now, rhythm.evaluate_every or steps_per_epoch, steps):
-                history.evaluate(now, learner, watched, on_replica, data)
-            if _due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
-                history.save(now, saved, variables)
-    finally:
-        history.close()
-        keras.mixed_precision.set_global_policy("float32")
-    told.on_train_end()
+        advance = _advance(strategy, on_replica, batch_size // replicas, data.image_shape, jit_compile)
+        record = _record(learner, data, batch_size, steps, seed, precision, strategy, command)
+        with history.History(workdir, now, record, learner, show=chief) as told_by:
+            told.on_train_begin()
+            if now < steps:
+                batches = iter(_batches(strategy, data, batch_size, seed, now))
+                told_by.show_views(now, on_replica, data)
+            while now < steps and not learner.stop_training:
+                now = _window(now, steps, steps_per_epoch, rhythm, advance, batches, told_by, told)
+                if _due(now, rhythm.evaluate_every or steps_per_epoch, steps):
+                    told_by.evaluate(now, watched, on_replica, data)
+                if _due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
+                    told_by.save(now, saved, variables)
+            told.on_train_end()
     return learner
+
+
+@contextlib.contextmanager
+def _policy(precision):
+    """Layers made inside compute in `precision`; afterwards the policy is what it was."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(PRECISIONS[precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _record(learner, data, batch_size, steps, seed, precision, strategy, command):
+    """What `run.json` keeps of a run."""
+    devices = [device.device_type for device in tf.config.list_logical_devices()]
+    accelerators = [device for device in devices if device != "CPU"]
+    return {
+        "method": type(learner).__name__.lower(),
+        "data": data.name,
+        "split": data.split,
+        "examples": data.size,
+        "batch_size": batch_size,
+        "steps": steps,
+        "epochs": steps / (data.size // batch_size),
+        "seed": seed,
+        "precision": precision,
+        "strategy": type(strategy).__name__,
+        "replicas": strategy.num_replicas_in_sync,
+        "command": command,
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
+        "hardware": f"{len(accelerators)} x {accelerators[0]}" if accelerators else f"{os.cpu_count()} CPU cores",
+    }
+
+
+def _check_agreement(strategy, start, variables):
+    """Refuses to train where workers begin with different steps or weights."""
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return
+    weights = sum(float(np.abs(np.asarray(keras.ops.convert_to_numpy(v), np.float64)).sum()) for v in variables)
+    mine = np.array([start, weights])
+
+    @tf.function(autograph=False)
+    def total():
+        group = step.replicas.TFReplicas
+        return strategy.run(lambda: group().sum(tf.identity(tf.constant(mine))))
+
+    found = strategy.experimental_local_results(total())[0].numpy()
+    if not np.allclose(found, replicas * mine, rtol=1e-12, atol=0):
+        raise ValueError(
+            "run: expected every worker to continue from the same checkpoint; --workdir must be one folder that all of "
+            f"them share. Received: step {start} here, {found[0] / replicas:g} on average."
+        )
 
 
 def _check(data, epochs, batch_size, precision, jit_compile, replicas):
@@ -190,20 +238,6 @@ def _same_configuration(workdir, config):
         raise ValueError(
             f"run: expected the configuration that {workdir} was begun with; use another workdir, or undo:\n{changes}"
         )
-
-
-def _write(path, text):
-    """Writes a small file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, path)
-
-
-def _first(data, count):
-    """The first images of the data, as a batch."""
-    rows = np.arange(min(count, data.size))
-    return {"image": tf.constant(data.fetch(rows)), "id": tf.constant(data.ids[rows], tf.int32)}
 
 
 def _optimizer(factory, rate, precision, variables):
@@ -267,7 +301,7 @@ def _due(now, every, steps):
     return now % every == 0 or now == steps
 
 
-def _window(now, steps, steps_per_epoch, rhythm, advance, batches, history, told):
+def _window(now, steps, steps_per_epoch, rhythm, advance, batches, told_by, told):
     """Trains until something is due, and records the means of that stretch; returns the step reached."""
     rhythms = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every)
     every = [period or steps_per_epoch for period in rhythms] + [steps_per_epoch]
@@ -282,92 +316,11 @@ def _window(now, steps, steps_per_epoch, rhythm, advance, batches, history, told
         part = advance(batches, tf.constant(now, tf.int64), tf.constant(count, tf.int64))
         sums = {name: sums.get(name, 0.0) + float(value) for name, value in part.items()}
         now += count
-        told.on_train_batch_end((now - 1) % steps_per_epoch)
-        history.progress.update(now)
+        told.on_train_batch_end((now - 1) % steps_per_epoch, {k: float(v) / count for k, v in part.items()})
+        told_by.progress.update(now)
     means = {name: value / (now - first) for name, value in sums.items()}
-    means["learning_rate"] = float(history.learning_rate())
-    history.scalars(now, means)
+    means["learning_rate"] = float(told.model.optimizer.learning_rate)
+    told_by.scalars(now, means)
     if now % steps_per_epoch == 0 or now == steps:
         told.on_epoch_end(epoch, means)
     return now
-
-
-class _History:
-    """What a run tells the world; silent on workers that are not the chief."""
-
-    def __init__(self, workdir, start, chief, data, batch_size, steps, command, strategy, learner, seed, precision):
-        self._path, self._chief, self._batch_size = workdir / "run.json", chief, batch_size
-        self._learner, self._began = learner, time.monotonic()
-        self._clock, self._clock_step = self._began, start
-        before = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self._seconds = before.get("seconds", 0.0)
-        self._record = {
-            "method": type(learner).__name__.lower(),
-            "data": data.name,
-            "split": data.split,
-            "examples": data.size,
-            "batch_size": batch_size,
-            "steps": steps,
-            "epochs": steps / (data.size // batch_size),
-            "seed": seed,
-            "precision": precision,
-            "strategy": type(strategy).__name__,
-            "replicas": strategy.num_replicas_in_sync,
-            "command": command or before.get("command", ""),
-            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
-            "hardware": _hardware(),
-        }
-        self._logs = records.Logs(workdir, start) if chief else None
-        self.progress = progress.Progress(steps, start, batch_size, show=chief)
-
-    def learning_rate(self):
-        return self._learner.optimizer.learning_rate
-
-    def scalars(self, now, means):
-        if not np.isfinite(means["loss"]):
-            raise FloatingPointError(
-                f"run: expected a finite loss. Received: loss={means['loss']} between steps {self._clock_step} and "
-                f"{now}; lower the learning rate (`schedules.WarmupCosine.base`) or lengthen the warm-up."
-            )
-        clock = time.monotonic()
-        speed = (now - self._clock_step) * self._batch_size / max(clock - self._clock, 1e-9)
-        self._clock, self._clock_step = clock, now
-        if self._chief:
-            self._logs.scalars(now, means, {"images_per_second": speed})
-        self.progress.update(now, means)
-
-    def show_views(self, now, on_replica, data):
-        batch = _first(data, 8)
-        images = tf.cast(batch["image"], tf.float32) / 255
-        views = on_replica.make_views(batch, now)
-        if all(view.shape == images.shape for view in views):
-            views = (images, *views)
-        self._logs.views(now, [tf.cast(view, tf.float32) for view in views])
-
-    def evaluate(self, now, learner, evaluators, on_replica, data):
-        found = {}
-        for evaluator in evaluators:
-            found.update({name: float(value) for name, value in evaluator(learner, now).items()})
-        self._logs.scalars(now, found)
-        self.progress.update(now, found)
-        self.show_views(now, on_replica, data)
-        self._clock = time.monotonic()  # evaluation is not training time
-
-    def save(self, now, saved, variables):
-        if not self._chief:
-            return
-        self._logs.sync()
-        saved.save(now, variables)
-        seconds = self._seconds + time.monotonic() - self._began
-        _write(self._path, json.dumps({**self._record, "done": now, "seconds": round(seconds, 1)}, indent=1) + "\n")
-
-    def close(self):
-        self.progress.close()
-        if self._chief:
-            self._logs.close()
-
-
-def _hardware():
-    devices = [d.device_type for d in tf.config.list_logical_devices()]
-    accelerators = [d for d in devices if d != "CPU"]
-    return f"{len(accelerators)} x {accelerators[0]}" if accelerators else f"{os.cpu_count()} CPU cores"
