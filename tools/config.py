@@ -7,6 +7,7 @@ import json
 import logging as stdlib_logging
 import pathlib
 import re
+import shlex
 import sys
 
 import gin
@@ -64,6 +65,25 @@ def launch(main):
     app.run(guarded)
 
 
+def command(program, values, *local):
+    """The command line of a program, without the flags in `local`, which mean something on this machine only.
+
+    Args:
+        program: its name.
+        values: its `absl.flags.FlagValues`.
+        *local: names of flags.
+    """
+    words = [program]
+    for module, found in values.flags_by_module_dict().items():
+        for flag in found if not module.startswith("absl.") else ():
+            if flag.present and flag.name not in local and flag.name != "gin_bindings":
+                values = flag.value if isinstance(flag.value, list) else [flag.value]
+                joined = flag.flag_type() == "comma separated list of strings"
+                values = [",".join(values)] if joined else values
+                words += [f"--{flag.name}={value}" for value in values]
+    return shlex.join(words)
+
+
 def parse(files, params):
     """Parses gin files and bindings into the global configuration, and locks it.
 
@@ -74,10 +94,12 @@ def parse(files, params):
     gin.clear_config()
     shipped = cards.shipped("gin")
     gin.add_config_file_search_path(str(shipped))
+    # `gin/runs/x.gin` is how a checkout has it, `runs/x.gin` how an installed package does.
+    files = [file if pathlib.Path(file).exists() else file.removeprefix("gin/") for file in files]
     for file in files:
         if not pathlib.Path(file).exists() and not (shipped / file).exists():
             known = sorted(str(path.relative_to(shipped)) for path in shipped.glob("*/*.gin"))
-            close = difflib.get_close_matches(file.removeprefix("gin/"), known, n=1)
+            close = difflib.get_close_matches(file, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else f" Known: {known}."
             raise FileNotFoundError(f"--gin_file: expected a file here or in {shipped}. Received: {file!r}.{hint}")
     if not files:
@@ -85,7 +107,10 @@ def parse(files, params):
     # gin also looks for files inside importable packages, and fails where a folder of the user's has the name of one of
     # ours (`data`, `runs`): only plain files are read.
     gin.config._FILE_READERS[:] = gin.config._FILE_READERS[:1]
-    gin.parse_config_files_and_bindings(files, params, finalize_config=True)
+    try:
+        gin.parse_config_files_and_bindings(files, params, finalize_config=True)
+    except (AttributeError, NameError, SyntaxError, ImportError) as error:
+        raise ValueError(f"gin: expected names that exist and bindings `name = value`. Received: {error}") from error
 
 
 def binding(parameter, root=ROOT):

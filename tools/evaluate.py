@@ -11,7 +11,6 @@ terminal and, as Markdown, to results.md; every number with its settings and its
 """
 
 import pathlib
-import shlex
 import sys
 
 from absl import flags
@@ -106,11 +105,11 @@ def main(argv):
         channels=FLAGS.channels,
         batch_size=FLAGS.batch_size,
     )
-    # Without what holds for this machine only.
-    local = ("--out", "--data_dir", "--card")
-    command = "zoo-evaluate " + shlex.join(a for a in sys.argv[1:] if not a.startswith(local))
+    command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
     written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)
-    written.with_suffix(".md").write_text(results.markdown(rows), encoding="utf-8")
+    part = written.with_suffix(".part")
+    part.write_text(results.markdown(rows), encoding="utf-8")
+    part.replace(written.with_suffix(".md"))
     # In a file, rich would fold every cell to fit 80 columns.
     console.Console(width=None if sys.stdout.isatty() else 160).print(results.drawn(rows))
     print(f"Wrote {written} and {written.with_suffix('.md').name}.")

@@ -55,10 +55,7 @@ def models(folders):
 def written(text):
     """README's text with its tables made anew."""
     folders = sorted(path.parent for path in (ROOT / "saved_models").glob("*/card.json"))
-    made = {"models": models(folders)}
-    quickstart = ROOT / "saved_models" / QUICKSTART
-    if quickstart in folders:
-        made["quickstart"] = results(cards.read(quickstart))
+    made = {"models": models(folders), "quickstart": results(cards.read(ROOT / "saved_models" / QUICKSTART))}
     for name, table in made.items():
         start, rest = text.split(f"<!-- {name} -->\n")
         text = f"{start}<!-- {name} -->\n\n{table}\n<!-- end -->" + rest.partition("<!-- end -->")[2]

@@ -11,7 +11,6 @@ the others exit with status 75: start all of them again.
 
 import os
 import pathlib
-import shlex
 import sys
 
 from absl import flags, logging
@@ -66,11 +65,12 @@ def main(argv):
             (folder / "operative.gin").write_text(gin.operative_config_str())
 
     run = gin.get_configurable(loop.run)
-    command = "zoo-train " + shlex.join(a for a in sys.argv[1:] if not a.startswith("--workdir"))
+    command = config.command("zoo-train", FLAGS, "workdir")
     try:
         run(workdir=FLAGS.workdir, strategy=strategy, config=text, command=command, ready=ready)
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        print(f"error: a worker was lost ({error.message.splitlines()[0]}); start all workers again.", file=sys.stderr)
+        reason = next((line for line in reversed(error.message.splitlines()) if line.strip()), "no reason given")
+        print(f"error: a worker was lost ({reason.strip()}); start all workers again.", file=sys.stderr, flush=True)
         logging.flush()
         os._exit(RESTART)  # an orderly exit would wait for the worker that is gone
     return 0

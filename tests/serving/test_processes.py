@@ -23,6 +23,14 @@ with numpy.load(answers) as given:
     numpy.testing.assert_allclose(loaded(images), given["embedding"], atol=1e-5)
     answer = loaded.signatures["serving_default"](images=images)
     numpy.testing.assert_allclose(answer["embedding"], given["embedding"], atol=1e-5)
+    for batch in (1, 7, 64):
+        rows = numpy.arange(batch) % len(given["images"])
+        answer = loaded.signatures["features"](images=tensorflow.gather(images, rows))
+        assert set(answer) > {"embedding", "P1"}
+        numpy.testing.assert_allclose(answer["embedding"], given["embedding"][rows], atol=1e-5)
+        files = [tensorflow.io.encode_png(pixels) for pixels in given["pixels"][rows]]
+        answer = loaded.signatures["encode_bytes"](image_bytes=tensorflow.stack(files))
+        numpy.testing.assert_allclose(answer["embedding"], given["of_pixels"][rows], atol=1e-5)
 with tensorflow.GradientTape() as tape:
     loss = tensorflow.reduce_mean(loaded(images, training=True) ** 2)
 assert None not in tape.gradient(loss, loaded.trainable_variables)
@@ -71,7 +79,9 @@ def exported(tmp_path_factory):
     }
     export.export(encoder, root / "m", card, warmup=False)
     images = np.random.default_rng(0).random((7, 8, 8, 1), dtype="float32")
-    np.savez(root / "answers.npz", images=images, embedding=encoder(images, training=False))
+    pixels = np.random.default_rng(1).integers(0, 256, images.shape, dtype=np.uint8)
+    answers = {"embedding": encoder(images), "of_pixels": encoder(pixels.astype("float32") / 255)}
+    np.savez(root / "answers.npz", images=images, pixels=pixels, **answers)
     return str(root / "m"), str(root / "answers.npz")
 
 

@@ -1,5 +1,8 @@
+import shlex
+
 import gin
 import pytest
+from absl import flags
 
 from zoo.methods import simclr
 from zoo.tools import config
@@ -71,3 +74,32 @@ def test_unbound_root_parameter_names_the_binding(tmp_path):
 def test_restoring_what_is_no_workdir(tmp_path):
     with pytest.raises(FileNotFoundError, match="config.gin"):
         config.restore(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["simclr.SimCRL.temperature = 0.1", "loop.run.epochs = ", "import no.such.module"])
+def test_mistakes_in_a_file_are_errors_too(tmp_path, line):
+    (tmp_path / "x.gin").write_text(f"include '{DIGITS}'\nfrom __gin__ import dynamic_registration\n{line}\n")
+    with pytest.raises(ValueError, match="gin|Could not|import"):
+        config.parse([str(tmp_path / "x.gin")], [])
+
+
+def test_finds_what_a_checkout_calls_gin_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.parse(["gin/" + DIGITS], [])
+
+
+def test_a_command_is_what_was_asked_without_this_machine():
+    values = flags.FlagValues()
+    for name in ("model", "gin_param"):
+        flags.DEFINE_multi_string(name, [], "", flag_values=values, module_name="zoo.tools.x")
+    flags.DEFINE_list("protocol", ["knn"], "", flag_values=values, module_name="zoo.tools.x")
+    flags.DEFINE_string("out", None, "", flag_values=values, module_name="zoo.tools.x")
+    flags.DEFINE_integer("seed", 0, "", flag_values=values, module_name="zoo.tools.x")
+    values(["x", "--model=a", "--model", "b", "--protocol=knn,linear", "--out", "/here", "--gin_param=a.b = 1"])
+    assert shlex.split(config.command("zoo-x", values, "out")) == [
+        "zoo-x",
+        "--model=a",
+        "--model=b",
+        "--gin_param=a.b = 1",
+        "--protocol=knn,linear",
+    ]

@@ -12,6 +12,7 @@ from absl import flags
 from zoo.hub import cards
 from zoo.models import mlp
 from zoo.serving import export
+from zoo.tools import config
 from zoo.transfer import results
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
@@ -31,12 +32,7 @@ class Trained:
 @pytest.fixture
 def program(monkeypatch):
     """The program, with a stand-in for what restores a training run."""
-    config = types.ModuleType("zoo.tools.config")
-    config.restore = lambda workdir: (Trained(), {"seed": 0})
-    package = types.ModuleType("zoo.tools")
-    package.config = config
-    monkeypatch.setitem(sys.modules, "zoo.tools", package)
-    monkeypatch.setitem(sys.modules, "zoo.tools.config", config)
+    monkeypatch.setattr(config, "restore", lambda workdir: (Trained(), {"seed": 0}))
     spec = importlib.util.spec_from_file_location("evaluate_tool", TOOLS / "evaluate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

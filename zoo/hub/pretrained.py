@@ -3,14 +3,16 @@
 Nothing in a model folder is executed: a card names a factory of `zoo.models`, and weights are arrays.
 """
 
+import functools
 import os
 import pathlib
 
 import h5py
 import keras
+import numpy as np
 
 from zoo.hub import cards
-from zoo.models import architecture
+from zoo.models import architecture, standardize
 
 _POOLINGS = ("avg", "max", None)
 
@@ -94,6 +96,23 @@ def _read_weights(model, path, card, input_shape):
         ) from error
 
 
+def _watched(model):
+    """Makes `predict`, `evaluate` and `fit` look at arrays before the graph does, in which nothing can warn."""
+
+    def watch(name, function):
+        @functools.wraps(function)
+        def watched(x=None, *args, **kwargs):
+            if isinstance(x, np.ndarray) and x.size:
+                standardize.warn_of_range(float(np.max(x)))
+            return function(x, *args, **kwargs)
+
+        vars(model)[name] = watched
+
+    for name in ("predict", "evaluate", "fit"):
+        watch(name, getattr(model, name))
+    return model
+
+
 def load(
     name_or_path,
     include_top=False,
@@ -145,4 +164,4 @@ def load(
     model = keras.Model(encoder.input, predictions, name=name or encoder.name)
     # Past Keras' own attribute setter: symbolic tensors are nothing to track or to save.
     vars(model)["pyramid_outputs"] = encoder.pyramid_outputs
-    return model
+    return _watched(model)

@@ -38,10 +38,7 @@ class Standardize(keras.layers.Layer):
     def call(self, images):
         """Images in [0, 1] `[B, H, W, C]` -> standardised images in the compute dtype `[B, H, W, C]`."""
         if _is_concrete(images):
-            largest = float(ops.max(images))
-            if largest > 2:
-                message = f"Standardize: expected images in [0, 1]. Received: max={largest:g}. Divide by 255."
-                warnings.warn(message, stacklevel=2)
+            warn_of_range(float(ops.max(images)))
         x = ops.cast(images, keras.backend.result_type(self.variable_dtype, "float32"))  # [B, H, W, C]
         if self.mean != (0.0,):
             x = x - ops.convert_to_tensor(self.mean, dtype=x.dtype)
@@ -56,6 +53,13 @@ class Standardize(keras.layers.Layer):
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), "mean": list(self.mean), "std": list(self.std)}
+
+
+def warn_of_range(largest):
+    """Warns where the largest value of a batch cannot be that of images in [0, 1], interpolation included."""
+    if largest > 2:
+        message = f"Standardize: expected images in [0, 1]. Received: max={largest:g}. Divide by 255."
+        warnings.warn(message, stacklevel=3)
 
 
 def _numbers(name, value):
