@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -194,3 +196,16 @@ def test_altered_weights_are_never_read(root):
 def test_a_near_miss_is_answered_with_the_name():
     with pytest.raises(ValueError, match=rf"Did you mean '{NAME}'\?"):
         zoo.load("simclr_convnet_digits.tests")
+
+
+@pytest.mark.parametrize("name", ["predict", "evaluate", "fit"])
+def test_images_of_0_to_255_are_warned_of_where_the_graph_cannot(name):
+    model = zoo.load(NAME, include_top=True, classes=2)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = images(4, 8, 8, 1), np.zeros(4)
+    arguments = (x,) if name == "predict" else (x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(model, name)(*arguments, verbose=0)
+    with pytest.warns(UserWarning, match="Divide by 255"):
+        getattr(model, name)(255 * x, *arguments[1:], verbose=0)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -16,7 +17,15 @@ TINY = pathlib.Path(__file__).parent.parent / "reference" / "tiny.gin"
 KINDS = ["default", "mirrored", "multi_worker"]
 
 
-def start(kind, workdir, *params, index=0, ports=()):
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def start(kind, workdir, *params, index=0, ports=(), **options):
     command = [sys.executable, "-m", "zoo.tools.train", f"--gin_file={TINY}", f"--workdir={workdir}"]
     command += [f"--strategy={kind}", *(f"--gin_param={param}" for param in params)]
     command += ["--logical_cpus=2"] if kind == "mirrored" else []
@@ -25,18 +34,15 @@ def start(kind, workdir, *params, index=0, ports=()):
         cluster = {"worker": [f"localhost:{port}" for port in ports]}
         environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
     log = open(workdir.with_suffix(f".{index}.log"), "a")
-    return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, **options)
 
 
-def begin(kind, workdir):
+def begin(kind, workdir, *params):
     """All processes of a run."""
     if kind != "multi_worker":
-        return [start(kind, workdir)]
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return [start(kind, workdir, index=index, ports=ports) for index in range(2)]
+        return [start(kind, workdir, *params)]
+    ports = free_ports(2)
+    return [start(kind, workdir, *params, index=index, ports=ports) for index in range(2)]
 
 
 def log_of(workdir, index=0):
@@ -96,3 +102,48 @@ def test_a_finished_run_is_not_repeated_and_another_configuration_refused(tmp_pa
     said = log_of(workdir)
     assert "another workdir" in said and "+simclr.SimCLR.temperature = 0.7" in said and "Traceback" not in said
     assert newest(workdir).stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_runs_on_replicas_and_workers_are_the_run_on_one_device(tmp_path):
+    """Ten steps through the whole loop, its input pipeline included."""
+    found = {}
+    for kind in KINDS:
+        workdir = tmp_path / kind
+        finish(begin(kind, workdir, "loop.run.epochs = 1", "schedules.WarmupCosine.warmup_epochs = 0"), workdir)
+        found[kind] = np.load(newest(workdir))
+    for kind in KINDS[1:]:
+        moved = 0
+        for name in found["default"].files:
+            if name != "meta":
+                np.testing.assert_allclose(found[kind][name], found["default"][name], atol=1e-4, err_msg=name)
+                moved = max(moved, np.abs(found[kind][name]).max())
+        assert moved > 0.1
+        ours, theirs = (
+            json.loads((tmp_path / k / "metrics.jsonl").read_text().splitlines()[0]) for k in (kind, "default")
+        )
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_workers_with_different_checkpoints_refuse_to_train(tmp_path):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    finish([start("default", folders[0], "loop.run.epochs = 2")], folders[0])
+    ports = free_ports(2)
+    params = "loop.run.epochs = 2"
+    workers = [start("multi_worker", f, params, index=i, ports=ports) for i, f in enumerate(folders)]
+    assert [worker.wait(timeout=200) for worker in workers] == [1, 1]
+    for index, folder in enumerate(folders):
+        assert "one folder that all of them share" in log_of(folder, index)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_in_plain_words(tmp_path):
+    workdir = tmp_path / "run"
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))  # noqa: E731, runs in the child
+    process = start("default", workdir, "loop.run.epochs = 4", preexec_fn=limit)
+    assert process.wait(timeout=200) == 1
+    assert "could not write" in log_of(workdir) and "Traceback" not in log_of(workdir)
+    assert not list(workdir.rglob("*.part"))
