@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from zoo.hub import cards
+from zoo.hub import cards, files
 from zoo.tools import config
 
 FLAGS = flags.FLAGS
@@ -107,9 +107,7 @@ def main(argv):
     )
     command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
     written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)
-    part = written.with_suffix(".part")
-    part.write_text(results.markdown(rows), encoding="utf-8")
-    part.replace(written.with_suffix(".md"))
+    files.write(written.with_suffix(".md"), results.markdown(rows))
     # In a file, rich would fold every cell to fit 80 columns.
     console.Console(width=None if sys.stdout.isatty() else 160).print(results.drawn(rows))
     print(f"Wrote {written} and {written.with_suffix('.md').name}.")

@@ -3,12 +3,12 @@
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from reference import workers as ports
 
 from zoo.train import step
 
@@ -29,14 +29,6 @@ def finish(process):
     assert process.returncode == 0, output[-3000:]
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
@@ -45,7 +37,7 @@ def runs(tmp_path_factory):
         kind, count = name.split("-")
         finish(start(kind, count, folder / f"{name}.npz"))
         found[name] = [dict(np.load(folder / f"{name}.npz"))]
-    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    cluster = {"worker": [f"localhost:{port}" for port in ports.free_ports(2)]}
     workers = []
     for index in range(2):
         config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})

@@ -5,24 +5,16 @@ import os
 import pathlib
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from reference import workers
 
 TINY = pathlib.Path(__file__).parent.parent / "reference" / "tiny.gin"
 KINDS = ["default", "mirrored", "multi_worker"]
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def start(kind, workdir, *params, index=0, ports=(), **options):
@@ -41,7 +33,7 @@ def begin(kind, workdir, *params):
     """All processes of a run."""
     if kind != "multi_worker":
         return [start(kind, workdir, *params)]
-    ports = free_ports(2)
+    ports = workers.free_ports(2)
     return [start(kind, workdir, *params, index=index, ports=ports) for index in range(2)]
 
 
@@ -133,10 +125,10 @@ def test_runs_on_replicas_and_workers_are_the_run_on_one_device(tmp_path):
 def test_workers_with_different_checkpoints_refuse_to_train(tmp_path):
     folders = [tmp_path / "first", tmp_path / "second"]
     finish([start("default", folders[0], "loop.run.epochs = 3")], folders[0])
-    ports = free_ports(2)
+    ports = workers.free_ports(2)
     params = "loop.run.epochs = 3"
-    workers = [start("multi_worker", f, params, index=i, ports=ports) for i, f in enumerate(folders)]
-    assert [worker.wait(timeout=200) for worker in workers] == [1, 1]
+    both = [start("multi_worker", f, params, index=i, ports=ports) for i, f in enumerate(folders)]
+    assert [worker.wait(timeout=200) for worker in both] == [1, 1]
     for index, folder in enumerate(folders):
         assert "one folder that all of them share" in log_of(folder, index)
 

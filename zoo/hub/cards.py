@@ -10,9 +10,8 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 
-from zoo.hub import schema
+from zoo.hub import files, schema
 
 CARD = "card.json"
 WEIGHTS = "encoder.weights.h5"
@@ -141,15 +140,7 @@ def write(card, folder):
     """Checks a card and writes it into a model folder, in one step: readers see the old card or the new one."""
     check(card)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    folder = pathlib.Path(folder)
-    handle, temporary = tempfile.mkstemp(prefix=f".{CARD}.", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, folder / CARD)
-    finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+    files.write(pathlib.Path(folder) / CARD, text)
 
 
 def digest(path):

@@ -1,21 +1,13 @@
 """What a run tells the world: metrics, pictures, progress, checkpoints and the record of the run."""
 
 import json
-import os
 import time
 
 import numpy as np
 import tensorflow as tf
 
+from zoo.hub import files
 from zoo.train import logs, progress
-
-
-def write(path, text):
-    """Writes a small file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, path)
 
 
 def first(data, count):
@@ -97,4 +89,6 @@ class History:
         self._logs.sync()
         saved.save(now, variables)
         seconds = self._seconds + time.monotonic() - self._began
-        write(self._path, json.dumps({**self._record, "done": now, "seconds": round(seconds, 1)}, indent=1) + "\n")
+        files.write(
+            self._path, json.dumps({**self._record, "done": now, "seconds": round(seconds, 1)}, indent=1) + "\n"
+        )

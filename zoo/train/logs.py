@@ -8,6 +8,8 @@ import pathlib
 import tensorflow as tf
 from absl import logging
 
+from zoo.hub import files
+
 
 class Logs:
     """The records of one run, written by one process.
@@ -37,9 +39,7 @@ class Logs:
                     kept.append(line + "\n")
             except ValueError:
                 continue  # the half-written last line of a run that died
-        part = self._path.with_suffix(".part")
-        part.write_text("".join(kept))
-        os.replace(part, self._path)
+        files.write(self._path, "".join(kept))
 
     def scalars(self, step, values, timing=None):
         """Records scalars after `step` steps; `timing` goes to TensorBoard alone, since no two runs agree on it."""

@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import platform
-import tempfile
 
 import keras
 import numpy as np
@@ -14,6 +12,7 @@ import tensorflow as tf
 from rich import table
 
 import zoo
+from zoo.hub import files
 
 FILE = "results.json"
 FEATURES = {"pixels": "raw pixels", "untrained": "untrained encoder", "trained": "trained encoder"}
@@ -90,14 +89,7 @@ def write(folder, rows, command=""):
     folder.mkdir(parents=True, exist_ok=True)
     record = {"command": command, "versions": versions(), "rows": [dataclasses.asdict(row) for row in rows]}
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, folder / FILE)
-    finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+    files.write(folder / FILE, text)
     return folder / FILE
 
 
