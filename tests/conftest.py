@@ -1,6 +1,7 @@
 """Settings that every test shares."""
 
 import os
+import random
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -24,3 +25,9 @@ def _no_tensorflow_beside_another_engine():
     yield
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         assert "tensorflow" not in sys.modules, "the core imported TensorFlow on another engine"
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_every_time():
+    # Keras draws the seeds of its initializers from here; its own `set_random_seed` would import TensorFlow on JAX.
+    random.seed(0)
