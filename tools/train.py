@@ -42,6 +42,7 @@ def main(argv):
     import gin
     import tensorflow as tf
 
+    from zoo.hub import files
     from zoo.train import loop, strategies
 
     if not FLAGS.workdir and not FLAGS.dry_run:
@@ -62,7 +63,7 @@ def main(argv):
         if strategies.is_chief(strategy):
             folder = pathlib.Path(FLAGS.workdir).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "operative.gin").write_text(gin.operative_config_str())
+            files.write(folder / "operative.gin", gin.operative_config_str())
 
     run = gin.get_configurable(loop.run)
     command = config.command("zoo-train", FLAGS, "workdir")

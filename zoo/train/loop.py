@@ -193,10 +193,9 @@ def _check_agreement(strategy, start, variables):
 
     @tf.function(autograph=False)
     def total():
-        group = step.replicas.TFReplicas
-        return strategy.run(lambda: group().sum(tf.identity(tf.constant(mine))))
+        return strategy.reduce("SUM", strategy.run(lambda: tf.identity(tf.constant(mine))), axis=None)
 
-    found = strategy.experimental_local_results(total())[0].numpy()
+    found = total().numpy()
     if not np.allclose(found, replicas * mine, rtol=1e-12, atol=0):
         raise ValueError(
             "run: expected every worker to continue from the same checkpoint; --workdir must be one folder that all of "
@@ -320,9 +319,10 @@ def _window(now, steps, steps_per_epoch, rhythm, advance, batches, told_by, told
         count = min(rhythm.steps_per_call, stop - now)
         told.on_train_batch_begin(now % steps_per_epoch)
         part = advance(batches, tf.constant(now, tf.int64), tf.constant(count, tf.int64))
-        sums = {name: sums.get(name, 0.0) + float(value) for name, value in part.items()}
+        part = {name: float(value) for name, value in part.items()}
+        sums = {name: sums.get(name, 0.0) + value for name, value in part.items()}
         now += count
-        told.on_train_batch_end((now - 1) % steps_per_epoch, {k: float(v) / count for k, v in part.items()})
+        told.on_train_batch_end((now - 1) % steps_per_epoch, {name: value / count for name, value in part.items()})
         told_by.progress.update(now)
     means = {name: value / (now - first) for name, value in sums.items()}
     means["learning_rate"] = float(told.model.optimizer.learning_rate)
