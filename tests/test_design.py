@@ -7,6 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
+    "zoo.colors": 0,
     "zoo.seeds": 0,
     "zoo.replicas": 0,
     "zoo.views": 1,
@@ -21,8 +22,9 @@ RANKS = {
     "zoo.tools": 5,
 }
 CORE = {"keras", "numpy"}
-# Batch norm alone needs the engine itself: TensorFlow's fused kernel and its collectives have no name in Keras.
-ENGINE = {("zoo.models.norm", "tensorflow")}
+# Two places need the engine itself, for what has no name in Keras: the fused kernel and the collectives of batch norm,
+# and memory that is read and written by rows, in place.
+ENGINE = {("zoo.models.norm", "tensorflow"), ("zoo.methods.memory", "tensorflow")}
 STANDARD = {"dataclasses", "difflib", "functools", "importlib", "inspect", "math", "re", "warnings"}
 MODULES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
 

@@ -1,8 +1,10 @@
 """Looks after data sets: imports raw files from disk, prepares TFDS data, and says what there is.
 
 zoo-data import fashion_mnist --from=/usr/share/datasets/fashion-mnist
+zoo-data import openclipart --from=/usr/share/openclipart/png
 zoo-data prepare cifar10
 zoo-data info folder:/path/to/images --split='train[:10%]'
+zoo-data info scenes --modalities=image,depth,normals
 zoo-data list
 """
 
@@ -34,6 +36,7 @@ def parser():
     telling.add_argument("name", help="digits, folder:/path/to/images, or a TFDS name.")
     telling.add_argument("--split", default="train", help="Split string, such as train[:10%%].")
     telling.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
+    telling.add_argument("--modalities", help="Image features to join along their channels, such as image,depth.")
     command("list", known, "Data that is here, or that can be imported from disk.")
     return top
 
@@ -57,6 +60,8 @@ def report(builder):
     print(f"{builder.info.full_name} in {builder.data_dir}")
     for name, split in builder.info.splits.items():
         print(f"  {name:12} {split.num_examples:>10,} examples in {split.num_shards} files")
+    for name, value in dict(builder.info.metadata or {}).items():
+        print(f"  {name:12} {value:>10,}" if isinstance(value, int) else f"  {name:12} {value}")
 
 
 def info(args):
@@ -65,8 +70,11 @@ def info(args):
 
     from zoo.data import sources
 
-    source = sources.load(args.name, args.split, size=args.size, data_dir=args.data_dir, in_memory=None)
+    modalities = args.modalities.split(",") if args.modalities else None
+    source = sources.load(args.name, args.split, size=args.size, data_dir=args.data_dir, modalities=modalities)
     print(f"{source.name} {source.split}: {source.size:,} images of {source.image_shape}")
+    for name, channels in (source.modalities or {}).items():
+        print(f"  {name} has {channels} of the channels")
     print(f"  kept    {'in memory' if source.in_memory else 'on disk'}")
     if source.labels is None:
         print("  classes none")
@@ -87,6 +95,7 @@ def known(args):
 
     print("digits: with scikit-learn, always here")
     print("folder:/path/to/images: your own")
+    print("scenes: rendered when first asked for")
     for name, package in sorted(packaged.PACKAGES.items()):
         state = "its package is installed" if pathlib.Path(package.folder).is_dir() else "its package is not installed"
         print(f"{name}: zoo-data import {name} --from={package.folder} ({state})")

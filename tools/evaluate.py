@@ -38,17 +38,19 @@ def define_flags():
     flags.DEFINE_integer("draws", 10, "Random draws of the few labels.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of the draws, the held-out labels and the untrained weights.", lower_bound=0)
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
+    flags.DEFINE_string("view", None, "Whose encoder, of a training workdir with several; by default all as one.")
     flags.DEFINE_integer("size", None, "Resize the images to this height and width.", lower_bound=1)
     flags.DEFINE_integer("channels", None, "Convert the images to 1 or 3 channels.")
     flags.DEFINE_integer("batch_size", 256, "Images that pass the encoder at once.", lower_bound=1)
     flags.DEFINE_string("card", None, "A card.json, or its folder, whose results are to hold these numbers too.")
 
 
-def resolve(name):
+def resolve(name, view=None):
     """The model that is meant by a name or a path.
 
     Args:
         name: published name, model folder, SavedModel folder or training workdir.
+        view: of a training workdir, which of its method's networks.
 
     Returns:
         A Keras model, a method, or the path of a SavedModel.
@@ -61,7 +63,7 @@ def resolve(name):
     path = pathlib.Path(name).expanduser()
     if path.is_dir() and not (path / cards.CARD).is_file():
         if (path / "config.gin").is_file():
-            return config.restore(path)[0]
+            return config.extractor(config.restore(path)[0], view)
         if (path / "saved_model.pb").is_file():
             return str(path)
         raise ValueError(
@@ -92,7 +94,7 @@ def main(argv):
         place = place if place.is_dir() else place.parent
         card = cards.read(place)
     rows = judge.judge(
-        [resolve(name) for name in FLAGS.model],
+        [resolve(name, FLAGS.view) for name in FLAGS.model],
         FLAGS.data,
         protocols=tuple(FLAGS.protocol),
         train_split=FLAGS.train_split,

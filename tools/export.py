@@ -2,6 +2,7 @@
 
 zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1
 zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1 --overwrite
+zoo-export --workdir=runs/cmc --view=luma --out=exported/cmc_convnet_openclipart.luma
 
 The encoder is the one of the newest complete checkpoint; the card says how it was trained. What a run cannot know, its
 licences and its description, are flags. `zoo.load` and `tf.saved_model.load` both read the folder, and
@@ -23,6 +24,7 @@ def define_flags():
     """Defines this program's flags."""
     flags.DEFINE_string("workdir", None, "Folder of the training run, as zoo-train wrote it.", required=True)
     flags.DEFINE_string("out", None, "The folder to write; its parent is made when missing.", required=True)
+    flags.DEFINE_string("view", None, "Whose encoder, of a method with several; by default all of them as one.")
     flags.DEFINE_string("name", None, "Name of the model, method_encoder_data.tag; by default the name of --out.")
     flags.DEFINE_string("description", None, "What the model is, in a sentence; by default made from the run.")
     flags.DEFINE_string("limitations", None, "What the model should not be used for.")
@@ -53,7 +55,7 @@ def main(argv):
 
     name = card_name(FLAGS.name, FLAGS.out)
     method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
-    encoder = method.feature_extractor()
+    encoder = config.extractor(method, FLAGS.view)
     kind = encoder.architecture["factory"].rpartition(":")[2]
     made = f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels."
     card = {

@@ -4,7 +4,7 @@ zoo-views --gin_file=views/simclr_small.gin --gin_param='SIZE = 8' --out=sheet.p
 zoo-views --gin_file=runs/simclr_digits.gin --data=digits --count=8 --epoch=3 --out=sheet.png
 
 Left the image with the box of every view's crop, then the views as training makes them in that epoch, each above what
-was drawn for it.
+was drawn for it. Channels that are not colours stand side by side in grey, patches on a grid.
 """
 
 from absl import flags
@@ -48,6 +48,8 @@ def lines(view, drawn):
         return lines(view.view, drawn["view"]) if drawn["applied"] else []
     if "choice" in drawn:
         return lines(view.views[drawn["choice"]], drawn["views"][drawn["choice"]])
+    if "offsets" in drawn:
+        return [" ".join([name, *map(str, drawn["order"])])]
     if "flipped" in drawn:
         return [name] if drawn["flipped"] else []
     if "order" in drawn:
@@ -55,6 +57,8 @@ def lines(view, drawn):
         return [f"{name} " + " ".join(f"{CHANGES[i]}{values[i]:.2f}" for i in drawn["order"])]
     if "box" in drawn:
         return ["{} {:.0f},{:.0f} {:.0f}x{:.0f}".format(name, *drawn["box"])]
+    if not drawn:
+        return [str(view)]
     return [" ".join([name, *(f"{value:.2f}" for value in drawn.values() if value.ndim == 0)])]
 
 
@@ -66,34 +70,53 @@ def box(drawn):
     return next((one for one in found if one is not None), None)
 
 
+def columns(view, drawn):
+    """For each view that is made of one image: the lines of what was drawn for it, and its box in the image or None."""
+    if "branches" in drawn:
+        parts = zip(view.branches, drawn["branches"], strict=True)
+        return [column for branch, its in parts for column in columns(branch, its)]
+    if "corners" in drawn:
+        name, size = type(view).__name__, view.size
+        return [([f"{name} {top},{left}"], (top, left, size, size)) for top, left in drawn["corners"]]
+    if "steps" in drawn and view.several:
+        *steps, last = zip(view.steps, drawn["steps"], strict=True)
+        before = [line for step, its in steps for line in lines(step, its)]
+        cut = box(drawn["steps"][:-1])
+        # A later box is one in the image only if nothing was done to the image before.
+        return [(before + its, cut if before else own) for its, own in columns(*last)]
+    return [(lines(view, drawn), box(drawn))]
+
+
 def sheet(views, images, ids, epoch, seed):
     """The contact sheet of `images`, float32 `[B, H, W, C]`, as a matplotlib figure."""
     import keras
     from matplotlib import figure, patches
 
     from zoo import seeds
+    from zoo.train import pictures
 
     drawn = views.draw(seeds.Seed(seed).fold(epoch).fold(ids), images.shape)
     made = [keras.ops.convert_to_numpy(one) for one in views.apply(keras.ops.convert_to_tensor(images), drawn)]
+    shown = [pictures.legible(one) for one in (images, *made)]
     drawn = rows_of(keras.tree.map_structure(keras.ops.convert_to_numpy, drawn), len(images))
-    wide = 1 + len(made)
+    wide = len(shown)
     canvas = figure.Figure(figsize=(2 * wide, 2.5 * len(images)), dpi=110, layout="constrained")
     axes = canvas.subplots(len(images), wide, squeeze=False)
-    for row, image in enumerate(images):
-        for column, picture in enumerate([image, *(one[row] for one in made)]):
+    for row in range(len(images)):
+        for column, picture in enumerate(one[row] for one in shown):
             axis = axes[row, column]
             axis.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             if row == 0:
                 axis.set_title(f"view {column}" if column else "image", fontsize=8)
         axes[row, 0].set_xlabel(f"id {ids[row]}", fontsize=6)
-        for number, (chain, its) in enumerate(zip(views.chains, drawn[row]["chains"], strict=True)):
+        parts = zip(views.chains, drawn[row]["chains"], strict=True)
+        for number, (text, cut) in enumerate(column for chain, its in parts for column in columns(chain, its)):
             colour = COLOURS[number % len(COLOURS)]
             axis = axes[row, number + 1]
-            axis.set_xlabel("\n".join(lines(chain, its)), fontsize=6)
+            axis.set_xlabel("\n".join(text), fontsize=6)
             for spine in axis.spines.values():
                 spine.set(color=colour, linewidth=2)
-            cut = box(its)
             if cut is not None:
                 top, left, height, width = cut
                 corner = (left - 0.5, top - 0.5)

@@ -23,6 +23,7 @@ class Contract:
     """A subclass defines `make()`, which returns the method with this module's encoder and projector."""
 
     views = 2
+    data = 30  # images that a method with a memory knows
 
     def make(self):
         raise NotImplementedError
@@ -33,25 +34,33 @@ class Contract:
             ops.convert_to_tensor(generator.uniform(size=(batch, *SHAPE)).astype("float32")) for _ in range(self.views)
         )
 
+    def examples(self, first=0, batch=6):
+        """What the loop knows of a batch: here images `first`, `first + 1`, ... of `data`."""
+        return {"id": ops.arange(first, first + batch, dtype="int32"), "label": ops.zeros(batch, "int64")}
+
+    def shapes(self):
+        """Shapes of the views."""
+        return [tuple(view.shape[1:]) for view in self.images()]
+
     def gradients(self, method, views):
         """The gradient of the mean loss with respect to every trainable variable, on the engine that runs."""
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             with tf.GradientTape() as tape:
-                loss = ops.mean(method.contrast(views, replicas.Alone())[0])
+                loss = ops.mean(method.contrast(views, self.examples(), replicas.Alone())[0])
             return tape.gradient(loss, [v.value for v in method.trainable_variables])
         import jax
 
         def loss(values):
             state = zip(method.trainable_variables, values, strict=True)
             with keras.StatelessScope(state_mapping=list(state)):
-                return ops.mean(method.contrast(views, replicas.Alone())[0])
+                return ops.mean(method.contrast(views, self.examples(), replicas.Alone())[0])
 
         return jax.grad(loss)([v.value for v in method.trainable_variables])
 
     def test_loss_is_one_finite_number_per_image(self):
-        loss, logs = self.make().contrast(self.images(), replicas.Alone())
+        loss, logs, _ = self.make().contrast(self.images(), self.examples(), replicas.Alone())
         assert tuple(loss.shape) == (6,) and np.isfinite(ops.convert_to_numpy(loss)).all()
         assert logs and all(np.shape(value) == () for value in logs.values())
 
@@ -63,10 +72,17 @@ class Contract:
 
     def test_every_variable_exists_before_the_first_step(self):
         method = self.make()
+        method.begin()
         before = [v.path for v in method.variables]
-        method.contrast(self.images(), replicas.Alone())
-        method.remember()
+        seen = method.contrast(self.images(), self.examples(), replicas.Alone())[2]
+        method.remember(seen, replicas.Alone())
         assert [v.path for v in method.variables] == before
+
+    def test_views_that_are_watched_are_embedded(self):
+        watched = self.make().embed_views(self.images())
+        assert 1 <= len(watched) <= 2
+        for z in watched:
+            np.testing.assert_allclose(np.linalg.norm(ops.convert_to_numpy(z), axis=1), 1, rtol=1e-5)
 
     def test_embeddings_are_unit_vectors(self):
         z = ops.convert_to_numpy(self.make().embed(self.images()[0]))
@@ -82,6 +98,6 @@ class Contract:
             np.testing.assert_array_equal(a, ops.convert_to_numpy(b))
 
     def test_refuses_views_of_another_shape(self):
-        self.make().check([SHAPE] * self.views)
+        self.make().check(self.shapes(), np.arange(self.data), 6)
         with pytest.raises(ValueError, match="image_shape.*16, 8, 3"):
-            self.make().check([(16, 8, 3)] * self.views)
+            self.make().check([(16, 8, 3), *self.shapes()[1:]], np.arange(self.data), 6)

@@ -31,14 +31,16 @@ def test_loss_is_nt_xent_of_the_projections_of_one_common_batch():
     method = simclr.SimCLR(contract.encoder, contract.projector, temperature=0.2)
     a, b = contract.Contract().images()
     both = ops.convert_to_numpy(method.embed(ops.concatenate([a, b]), training=True))
-    loss = ops.convert_to_numpy(method.contrast((a, b), replicas.Alone())[0])
+    loss = ops.convert_to_numpy(method.contrast((a, b), None, replicas.Alone())[0])
     np.testing.assert_allclose(loss, reference.nt_xent(both[:6], both[6:], 0.2), rtol=1e-4)
 
 
 def test_views_may_change_places():
     method = simclr.SimCLR(contract.encoder, contract.projector)
     a, b = contract.Contract().images()
-    forth, back = (ops.convert_to_numpy(method.contrast(views, replicas.Alone())[0]) for views in ((a, b), (b, a)))
+    forth, back = (
+        ops.convert_to_numpy(method.contrast(views, None, replicas.Alone())[0]) for views in ((a, b), (b, a))
+    )
     np.testing.assert_allclose(forth, back, rtol=1e-4)
 
 
@@ -50,7 +52,7 @@ def test_refuses_a_temperature_that_is_not_positive(temperature):
 
 def test_refuses_another_number_of_views():
     with pytest.raises(ValueError, match="expected 2 views.*Received: 1"):
-        simclr.SimCLR(contract.encoder, contract.projector).check([contract.SHAPE])
+        simclr.SimCLR(contract.encoder, contract.projector).check([contract.SHAPE], np.arange(30), 6)
 
 
 def test_refuses_more_kept_layers_than_the_head_has():

@@ -145,3 +145,42 @@ def test_errors():
         norm.BatchNorm(epsilon=0)
     with pytest.raises(ValueError, match="known C"):
         norm.BatchNorm().build((None, None))
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 4, 3), (8, 3)])
+def test_split_groups_are_normalised_each_by_itself(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32") * np.arange(1, 9).reshape(
+        8, *[1] * (len(shape) - 1)
+    )
+    whole, split = norm.BatchNorm(), norm.BatchNorm()
+    model = keras.Sequential([split])
+    model(x[:1])
+    norm.split(model, 4)
+    expected = np.concatenate(
+        [ops.convert_to_numpy(norm.BatchNorm()(x[i : i + 2], training=True)) for i in (0, 2, 4, 6)]
+    )
+    np.testing.assert_allclose(model(x, training=True), expected, atol=1e-5)
+    means, variances = [], []
+    for i in (0, 2, 4, 6):
+        one = norm.BatchNorm()
+        one(x[i : i + 2], training=True)
+        means.append(ops.convert_to_numpy(one.moving_mean))
+        variances.append(ops.convert_to_numpy(one.moving_variance))
+    np.testing.assert_allclose(split.moving_mean, np.mean(means, axis=0), atol=1e-6)
+    np.testing.assert_allclose(split.moving_variance, np.mean(variances, axis=0), rtol=1e-5)
+    whole(x, training=True)
+    assert np.abs(whole.moving_variance - split.moving_variance).max() > 1e-3
+    np.testing.assert_allclose(model(x), norm_of(split, x), atol=1e-5)  # inference knows no groups
+
+
+def norm_of(layer, x):
+    mean, variance = (ops.convert_to_numpy(v) for v in (layer.moving_mean, layer.moving_variance))
+    return (x - mean) / np.sqrt(variance + 1e-5)
+
+
+def test_refuses_groups_of_unequal_size():
+    layer = norm.BatchNorm()
+    layer.build((None, 3))
+    layer.splits = 4
+    with pytest.raises(ValueError, match="groups of equal size"):
+        layer(np.ones((6, 3), "float32"), training=True)

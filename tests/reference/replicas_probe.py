@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from reference import presets
 
 from zoo.methods import simclr
 from zoo.models import convnet, heads
@@ -32,6 +33,14 @@ def batch(seed):
     return {"image": images, "id": generator.permutation(10_000)[:BATCH].astype(np.int32)}
 
 
+def colourful(step):
+    """A global batch of the data that the methods with a memory know, every image once in four steps."""
+    generator = np.random.default_rng(step)
+    images = generator.integers(0, 256, (BATCH, *presets.SHAPE), dtype=np.uint8)
+    order = np.random.default_rng(100 + step // 4).permutation(presets.DATA)
+    return {"image": images, "id": order[step % 4 * BATCH :][:BATCH].astype(np.int32)}
+
+
 def make(group, optimizer):
     """The step of a small SimCLR."""
     keras.utils.set_random_seed(0)
@@ -42,6 +51,18 @@ def make(group, optimizer):
         teacher = optimizer()
         teacher.build(method.trainable_variables)
     return step.Step(method, view.Views((CHAIN, CHAIN)), step.alone(teacher), seed=3, steps_per_epoch=4)
+
+
+def make_preset(group, name):
+    """The step of one of the methods with a memory, and its optimizer."""
+    keras.utils.set_random_seed(0)
+    with group.scope():
+        comparison = {"comparison": presets.nce} if name == "cmc" else {}
+        method = presets.make(name, **comparison)
+        teacher = optimizers.SGD(0.02)
+        teacher.build(method.trainable_variables)
+        method.begin()
+    return step.Step(method, presets.views(name), step.alone(teacher), seed=3, steps_per_epoch=4)
 
 
 def on_parts(group, function):
@@ -112,7 +133,7 @@ def main(kind, count, out):
     group = strategies.strategy(kind)
     found = {}
     made = make(group, OPTIMIZERS["sgd"])
-    logs, gradients = on_parts(group, made.gradients)(batch(0), 5)
+    logs, gradients, _ = on_parts(group, made.gradients)(batch(0), 5)
     found.update({f"log:{name}": np.stack(parts) for name, parts in logs.items()})
     found.update({f"gradient:{i:02d}": np.stack(parts) for i, parts in enumerate(gradients)})
     for i, parts in enumerate(on_parts(group, made.make_views)(batch(0), 5)):
@@ -125,6 +146,15 @@ def main(kind, count, out):
         for i, variable in enumerate(made.method.variables):
             parts = group.experimental_local_results(variable.value)
             found[f"weight:{name}:{i:02d}"] = np.stack([part.numpy() for part in parts])
+    for name in presets.PRESETS:
+        made = make_preset(group, name)
+        advance = on_parts(group, made)
+        for now in range(5):
+            logs = advance(colourful(now), now)
+        found[f"last:{name}"] = np.stack(logs["loss"])
+        for i, variable in enumerate(made.method.variables):
+            parts = group.experimental_local_results(variable.value)
+            found[f"state:{name}:{i:03d}:{variable.path}"] = np.stack([part.numpy() for part in parts])
     found["clipped"] = clipped(group)
     found["everyone"], found["everyone_gradient"] = gathered(group)
     np.savez(out, **found)

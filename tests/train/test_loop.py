@@ -108,9 +108,9 @@ def test_weight_decay_spares_biases_and_norms(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path):
     class Broken(simclr.SimCLR):
-        def contrast(self, views, replicas):
-            loss, logs = super().contrast(views, replicas)
-            return loss * float("nan"), logs
+        def contrast(self, views, examples, replicas):
+            loss, *rest = super().contrast(views, examples, replicas)
+            return loss * float("nan"), *rest
 
     def broken():
         return Broken(lambda: convnet.convnet((8, 8, 1), (4,)), lambda width: heads.projector(width, (4,)))

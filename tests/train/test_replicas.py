@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from reference import presets
 from reference import workers as ports
 
 from zoo.train import step
@@ -19,7 +20,8 @@ GROUPS = ["mirrored-2", "mirrored-4", "multi_worker-2"]
 
 def start(kind, count, out, extra=None):
     environment = {**os.environ, **(extra or {})}
-    environment["PYTHONPATH"] = os.pathsep.join([str(PROBE.parent.parent.parent), environment.get("PYTHONPATH", "")])
+    roots = [str(PROBE.parent.parent.parent), str(PROBE.parent.parent), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(roots)
     command = [sys.executable, str(PROBE), kind, str(count), str(out)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -92,6 +94,25 @@ def test_replicas_hold_the_same_weights_to_the_last_bit(runs, group):
     for name, copies in parts(runs[group], "weight:").items():
         for copy in copies:
             np.testing.assert_array_equal(copy, copies[0], err_msg=name)
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("group", GROUPS)
+def test_methods_with_a_memory_end_as_on_one_device(runs, group, name):
+    """Weights, both networks' statistics, queues with their pointers and images, banks, normalisers."""
+    ours, theirs = (parts(runs[one], f"state:{name}:") for one in (group, "default-1"))
+    kinds = {path.split(":")[-1].split("/")[-1] for path in theirs}
+    assert kinds >= ({"rows", "draws"} if presets.PRESETS[name][2] == "bank" else {"keys", "ids", "pointer"})
+    assert name != "cmc" or "log_normalizer" in kinds
+    for path in theirs:
+        for part in ours[path]:
+            np.testing.assert_array_equal(part, ours[path][0], err_msg=path)  # replicas agree to the last bit
+        np.testing.assert_allclose(ours[path][0], theirs[path][0], atol=1e-4, err_msg=path)
+    last, alone = (parts(runs[one], f"last:{name}") for one in (group, "default-1"))
+    assert last[f"last:{name}"].mean() == pytest.approx(alone[f"last:{name}"].mean(), abs=1e-4)
+    if presets.PRESETS[name][2] == "queue":
+        pointer = next(value for path, value in theirs.items() if path.endswith("pointer"))
+        assert pointer[0] == 5 * 16 % 32
 
 
 @pytest.mark.parametrize("group", GROUPS)

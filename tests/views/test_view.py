@@ -176,7 +176,8 @@ def test_mistakes_are_refused_at_construction(make, message):
     "images, ids, message",
     [
         (np.zeros((2, 4, 4, 3), "uint8"), [0, 1], "Flip: expected floating images .* Received: dtype='uint8'."),
-        (np.zeros((2, 4, 4, 2), "float32"), [0, 1], r"Received: shape=\(2, 4, 4, 2\)\."),
+        (np.zeros((2, 4, 4), "float32"), [0, 1], r"Received: shape=\(2, 4, 4\)\."),
+        (np.zeros((2, 4, 4, 0), "float32"), [0, 1], r"Received: shape=\(2, 4, 4, 0\)\."),
         (np.zeros((2, 4, 4, 3), "float32"), 0, "Flip: expected one seed per image"),
     ],
 )

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import tensorflow_datasets as tfds
 
-from zoo.data import packaged, records, splits, stores
+# The modules of the zoo's own builders are imported so that TFDS knows these.
+from zoo.data import openclipart, packaged, records, scenes, splits, stores  # noqa: F401
 
 
 def prepared(name, data_dir=None):
@@ -71,13 +72,61 @@ def image_and_label(builder):
     image = next((key for key in pair if key in pictures), pictures[0] if len(pictures) == 1 else None)
     if image is None or np.dtype(features[image].np_dtype) != np.uint8:
         raise ValueError(f"{builder.name}: expected one feature that is a uint8 image. Received: features={features}.")
-    names = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
-    label = next((key for key in (*pair, "label") if key in names), None)
-    return image, label
+    return image, class_label(builder)
 
 
-def store(builder, split, size=None, channels=None):
+def class_label(builder):
+    """The name of a builder's class label, or None."""
+    pair = [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
+    names = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    return next((key for key in (*pair, "label") if key in names), None)
+
+
+def pictures(builder, names):
+    """The shapes of some uint8 image features of a builder.
+
+    Args:
+        builder: a TFDS builder.
+        names: of the features, in order.
+
+    Returns:
+        Dict of feature name -> (H, W, C) as stored, in that order.
+
+    Raises:
+        ValueError: an unknown feature, one that is no uint8 image, one that is asked for twice, or images of several
+            heights or widths.
+    """
+    features = builder.info.features
+    possible = [
+        key
+        for key, feature in features.items()
+        if isinstance(feature, tfds.features.Image) and np.dtype(feature.np_dtype) == np.uint8
+    ]
+    for name in names:
+        if name not in possible:
+            close = difflib.get_close_matches(str(name), possible, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            what = "which is no uint8 image" if name in features else "which it does not have"
+            raise ValueError(
+                f"{builder.name}: expected modalities among {', '.join(possible)}. Received: {name!r}, {what}.{hint}"
+            )
+    shapes = {name: features[name].shape for name in names}
+    if len(shapes) != len(names):
+        raise ValueError(f"{builder.name}: expected each modality once. Received: modalities={tuple(names)}.")
+    if len({shape[:2] for shape in shapes.values()}) != 1:
+        raise ValueError(f"{builder.name}: expected modalities of one height and width. Received: {shapes}.")
+    return shapes
+
+
+def store(builder, split, size=None, channels=None, modalities=None):
     """The records of the splits that a split string names.
+
+    Args:
+        builder: a prepared TFDS builder.
+        split: split string.
+        size: side of the square to fit images to, or None.
+        channels: 1 or 3; by default what the images have.
+        modalities: names of the image features to join along their channels; by default the one image there is.
 
     Returns:
         A `stores.Records`, np.int64 positions in it that `split` selects, np.int64 ids of those, names of the classes
@@ -88,9 +137,13 @@ def store(builder, split, size=None, channels=None):
     """
     infos = dict(builder.info.splits)
     ids = splits.rows(split, infos, builder.name)
-    image, label = image_and_label(builder)
-    stored = builder.info.features[image].shape
-    if size is None and None in stored[:2]:
+    if modalities is None:
+        image, label = image_and_label(builder)
+        modalities = (image,)
+    else:
+        label = class_label(builder)
+    shapes = pictures(builder, modalities)
+    if size is None and any(None in shape[:2] for shape in shapes.values()):
         raise ValueError(
             f"{builder.name}: expected `size`, the side of the square to fit images to, as they have several shapes. "
             "Received: size=None; bind `sources.load.size` in gin."
@@ -105,5 +158,7 @@ def store(builder, split, size=None, channels=None):
             positions[inside] = ids[inside] - start + before
             before += end - start
     index = records.Index(paths, counts)
-    kept = stores.Records(index, (image, label), stored, channels or (1 if stored[-1] <= 2 else 3), size)
+    # Transparency is laid over white, so that two channels become one, and four three.
+    kinds = {name: (shape, channels or (1 if shape[-1] <= 2 else 3)) for name, shape in shapes.items()}
+    kept = stores.Records(index, kinds, label, size)
     return kept, positions, ids, builder.info.features[label].names if label else None

@@ -11,6 +11,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core.download import checksums, resource
 
+from zoo.data import openclipart
+
 
 @dataclasses.dataclass(frozen=True)
 class Package:
@@ -19,12 +21,13 @@ class Package:
     Args:
         builder: TFDS name.
         folder: where the system's package manager puts the files.
-        digests: file name -> SHA-256 of the decompressed bytes.
+        digests: file name -> SHA-256 of the decompressed bytes; None if the builder reads the folder itself, as its
+            `manual_dir`, and knows whether it is the one expected.
     """
 
     builder: str
     folder: str
-    digests: dict
+    digests: dict | None
 
 
 # Debian recompresses the files, so the hash of the compressed bytes that TFDS knows does not hold for its package.
@@ -39,6 +42,7 @@ PACKAGES = {
             "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
     ),
+    "openclipart": Package("openclipart", openclipart.FOLDER, None),  # Debian's openclipart-png
 }
 
 
@@ -48,7 +52,7 @@ def seed_downloads(name, folder=None, data_dir=None):
     Afterwards `tfds.load(name)` needs no network. Every file is verified before the first is written.
 
     Args:
-        name: a key of `PACKAGES`.
+        name: a key of `PACKAGES`, whose digests are known.
         folder: where the files are; the package manager's place by default.
         data_dir: TFDS data directory; TFDS' own default if None.
 
@@ -59,9 +63,7 @@ def seed_downloads(name, folder=None, data_dir=None):
         ValueError: an unknown name, or a file that holds something else.
         FileNotFoundError: a missing file.
     """
-    if name not in PACKAGES:
-        raise ValueError(f"import: expected one of {', '.join(sorted(PACKAGES))}. Received: name={name!r}.")
-    package = PACKAGES[name]
+    package = _known(name)
     folder = pathlib.Path(folder or package.folder).expanduser()
     sources = {file: _verified(folder / file, digest) for file, digest in package.digests.items()}
 
@@ -120,11 +122,29 @@ def _copy(source, target):
 
 
 def imported(name, folder=None, data_dir=None):
-    """`seed_downloads`, then the data set prepared from them.
+    """The data set prepared from a package's raw files, by way of `seed_downloads` where TFDS would download them.
 
     Returns:
         The prepared TFDS builder.
+
+    Raises:
+        ValueError: an unknown name, or files that hold something else.
+        FileNotFoundError: a missing file or folder.
     """
-    builder = seed_downloads(name, folder, data_dir)
-    builder.download_and_prepare()
+    package = _known(name)
+    if package.digests is not None:
+        builder = seed_downloads(name, folder, data_dir)
+        builder.download_and_prepare()
+        return builder
+    folder = pathlib.Path(folder or package.folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"import: expected a folder. Received: folder={str(folder)!r}, which does not exist.")
+    builder = tfds.builder(package.builder, data_dir=data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
     return builder
+
+
+def _known(name):
+    if name not in PACKAGES:
+        raise ValueError(f"import: expected one of {', '.join(sorted(PACKAGES))}. Received: name={name!r}.")
+    return PACKAGES[name]

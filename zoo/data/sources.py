@@ -23,12 +23,14 @@ class Source:
         positions: np.int64 `[n]`, where in the store the examples are.
         ids: np.int64 `[n]`, positions within the whole dataset; subsets keep them.
         classes: names of the classes, or None.
+        modalities: of what the channels are made, name -> how many, in order; None if they are one image.
     """
 
-    def __init__(self, name, split, store, positions, ids, classes):
+    def __init__(self, name, split, store, positions, ids, classes, modalities=None):
         self.name = name
         self.split = split
         self.classes = list(classes) if classes is not None else None
+        self.modalities = dict(modalities) if modalities is not None else None
         self.ids = np.asarray(ids, np.int64)
         self._store = store
         self._positions = np.asarray(positions, np.int64)
@@ -93,7 +95,7 @@ class Source:
     def subset(self, rows):
         """The examples of these rows, integers `[k]` or bools `[n]`, as a source; nothing is copied."""
         rows = self._checked(rows)
-        return Source(self.name, self.split, self._store, self._positions[rows], self.ids[rows], self.classes)
+        return self._with(self._store, self._positions[rows], self.ids[rows])
 
     def batches(self, batch_size, seed, start=0, steps=None, shard=(0, 1)):
         """The training stream: a fresh order every epoch, and only whole batches.
@@ -146,7 +148,10 @@ class Source:
         pixels, labels = self._collected(stream.in_order(self.size, 512))
         labels = labels.numpy()
         store = stores.Memory(pixels, labels if np.any(labels >= 0) else None)
-        return Source(self.name, self.split, store, np.arange(self.size), self.ids, self.classes)
+        return self._with(store, np.arange(self.size), self.ids)
+
+    def _with(self, store, positions, ids):
+        return Source(self.name, self.split, store, positions, ids, self.classes, self.modalities)
 
     def _checked(self, rows):
         rows = np.asarray(rows)
@@ -176,20 +181,26 @@ class Source:
             return tf.concat(pixels, 0), tf.concat(labels, 0)
 
 
-def load(name="digits", split="train", size=None, channels=None, data_dir=None, in_memory=None):
+def load(name="digits", split="train", size=None, channels=None, data_dir=None, in_memory=None, modalities=None):
     """Finds images.
 
     Args:
         name: `digits` (scikit-learn's 8x8 digits: 1,297 to train, 500 to test), `folder:/path/to/images` (see
-            `zoo.data.folders.listing`), or a TFDS name such as `cifar10` or `imagenet_v2/topimages`.
+            `zoo.data.folders.listing`), or a TFDS name such as `cifar10` or `imagenet_v2/topimages`; among these are
+            the zoo's own, `scenes` and `openclipart`.
         split: TFDS split string: `train`, `train[:10%]`, `train[100:200]`, `train+test`, `all`.
         size: side of the square that images are fitted to (centre crop, antialiased); None keeps them as they are.
         channels: 1 or 3; by default what a dataset has, and 3 for folders.
         data_dir: of TFDS; `$TFDS_DATA_DIR` or `~/tensorflow_datasets` by default.
         in_memory: whether to decode all at once; by default if that takes at most 2 GiB.
+        modalities: names of a TFDS dataset's uint8 image features, such as `('image', 'depth', 'normals')` of `scenes`:
+            the source's images are these, one after the other along the channels, and its `modalities` says how many
+            each has. All are fitted alike, and bilinearly: numbers of segments blend where `size` is not their own.
+            By default the one image that an example has.
 
     Raises:
-        ValueError: unknown name or split, images of several shapes without `size`, an image that cannot be read.
+        ValueError: unknown name, split or modality, images of several shapes without `size`, an image that cannot be
+            read.
         RuntimeError: a TFDS dataset that is not prepared and could not be.
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
@@ -198,16 +209,31 @@ def load(name="digits", split="train", size=None, channels=None, data_dir=None, 
         raise ValueError(f"load: expected 1, 3 or None. Received: channels={channels!r}.")
     if not isinstance(name, str) or not name:
         raise ValueError(f"load: expected the name of a dataset. Received: name={name!r}.")
+    if modalities is not None:
+        _check_modalities(name, channels, modalities)
     if name == "digits":
         return _digits(split, size, channels or 1, in_memory)
     if name.startswith("folder:"):
         source = _folder(name, split, size, channels or 3)
     else:
-        store, positions, ids, classes = builders.store(builders.prepared(name, data_dir), split, size, channels)
-        source = Source(name, str(split), store, positions, ids, classes)
+        found = builders.prepared(name, data_dir)
+        store, positions, ids, classes = builders.store(found, split, size, channels, modalities)
+        source = Source(name, str(split), store, positions, ids, classes, modalities and store.channels)
     if in_memory is None:
         in_memory = source.size * int(np.prod(source.image_shape)) <= IN_MEMORY_BYTES
     return source.decoded() if in_memory else source
+
+
+def _check_modalities(name, channels, modalities):
+    if isinstance(modalities, str) or not isinstance(modalities, list | tuple) or not modalities:
+        raise ValueError(
+            "load: expected the names of a dataset's image features, such as ('image', 'depth'), or None. "
+            f"Received: modalities={modalities!r}."
+        )
+    if channels is not None:
+        raise ValueError(f"load: expected modalities with the channels they have. Received: channels={channels!r}.")
+    if name == "digits" or name.startswith("folder:"):
+        raise ValueError(f"load: expected a TFDS dataset, as {name!r} has one image. Received: {modalities=}.")
 
 
 def _folder(name, split, size, channels):

@@ -41,8 +41,8 @@ class Memory:
         return {"image": tf.gather(self._pixels, positions), "label": tf.gather(self._labels, positions)}
 
 
-class _Encoded:
-    """What the stores of encoded images share.
+class _Decoder:
+    """Decodes images of one kind.
 
     Args:
         image_shape: (H, W, C) of a decoded image.
@@ -50,26 +50,19 @@ class _Encoded:
         stored: number of channels in every encoded image; None if they differ.
     """
 
-    fallible = True
-
     def __init__(self, image_shape, size, stored):
         self.image_shape = tuple(image_shape)
         self.size = size
         self.stored = stored
 
-    def _image(self, data):
+    def image(self, data):
         """Bytes, string `[]`, to uint8 `[H, W, C]`."""
         image = images.decoded(data, self.image_shape[-1], self.stored)
         if self.size is not None:
             image = images.fitted(image, self.size)
         return tf.ensure_shape(image, self.image_shape)
 
-    def _images(self, data, read=tf.identity):
-        """What `read` makes bytes, `[B]`, to uint8 `[B, H, W, C]`."""
-        spec = tf.TensorSpec(self.image_shape, tf.uint8)
-        return tf.map_fn(lambda one: self._image(read(one)), data, fn_output_signature=spec)
-
-    def _decoded(self, data, name):
+    def decoded(self, data, name):
         """The image before it is fitted; an error names it."""
         try:
             return images.decoded(data, self.image_shape[-1], self.stored)
@@ -81,8 +74,9 @@ class _Encoded:
                 f"Received: {name} ({reason}); repair or remove it."
             ) from None
 
-    def _explain(self, data, name):
-        shape = tuple(self._decoded(data, name).shape)
+    def explain(self, data, name):
+        """Raises a ValueError that says why an image, bytes, cannot be used."""
+        shape = tuple(self.decoded(data, name).shape)
         if self.size is None and shape != self.image_shape:
             raise ValueError(
                 f"load: expected images of one shape {self.image_shape}. Received: {name} of {shape}; "
@@ -90,7 +84,7 @@ class _Encoded:
             )
 
 
-class Files(_Encoded):
+class Files:
     """Image files.
 
     Args:
@@ -100,12 +94,15 @@ class Files(_Encoded):
         size: side of the square to fit images to; None if all have the shape of the first.
     """
 
+    fallible = True
+
     def __init__(self, paths, labels, channels, size=None):
-        super().__init__((size, size, channels), size, None)
+        self._decoder = _Decoder((size, size, channels), size, None)
         self.paths = np.asarray(paths, dtype=object)
         self.labels = labels
         if size is None:
-            self.image_shape = tuple(self._decoded(*self._read(0)).shape)
+            self._decoder.image_shape = tuple(self._decoder.decoded(*self._read(0)).shape)
+        self.image_shape = self._decoder.image_shape
 
     @functools.cached_property
     def _tensors(self):
@@ -116,13 +113,18 @@ class Files(_Encoded):
     def batch(self, positions):
         """Positions, int64 `[B]`, to images and labels."""
         paths, labels = self._tensors
-        pixels = self._images(tf.gather(paths, positions), read=tf.io.read_file)
+        spec = tf.TensorSpec(self.image_shape, tf.uint8)
+        pixels = tf.map_fn(
+            lambda path: self._decoder.image(tf.io.read_file(path)),
+            tf.gather(paths, positions),
+            fn_output_signature=spec,
+        )
         return {"image": pixels, "label": tf.gather(labels, positions)}
 
     def explain(self, positions):
         """Raises a ValueError that names the first of these examples that cannot be read."""
         for position in positions:
-            self._explain(*self._read(position))
+            self._decoder.explain(*self._read(position))
 
     def _read(self, position):
         path = self.paths[position]
@@ -133,23 +135,32 @@ class Files(_Encoded):
             raise ValueError(f"load: expected a readable file. Received: {error}.") from error
 
 
-class Records(_Encoded):
-    """Images in the TFRecord files of a prepared TFDS dataset.
+class Records:
+    """Images in the TFRecord files of a prepared TFDS dataset; several of an example are joined along their channels.
 
     Args:
         index: a `records.Index`.
-        keys: names of the image feature and of the label feature (or None).
-        stored: (H, W, C) as stored; H and W may be None if `size` is given.
-        channels: 1 or 3.
+        pictures: name of an image feature -> its (H, W, C) as stored, and the 1 or 3 channels to decode. All have one
+            height and width, which may be None if `size` is given.
+        label: name of the label feature, or None.
         size: side of the square to fit images to, or None.
+
+    Attributes:
+        channels: name of an image feature -> how many of the channels are its.
     """
 
-    def __init__(self, index, keys, stored, channels, size=None):
-        height, width, stored_channels = stored
-        shape = (height, width, channels) if size is None else (size, size, channels)
-        super().__init__(shape, size, stored_channels)
+    fallible = True
+
+    def __init__(self, index, pictures, label, size=None):
         self.index = index
-        self._image_key, self._label_key = keys
+        self._label_key = label
+        self._decoders = {}
+        for key, ((height, width, stored), channels) in pictures.items():
+            shape = (height, width, channels) if size is None else (size, size, channels)
+            self._decoders[key] = _Decoder(shape, size, stored)
+        self.channels = {key: decoder.image_shape[-1] for key, decoder in self._decoders.items()}
+        height, width, _ = next(iter(self._decoders.values())).image_shape
+        self.image_shape = (height, width, sum(self.channels.values()))
 
     @functools.cached_property
     def labels(self):
@@ -159,14 +170,15 @@ class Records(_Encoded):
         found = []
         for start in range(0, len(self.index), 4096):
             positions = np.arange(start, min(start + 4096, len(self.index)))
-            found.append(self._parse(tf.constant(self.index.read(positions)), image=False)["label"].numpy())
+            found.append(self._parse(tf.constant(self.index.read(positions)), images=False)[1].numpy())
         return np.concatenate(found)
 
     def batch(self, positions):
         """Positions, int64 `[B]`, to images and labels."""
         serialized = tf.numpy_function(self.index.read, [positions], tf.string)
-        parsed = self._parse(tf.ensure_shape(serialized, (None,)))
-        return {"image": self._images(parsed["image"]), "label": parsed["label"]}
+        encoded, labels = self._parse(tf.ensure_shape(serialized, (None,)))
+        spec = tf.TensorSpec(self.image_shape, tf.uint8)
+        return {"image": tf.map_fn(self._image, encoded, fn_output_signature=spec), "label": labels}
 
     def explain(self, positions):
         """Raises a ValueError that names the first of these examples that cannot be read."""
@@ -174,15 +186,22 @@ class Records(_Encoded):
             file, data = self.index.path(position), self.index.read([position])
             name = f"record {position} of the dataset, in {file!r}"
             try:
-                parsed = self._parse(tf.constant(data))
+                encoded, _ = self._parse(tf.constant(data))
             except tf.errors.OpError as error:
                 raise ValueError(f"load: expected a TFDS example. Received: {name} ({error.message}).") from error
-            self._explain(parsed["image"][0], name)
+            for key, decoder in self._decoders.items():
+                decoder.explain(encoded[key][0], f"{key} of {name}")
 
-    def _parse(self, serialized, image=True):
-        spec = {self._image_key: tf.io.FixedLenFeature([], tf.string)} if image else {}
+    def _image(self, encoded):
+        """Dict of bytes, string `[]` each, to uint8 `[H, W, C]`."""
+        parts = [decoder.image(encoded[key]) for key, decoder in self._decoders.items()]
+        return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+
+    def _parse(self, serialized, images=True):
+        """Serialized examples `[B]` to a dict of encoded images, string `[B]` each, and labels, int64 `[B]`."""
+        spec = {key: tf.io.FixedLenFeature([], tf.string) for key in self._decoders} if images else {}
         if self._label_key is not None:
             spec[self._label_key] = tf.io.FixedLenFeature([], tf.int64)
         parsed = tf.io.parse_example(serialized, spec)
         label = parsed[self._label_key] if self._label_key else tf.fill(tf.shape(serialized), tf.constant(-1, tf.int64))
-        return {"image": parsed.get(self._image_key), "label": label}
+        return {key: parsed[key] for key in self._decoders if images}, label

@@ -23,7 +23,8 @@ class SimCLR(method.Method):
     """
 
     def __init__(self, encoder, projector=heads.projector, temperature=0.1, kept_layers=0, name=None):
-        super().__init__(encoder, name)
+        super().__init__(name)
+        self.encoder = encoder()
         if not temperature > 0:
             raise ValueError(f"SimCLR: expected `temperature` > 0. Received: temperature={temperature}.")
         self.projector = projector(self.encoder.output_shape[-1])
@@ -35,18 +36,19 @@ class SimCLR(method.Method):
         embeddings = self.projector(self.encoder(images, training=training), training=training)  # [B, D]
         return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
 
-    def check(self, shapes):
+    def check(self, shapes, ids, batch_size):
         """Refuses anything but two views of the encoder's image shape."""
         if len(shapes) != 2:
             raise ValueError(f"SimCLR: expected 2 views, bind `view.Views.chains`. Received: {len(shapes)} views.")
-        super().check(shapes)
+        super().check(shapes, ids, batch_size)
 
-    def contrast(self, views, replicas):
+    def contrast(self, views, examples, replicas):
         """NT-Xent of two views; both pass the encoder together, so that batch norm sees them as one batch."""
+        del examples
         both = self.embed(ops.concatenate(views, axis=0), training=True)  # [2B, D]
         a, b = ops.split(both, 2, axis=0)  # [B, D] each
-        return info_nce.nt_xent(a, b, self.temperature, replicas)
+        return *info_nce.nt_xent(a, b, self.temperature, replicas), ()
 
-    def feature_extractor(self):
+    def feature_extractors(self):
         """The encoder, with the kept layers of the head."""
-        return self.extractor
+        return {"image": self.extractor}

@@ -14,17 +14,21 @@ def convnet(
     mean=0.0,
     std=1.0,
     pooling="avg",
+    space="rgb",
+    channels=None,
     name="convnet",
 ):
     """A stack of stages; each but the first halves the map.
 
     Args:
-        image_shape: (H, W, C); H and W may be None, C is 1 or 3.
+        image_shape: (H, W, C); H and W may be None.
         widths: channels of each stage.
         depth: convolutions per stage; the first of them has the stride.
         mean: number, or one per channel, subtracted from images in [0, 1].
         std: number, or one per channel.
         pooling: 'avg', 'max' or None, which returns the last map.
+        space: colour space that RGB images are converted to inside, such as 'lab', normalised as published.
+        channels: which of its channels the network sees, such as (0,) for luma and (1, 2) for chroma; None for all.
         name: of the model.
 
     Returns:
@@ -34,7 +38,7 @@ def convnet(
     checks.sizes("convnet", "widths", widths)
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         raise ValueError(f"convnet: expected a positive integer. Received: depth={depth!r}.")
-    images, x = encoder.begin("convnet", image_shape, mean, std, smallest=2 ** (len(widths) - 1))
+    images, x = encoder.begin("convnet", image_shape, mean, std, space, channels, smallest=2 ** (len(widths) - 1))
     pyramid = {}
     for stage, width in enumerate(widths):
         for index in range(depth):

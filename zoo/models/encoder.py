@@ -2,19 +2,21 @@
 
 import keras
 
-from zoo.models import checks, standardize
+from zoo.models import checks, convert, standardize
 
 _POOLINGS = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 
 
-def begin(who, image_shape, mean, std, smallest=1, static=False):
+def begin(who, image_shape, mean, std, space="rgb", channels=None, smallest=1, static=False):
     """The input of an encoder and its first layer.
 
     Args:
         who: the factory's name, for errors.
-        image_shape: (H, W, C); H and W may be None, C is 1 or 3.
-        mean: number, or one per channel.
-        std: number, or one per channel.
+        image_shape: (H, W, C); H and W may be None.
+        mean: number, or one per channel that is kept.
+        std: number, or one per channel that is kept.
+        space: colour space that images are converted to first, see `convert.Convert`.
+        channels: numbers of the channels that are kept, or None for all.
         smallest: the least H and W that the encoder takes.
         static: whether H and W must be known.
 
@@ -26,13 +28,17 @@ def begin(who, image_shape, mean, std, smallest=1, static=False):
     if len(shape) != 3 or not all(checks.is_size(size) or (size is None and not static) for size in sizes):
         kind = "(height, width, channels)" if static else "(height, width, channels), sizes of None for any"
         raise ValueError(f"{who}: expected {kind}. Received: image_shape={image_shape!r}.")
-    if shape[2] not in (1, 3):
-        raise ValueError(f"{who}: expected images of 1 or 3 channels. Received: image_shape={image_shape!r}.")
+    if not checks.is_size(shape[2]):
+        raise ValueError(
+            f"{who}: expected images of a known number of channels. Received: image_shape={image_shape!r}."
+        )
     if any(size is not None and size < smallest for size in sizes):
         expected = f"{who}: expected images of at least {smallest} x {smallest} pixels"
         raise ValueError(f"{expected}. Received: image_shape={image_shape!r}.")
-    images = keras.Input(shape, name="images")  # [B, H, W, C]
-    return images, standardize.Standardize(mean, std, name="standardize")(images)
+    images = x = keras.Input(shape, name="images")  # [B, H, W, C]
+    if space != "rgb" or channels is not None:
+        x = convert.Convert(space, channels, name="convert")(x)
+    return images, standardize.Standardize(mean, std, name="standardize")(x)
 
 
 def finish(who, images, x, pooling, pyramid, name):

@@ -59,6 +59,33 @@ def projector(
     return keras.Model(inputs, x, name=name)
 
 
+@architecture.recorded
+def jigsaw(features, width, patches=9, widths=(128,), use_bias=True, name="jigsaw"):
+    """PIRL's head of a cut-up image (https://arxiv.org/abs/1912.01991, Section 3.2), patches in their given order.
+
+    Args:
+        features: F, the width of the encoder's output.
+        width: D.
+        patches: P.
+        widths: of the layers that every patch passes, with ReLU between: one in PIRL, (2048, 128) in InfoMin.
+        use_bias: whether dense layers have biases.
+        name: of the model.
+
+    Returns:
+        Functional model, features of patches `[B, P, F]` -> embeddings of the image `[B, D]`.
+    """
+    checks.sizes("jigsaw", "sizes", (features, width, patches))
+    checks.sizes("jigsaw", "widths", widths)
+    inputs = keras.Input((patches, features), name="features")  # [B, P, F]
+    x = inputs
+    for index, units in enumerate(widths, start=1):
+        x = _dense(x, units, use_bias, None, False, f"patch{index}")  # [B, P, units]
+        if index < len(widths):
+            x = layers.ReLU(name=f"patch{index}_relu")(x)
+    x = layers.Reshape((patches * widths[-1],), name="concatenated")(x)
+    return keras.Model(inputs, _dense(x, width, use_bias, None, False, "embedding"), name=name)
+
+
 def truncated(head, layers=1, name=None):
     """The first hidden layers of a projector, with its weights: what SimCLR v2 fine-tunes behind the encoder.
 

@@ -34,6 +34,8 @@ def _variant(name, depths, bottleneck):
         pooling="avg",
         zero_init_residual=True,
         project_first=None,
+        space="rgb",
+        channels=None,
         name=name,
     ):
         checks.choice(factory.__name__, "stem", stem, _STEMS)
@@ -41,7 +43,7 @@ def _variant(name, depths, bottleneck):
         if isinstance(width, bool) or not isinstance(width, int | float) or width <= 0:
             raise ValueError(f"{factory.__name__}: expected a positive width. Received: width={width!r}.")
         stride = 4 if stem == "imagenet" else 1
-        images, x = encoder.begin(factory.__name__, image_shape, mean, std, smallest=8 * stride)
+        images, x = encoder.begin(factory.__name__, image_shape, mean, std, space, channels, smallest=8 * stride)
         x = _stem(x, _channels(64, width), stem, padding)  # [B, H/4, W/4, 64] or [B, H, W, 64]
         if project_first is None:
             project_first = bottleneck or padding != "torch"
@@ -66,7 +68,7 @@ def _variant(name, depths, bottleneck):
     factory.__doc__ = f"""{name.replace("resnet", "ResNet-")}: {kind} blocks, {", ".join(map(str, depths))} per group.
 
     Args:
-        image_shape: (H, W, C); H and W may be None, C is 1 or 3.
+        image_shape: (H, W, C); H and W may be None.
         width: multiplies the channels of every layer.
         stem: 'imagenet', 7x7/2 and max-pool, for images from 32 pixels; 'small', 3x3/1 without a pool, from 8 pixels.
         padding: 'torch', 'simclr' or 'byol', the family of padding.
@@ -76,6 +78,8 @@ def _variant(name, depths, bottleneck):
         zero_init_residual: whether the last gamma of a block begins at 0, as in SimCLR and BYOL.
         project_first: whether the shortcut of the first group is a convolution too. Bottleneck blocks need it; basic
             blocks have it in the 'simclr' and 'byol' families and not in 'torch', the default.
+        space: colour space that RGB images are converted to inside, such as 'lab', normalised as published.
+        channels: which of its channels the network sees, such as (0,) for luma and (1, 2) for chroma; None for all.
         name: of the model.
 
     Returns:

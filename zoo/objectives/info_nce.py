@@ -40,3 +40,40 @@ def nt_xent(a, b, temperature, replicas):
     loss_a, hit_a = one_way(a, everyone_b, everyone_a)
     loss_b, hit_b = one_way(b, everyone_a, everyone_b)
     return (loss_a + loss_b) / 2, {"contrast_accuracy": ops.mean(hit_a + hit_b) / 2}
+
+
+def against_memory(query, positive, negatives, temperature, allowed=None):
+    """InfoNCE of a query against remembered embeddings, MoCo (He et al., https://arxiv.org/abs/1911.05722), Eq. 1.
+
+    What the negatives are makes the method: a queue of keys (MoCo), rows of a memory bank (InsDis, PIRL, CMC).
+
+    Args:
+        query: unit vectors, `[B, D]`; gradients flow through them.
+        positive: unit vectors, row b that of query b, `[B, D]`.
+        negatives: unit vectors, the same for all queries `[K, D]`, or each query's own `[B, K, D]`; K may be 0.
+        temperature: positive float.
+        allowed: bool `[B, K]`, False where a negative is no candidate for a query: its own image, say. None allows all.
+
+    Returns:
+        The loss per image, `[B]` float32: 0 without candidates beside the positive, `log(1 + K)` if all are equal.
+        Logs: `contrast_accuracy`, the share of queries whose positive is their nearest candidate.
+    """
+    positive, negatives = logits(query, positive, negatives, temperature)  # [B], [B, K]
+    if allowed is not None:
+        negatives = negatives - _FAR * ops.cast(ops.logical_not(allowed), "float32")
+    # Relative to the positive, as log(1 + sum(exp)): nothing is lost where the positive is far ahead.
+    behind = ops.concatenate([ops.zeros_like(positive)[:, None], negatives - positive[:, None]], axis=1)  # [B, 1 + K]
+    hit = ops.cast(ops.max(behind, axis=1) <= 0, "float32")  # [B]
+    return ops.logsumexp(behind, axis=1), {"contrast_accuracy": ops.mean(hit)}
+
+
+def logits(query, positive, negatives, temperature):
+    """Similarities over the temperature: with the positive, float32 `[B]`, and with the negatives, `[B, K]`.
+
+    Args are those of `against_memory`.
+    """
+    query, positive, negatives = (ops.cast(z, "float32") for z in (query, positive, negatives))
+    query = query / temperature
+    if len(negatives.shape) == 2:
+        return ops.sum(query * positive, axis=1), ops.matmul(query, ops.transpose(negatives))
+    return ops.sum(query * positive, axis=1), ops.matmul(negatives, query[:, :, None])[:, :, 0]

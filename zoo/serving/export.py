@@ -24,8 +24,9 @@ def _input_record(encoder, record):
     if shape[-1] not in _COLOR_SPACES:
         raise ValueError(f"export: expected images of 1 or 3 channels. Received: input_shape={shape}.")
     arguments = encoder.architecture["arguments"]
-    # An encoder that keeps layers of its head records the encoder proper inside.
-    arguments = arguments.get("encoder", {"arguments": arguments})["arguments"]
+    # An encoder that keeps layers of its head records the encoder proper inside; several as one record each.
+    inner = arguments.get("encoder") or (arguments.get("encoders") or [{"arguments": arguments}])[0]
+    arguments = inner["arguments"]
     derived = {
         "shape": shape,
         "range": [0, 1],

@@ -60,15 +60,12 @@ class History:
         self.progress.update(now, means)
 
     def show_views(self, now, on_replica, data):
-        """Puts the views of the first images into TensorBoard, beside the images where sizes agree."""
+        """Puts the first images and their views into TensorBoard."""
         if not self._show:
             return
         batch = first(data, 8)
         images = tf.cast(batch["image"], tf.float32) / 255  # [B, H, W, C]
-        views = on_replica.make_views(batch, now)
-        if all(view.shape == images.shape for view in views):
-            views = (images, *views)
-        self._logs.views(now, [tf.cast(view, tf.float32) for view in views])
+        self._logs.views(now, [one.numpy() for one in (images, *on_replica.make_views(batch, now))])
 
     def evaluate(self, now, evaluators, on_replica, data):
         """Runs the evaluators and records what they found."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from zoo.hub import files
+from zoo.train import pictures
 
 
 class Logs:
@@ -50,10 +51,9 @@ class Logs:
                 tf.summary.scalar(name, value)
 
     def views(self, step, views):
-        """Shows view batches `V x [B, H, W, C]` in TensorBoard, a row for every image."""
-        rows = [tf.concat([view[i] for view in views], axis=1) for i in range(views[0].shape[0])]  # [H, V * W, C]
+        """Shows view batches in TensorBoard, a row for every image; whatever `pictures.legible` takes."""
         with self._tensorboard(step):
-            tf.summary.image("views", tf.concat(rows, axis=0)[None])
+            tf.summary.image("views", pictures.sheet(views)[None])
 
     def sync(self):
         """Makes sure that what was recorded is on the disk, before a checkpoint claims the step."""

@@ -112,7 +112,8 @@ def run(
             learner.built, learner.stop_training = True, False
             learner.begin()
         on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
-        learner.check([tuple(view.shape[1:]) for view in on_replica.make_views(history.first(data, 1), 0)])
+        shapes = [tuple(view.shape[1:]) for view in on_replica.make_views(history.first(data, 1), 0)]
+        learner.check(shapes, data.ids, batch_size)
         watched = (monitors.Geometry(on_replica, data), *evaluators)
         ours = [c if isinstance(c, keras.callbacks.Callback) else c() for c in callbacks]
         told = keras.callbacks.CallbackList(ours, model=learner)

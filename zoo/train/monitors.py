@@ -7,7 +7,7 @@ from zoo.objectives import geometry
 
 
 class Geometry:
-    """Alignment, uniformity and effective rank of the embeddings of two views.
+    """Uniformity and effective rank of the embeddings, and alignment where an image has two views.
 
     Args:
         on_replica: the run's `zoo.train.step.Step`, for its method and its views.
@@ -24,16 +24,13 @@ class Geometry:
         def measure(images, ids):
             # The views of epoch 0, at every step: what changes is the network.
             views = on_replica.make_views({"image": images, "id": ids}, tf.constant(0, tf.int64))
-            a, b = (on_replica.method.embed(view, training=False) for view in views[:2])  # [B, D]
-            return {
-                "alignment": geometry.alignment(a, b),
-                "uniformity": geometry.uniformity(a),
-                "effective_rank": geometry.effective_rank(a),
-            }
+            a, *others = on_replica.method.embed_views(views)  # [B, D]
+            found = {"uniformity": geometry.uniformity(a), "effective_rank": geometry.effective_rank(a)}
+            return {"alignment": geometry.alignment(a, others[0]), **found} if others else found
 
         self._measure = measure
 
     def __call__(self, method, step):
-        """The three numbers, as the method stands."""
+        """The numbers, as the method stands."""
         del method, step
         return {name: float(value) for name, value in self._measure(self._images, self._ids).items()}

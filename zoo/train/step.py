@@ -32,12 +32,12 @@ class Step:
         return self.views(images, seeds.Seed(self.seed).fold(epoch).fold(batch["id"]))
 
     def gradients(self, batch, step):
-        """Scalars to log and the gradients of the global mean loss, summed over the replicas."""
+        """Scalars to log, the gradients of the global mean loss, summed over the replicas, and what to remember."""
         group = replicas.TFReplicas()
         views = self.make_views(batch, step)
         variables = self.method.trainable_variables
         with tf.GradientTape() as tape:
-            loss, logs = self.method.contrast(views, group)  # [B]
+            loss, logs, seen = self.method.contrast(views, batch, group)  # [B]
             mean = ops.mean(loss)
             objective = mean / group.count
             if hasattr(self.optimizer, "dynamic_scale"):
@@ -49,13 +49,15 @@ class Step:
                 f"{type(self.method).__name__}: expected a gradient for every trainable variable. None: {lost}."
             )
         # Summed here, before anything clips them or checks that they are finite: Keras does that the other way round.
-        return {"loss": mean, **logs}, group.sum(gradients)
+        return {"loss": mean, **logs}, group.sum(gradients), seen
 
     def __call__(self, batch, step):
         """One update; returns the scalars to log, of this replica."""
-        logs, gradients = self.gradients(batch, step)
+        logs, gradients, seen = self.gradients(batch, step)
         self.optimizer.apply(gradients, self.method.trainable_variables)
-        self.method.remember()
+        # Not before the gradients are there: memory is written in place, and would be copied while it is being read.
+        with tf.control_dependencies(gradients):
+            self.method.remember(seen, replicas.TFReplicas())
         return logs
 
 

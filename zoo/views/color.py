@@ -18,6 +18,12 @@ _HUE, _NOTHING = 3, 4
 _RECIPES = ("simclr", "simclr_v1", "torchvision")
 
 
+def _colours(who, images):
+    """Refuses images that are neither grey nor red, green and blue."""
+    channels = images.shape[-1]
+    view.require(channels in (1, 3), who, "images of 1 or 3 channels", channels=channels)
+
+
 def _luma(planes):
     """Luma of channel-first images, `[B, C, P] -> [B, 1, P]`."""
     if planes.shape[1] == 1:
@@ -102,6 +108,7 @@ class Jitter(view.View):
 
     def apply(self, images, drawn):
         """The four changes, in the drawn order."""
+        _colours("Jitter", images)
         height, width, channels = images.shape[1:]
         planes = ops.transpose(ops.reshape(images, (-1, height * width, channels)), (0, 2, 1))  # [B, C, P]
         order = drawn["order"]
@@ -159,6 +166,7 @@ class Grayscale(view.View):
 
     def apply(self, images, drawn):
         """Equal channels."""
+        _colours("Grayscale", images)
         if images.shape[-1] == 1:
             return images
         red, green, blue = (images[..., i : i + 1] for i in range(3))

@@ -1,4 +1,4 @@
-"""What a view is, and how views are put together: in a row, by chance, one of several, several at once."""
+"""What a view is, and how views are put together: in a row, by chance, one of several, forked, several at once."""
 
 import dataclasses
 import difflib
@@ -45,8 +45,8 @@ def _checked(who, images, seed):
     dtype = backend.standardize_dtype(images.dtype)
     require("float" in dtype, who, "floating images in [0, 1]", dtype=dtype)
     shape = tuple(images.shape)
-    are = len(shape) == 4 and None not in shape[1:] and shape[-1] in (1, 3)
-    require(are, who, "images [B, H, W, C] of known size with 1 or 3 channels", shape=shape)
+    are = len(shape) == 4 and None not in shape[1:] and shape[-1] >= 1
+    require(are, who, "images [B, H, W, C] of known size with channels", shape=shape)
     rank = len(np.shape(seed.key[0]))
     require(rank == 1, who, "one seed per image: `seed.fold(ids)` with ids of shape [B]", rank=rank)
     return ops.cast(images, "float32")
@@ -71,7 +71,14 @@ class View:
 
     Drawing is apart from applying, so that a draw can be looked at, or moved to another image. A subclass is a frozen
     dataclass that defines `apply`, and `draw` and `output_shape` where it draws and where it changes the size.
+
+    Attributes:
+        final: whether nothing can follow, because the results are several, or no images `[B, H, W, C]` in [0, 1].
+        several: whether `apply` returns a tuple of views and `output_shape` a tuple of shapes.
     """
+
+    final = False
+    several = False
 
     def draw(self, seed, shape):
         """What is random.
@@ -98,11 +105,11 @@ class View:
         """Draws and applies.
 
         Args:
-            images: floats in [0, 1], `[B, H, W, C]`, C = 1 or 3.
+            images: floats in [0, 1], `[B, H, W, C]`.
             seed: a `zoo.seeds.Seed` of `[B]` keys, one per image.
 
         Returns:
-            Float32 in [0, 1], `[B, H', W', C']`.
+            Float32 in [0, 1], `[B, H', W', C']`; what a `final` view makes, see there.
         """
         images = _checked(type(self).__name__, images, seed)
         return self.apply(images, _settled(self.draw(seed, tuple(ops.shape(images)))))
@@ -116,18 +123,44 @@ def _views(who, name, parts):
     return parts
 
 
+def _single(who, name, parts):
+    """`parts`, if they are views that make one view of an image."""
+    parts = _views(who, name, parts)
+    for part in parts:
+        require(not part.several, who, f"`{name}` to make one view of an image, not several", **{name: part})
+    return parts
+
+
+def _each(view, results):
+    """What a view makes, images or a shape, as a tuple of all that it makes."""
+    return tuple(results) if view.several else (results,)
+
+
 @dataclasses.dataclass(frozen=True)
 class Chain(View):
     """Applies its steps one after the other; step j draws from `seed.fold(j)`.
 
     Args:
-        steps: tuple of views.
+        steps: tuple of views. The last one may be `final`, the chain then is, too.
     """
 
     steps: tuple
 
     def __post_init__(self):
         object.__setattr__(self, "steps", _views("Chain", "steps", self.steps))
+        for step in self.steps[:-1]:
+            expected = "only its last step to make several views, or what is no image in [0, 1]"
+            require(not step.final, "Chain", expected, step=step)
+
+    @property
+    def final(self):
+        """Whether the last step is."""
+        return self.steps[-1].final
+
+    @property
+    def several(self):
+        """Whether the last step makes several views."""
+        return self.steps[-1].several
 
     def draw(self, seed, shape):
         """`steps`: the draws of the steps."""
@@ -144,10 +177,44 @@ class Chain(View):
         return images
 
     def output_shape(self, shape):
-        """The shape after the last step."""
+        """The shape after the last step, or its shapes."""
         for step in self.steps:
             shape = step.output_shape(shape)
         return shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Fork(View):
+    """Makes several views of what one image has become, one per branch; branch i draws from `seed.fold(i)`.
+
+    The last step of a chain: `Chain((Crop(32), Flip(), Fork((Split("lab", (0,)), Split("lab", (1, 2))))))` is one crop,
+    seen twice (CMC, Tian et al., 2019, https://arxiv.org/abs/1906.05849).
+
+    Args:
+        branches: tuple of views. A branch that makes several adds each of them.
+    """
+
+    branches: tuple
+
+    final = True
+    several = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "branches", _views("Fork", "branches", self.branches))
+
+    def draw(self, seed, shape):
+        """`branches`: the draws of the branches."""
+        parts = zip(self.branches, _folds(seed, len(self.branches)), strict=True)
+        return {"branches": tuple(branch.draw(its, shape) for branch, its in parts)}
+
+    def apply(self, images, drawn):
+        """Tuple of the branches' views."""
+        parts = zip(self.branches, drawn["branches"], strict=True)
+        return tuple(one for branch, its in parts for one in _each(branch, branch.apply(images, its)))
+
+    def output_shape(self, shape):
+        """Tuple of their shapes."""
+        return tuple(one for branch in self.branches for one in _each(branch, branch.output_shape(shape)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +222,7 @@ class Sometimes(View):
     """Applies `view` to each image with `probability`.
 
     Args:
-        view: a view that keeps the size of the images.
+        view: a view that keeps the size of the images and makes one of each.
         probability: in [0, 1].
     """
 
@@ -163,8 +230,13 @@ class Sometimes(View):
     probability: float
 
     def __post_init__(self):
-        _views("Sometimes", "view", (self.view,))
+        _single("Sometimes", "view", (self.view,))
         require(0 <= self.probability <= 1, "Sometimes", "`probability` in [0, 1]", probability=self.probability)
+
+    @property
+    def final(self):
+        """Whether the view is."""
+        return self.view.final
 
     def draw(self, seed, shape):
         """`applied` [B], bool; `view`: the draw of the view, made for every image."""
@@ -182,7 +254,7 @@ class OneOf(View):
     """Applies one of several views to each image; all are computed, one is kept.
 
     Args:
-        views: tuple of views whose results have the same size.
+        views: tuple of views whose results have the same size, one result each.
         probabilities: one per view, summing to 1; by default all are equally likely.
     """
 
@@ -190,7 +262,7 @@ class OneOf(View):
     probabilities: tuple = None
 
     def __post_init__(self):
-        object.__setattr__(self, "views", _views("OneOf", "views", self.views))
+        object.__setattr__(self, "views", _single("OneOf", "views", self.views))
         if self.probabilities is None:
             return
         object.__setattr__(self, "probabilities", tuple(self.probabilities))
@@ -198,6 +270,11 @@ class OneOf(View):
         are = are and abs(sum(self.probabilities) - 1) < 1e-6
         expected = f"{len(self.views)} `probabilities` >= 0 that sum to 1"
         require(are, "OneOf", expected, probabilities=self.probabilities)
+
+    @property
+    def final(self):
+        """Whether one of the views is."""
+        return any(view.final for view in self.views)
 
     def draw(self, seed, shape):
         """`choice` [B], int32: the number of the view; `views`: the draws of all views."""
@@ -225,10 +302,11 @@ class OneOf(View):
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """Makes one view of every image per chain; chain i draws from `seed.fold(i)`.
+    """Makes one view of every image per chain, several where a chain ends in a fork; chain i draws from `seed.fold(i)`.
 
     Args:
-        chains: tuple of V views. They may differ: in size (multi-crop), in strength, in what they keep.
+        chains: tuple of views. They may differ: in size (multi-crop), in strength, in what they keep. Chains that make
+            (a1, a2) and (b1, b2) give the views (a1, a2, b1, b2).
     """
 
     chains: tuple
@@ -242,17 +320,19 @@ class Views:
         return {"chains": tuple(chain.draw(its, shape) for chain, its in parts)}
 
     def apply(self, images, drawn):
-        """Tuple of V views, `[B, H_v, W_v, C]` each."""
-        return tuple(chain.apply(images, its) for chain, its in zip(self.chains, drawn["chains"], strict=True))
+        """Tuple of V views, `[B, H_v, W_v, C_v]` each."""
+        parts = zip(self.chains, drawn["chains"], strict=True)
+        return tuple(one for chain, its in parts for one in _each(chain, chain.apply(images, its)))
 
     def __call__(self, images, seed):
-        """Draws and applies: floats in [0, 1] `[B, H, W, C]` to a tuple of V float32 `[B, H_v, W_v, C]`."""
+        """Draws and applies: floats in [0, 1] `[B, H, W, C]` to a tuple of V float32 `[B, H_v, W_v, C_v]`."""
         images = _checked("Views", images, seed)
-        count = len(self.chains)
-        if any(chain != self.chains[0] for chain in self.chains):
+        count, first = len(self.chains), self.chains[0]
+        if any(chain != first for chain in self.chains):
             return self.apply(images, _settled(self.draw(seed, tuple(ops.shape(images)))))
         # Equal chains run as one, on a batch of all views: fewer and larger operations, the same result.
         words = zip(*(its.key for its in _folds(seed, count)), strict=True)
-        folded = seeds.Seed(seed.value, tuple(ops.concatenate(word, axis=0) for word in words))  # keys [V * B]
-        together = self.chains[0](ops.concatenate([images] * count, axis=0), folded)  # [V * B, H', W', C]
-        return tuple(ops.split(together, count, axis=0))
+        folded = seeds.Seed(seed.value, tuple(ops.concatenate(word, axis=0) for word in words))  # keys [count * B]
+        together = _each(first, first(ops.concatenate([images] * count, axis=0), folded))  # [count * B, ...] each
+        apart = zip(*(ops.split(one, count, axis=0) for one in together), strict=True)
+        return tuple(one for views in apart for one in views)

@@ -1,0 +1,142 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from reference import memory_numpy
+
+from zoo.methods import memory
+from zoo.models import convnet
+
+rng = np.random.default_rng(0)
+
+
+def unit(*shape):
+    return memory_numpy.unit(rng.normal(size=shape)).astype("float32")
+
+
+def test_queue_is_a_ring_that_forgets_the_oldest():
+    queue = memory.Queue(6, 4)
+    reference = memory_numpy.Queue(ops.convert_to_numpy(queue.keys))
+    for step in range(5):
+        keys, ids = unit(2, 4), np.arange(2 * step, 2 * step + 2).astype("int32")
+        queue.push(ops.convert_to_tensor(keys), ops.convert_to_tensor(ids))
+        reference.push(keys, ids)
+        np.testing.assert_array_equal(queue.keys, reference.keys)
+        np.testing.assert_array_equal(queue.ids, reference.ids)
+        assert int(queue.pointer) == reference.pointer
+
+
+def test_queue_begins_as_unit_vectors_in_all_directions():
+    keys = ops.convert_to_numpy(memory.Queue(500, 8).keys)
+    np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, rtol=1e-5)
+    assert np.abs(keys.mean(axis=0)).max() < 0.1
+    assert np.abs(memory.Queue(500, 8).keys - keys).max() > 0.1  # another queue, other keys
+
+
+def test_queries_do_not_meet_keys_of_their_own_image():
+    queue = memory.Queue(4, 3)
+    queue.push(ops.convert_to_tensor(unit(2, 3)), ops.convert_to_tensor(np.array([7, 9], "int32")))
+    _, allowed = queue.candidates(ops.convert_to_tensor(np.array([9, 1], "int32")))
+    np.testing.assert_array_equal(allowed, [[True, False, True, True], [True] * 4])
+
+
+def test_bank_moves_rows_as_the_paper_says():
+    bank = memory.Bank(10, 4, momentum=0.3, first=100)
+    before = ops.convert_to_numpy(bank.rows)
+    ids, features = np.array([107, 100, 103], "int32"), unit(3, 4)
+    np.testing.assert_array_equal(bank.recall(ops.convert_to_tensor(ids)), before[ids - 100])
+    bank.update(ops.convert_to_tensor(ids), ops.convert_to_tensor(features))
+    after = ops.convert_to_numpy(bank.rows)
+    np.testing.assert_allclose(after, memory_numpy.bank_update(before, ids - 100, features, 0.3), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("per_image", [True, False])
+def test_bank_draws_uniformly_but_never_the_querys_own_row(per_image):
+    bank = memory.Bank(6, 1)
+    bank.rows.assign(np.arange(6.0).reshape(6, 1))  # a row says which it is
+    ids = np.array([0, 3, 5], "int32")
+    rows, allowed = bank.sample(ops.convert_to_tensor(ids), 6000, per_image)
+    drawn = np.broadcast_to(ops.convert_to_numpy(rows)[..., 0], (3, 6000)).astype(int)
+    allowed = np.ones_like(drawn, bool) if allowed is None else ops.convert_to_numpy(allowed)
+    for b, own in enumerate(ids):
+        counts = np.bincount(drawn[b][allowed[b]], minlength=6)
+        assert counts[own] == 0
+        others = np.delete(counts, own)
+        expected = others.sum() / 5
+        assert np.abs(others - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_bank_draws_anew_after_every_update_and_alike_for_every_batch():
+    bank = memory.Bank(50, 2)
+    ids = ops.convert_to_tensor(np.array([4, 9], "int32"))
+    first = ops.convert_to_numpy(bank.sample(ids, 20)[0])
+    np.testing.assert_array_equal(bank.sample(ids[1:], 20)[0][0], first[1])  # whatever the batch
+    bank.update(ids, ops.convert_to_tensor(unit(2, 2)))
+    assert np.abs(ops.convert_to_numpy(bank.sample(ids, 20)[0]) - first).max() > 0.1
+
+
+def test_average_follows_the_parameters_and_leaves_statistics_alone():
+    source, target = (convnet.convnet((8, 8, 1), (4, 8)) for _ in range(2))
+    parameters = source.trainable_variables, target.trainable_variables
+    average = memory.Average(*parameters, momentum=0.75)
+    average.begin()
+    for mine, theirs in zip(average.target, average.source, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    for variable in source.variables:
+        variable.assign(variable + 1)
+    statistics = [ops.convert_to_numpy(v) for v in target.variables if "moving" in v.path]
+    average.update()
+    for mine, theirs in zip(average.target, average.source, strict=True):
+        np.testing.assert_allclose(mine, theirs - 0.75, rtol=1e-5, atol=1e-6)
+    for before, after in zip(statistics, [v for v in target.variables if "moving" in v.path], strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert not target.trainable_variables and source.trainable_variables
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: memory.Queue(0, 4), "`size` to be a positive integer"),
+        (lambda: memory.Bank(4, 4, momentum=1.5), r"`momentum` in \[0, 1\]"),
+        (lambda: memory.Queue(12, 4).check(np.arange(100), 8), "multiple of the global batch of 8"),
+        (lambda: memory.Queue(96, 4).check(np.arange(100), 8), "at most 92.*size = 88"),
+        (lambda: memory.Bank(10, 4).check(np.arange(5, 20), 5), "size = 15`.*first = 5`"),
+        (
+            lambda: memory.Average(*(convnet.convnet((8, 8, 1), w).trainable_variables for w in ((4,), (8,)))),
+            "equal shapes",
+        ),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs are TensorFlow's")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compiled_step_remembers_what_an_eager_one_does(compiled):
+    import tensorflow as tf
+
+    found = []
+    for wrap in (lambda step: step, tf.function(jit_compile=compiled)):
+        keras.utils.set_random_seed(3)
+        queue, bank = memory.Queue(8, 4), memory.Bank(8, 4)
+
+        @wrap
+        def step(keys, ids, queue=queue, bank=bank):
+            rows, (negatives, allowed) = bank.recall(ids), queue.candidates(ids)
+            drawn = bank.sample(ids, 5)[0]
+            with tf.control_dependencies([tf.identity(negatives)]):
+                queue.push(keys, ids)
+                bank.update(ids, keys)
+            return rows, negatives, allowed, drawn
+
+        for first in (0, 4, 2):
+            results = step(
+                tf.constant(memory_numpy.unit(np.arange(16.0).reshape(4, 4) + 1), tf.float32),
+                tf.range(first, first + 4),
+            )
+        found.append([np.asarray(x) for x in (*results, queue.keys, queue.ids, queue.pointer, bank.rows)])
+    for eager, graph in zip(*found, strict=True):
+        np.testing.assert_allclose(eager, graph, atol=1e-6)

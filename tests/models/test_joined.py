@@ -1,0 +1,42 @@
+import json
+
+import numpy as np
+import pytest
+from keras import ops
+
+from zoo.models import architecture, convnet, joined
+
+IMAGES = np.random.default_rng(0).uniform(size=(3, 8, 8, 3)).astype("float32")
+
+
+def towers():
+    channels = {"luma": (0,), "chroma": (1, 2)}
+    return [convnet.convnet((8, 8, 3), (4, 6), space="lab", channels=channels[name], name=name) for name in channels]
+
+
+def test_features_stand_side_by_side_and_so_do_maps():
+    luma, chroma = towers()
+    model = joined.join([luma, chroma])
+    expected = np.concatenate([ops.convert_to_numpy(each(IMAGES)) for each in (luma, chroma)], axis=1)
+    np.testing.assert_allclose(model(IMAGES), expected, atol=1e-6)
+    assert {name: tuple(x.shape) for name, x in model.pyramid_outputs.items()} == {
+        "P0": (None, 8, 8, 8),
+        "P1": (None, 4, 4, 12),
+    }
+
+
+@pytest.mark.parametrize("shape", [None, (16, 16, 3)])
+def test_record_builds_it_again(shape):
+    model = joined.join(towers())
+    record = json.loads(json.dumps(model.architecture))
+    again = architecture.build(record, **({} if shape is None else {"image_shape": shape}))
+    assert again.input_shape == (None, *(shape or (8, 8, 3))) and again.output_shape == (None, 12)
+    again.set_weights(model.get_weights())
+    if shape is None:
+        np.testing.assert_allclose(again(IMAGES), model(IMAGES), atol=1e-6)
+    assert architecture.build(record, pooling=None).output_shape == (None, 4, 4, 12)
+
+
+def test_refuses_encoders_of_different_images():
+    with pytest.raises(ValueError, match="of one input shape"):
+        joined.join([towers()[0], convnet.convnet((8, 8, 1), (4,))])

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from zoo import colors, seeds
+from zoo.views import spaces
+
+
+@pytest.mark.parametrize("space, channels", [("lab", (1, 2)), ("ydbdr", [2, 0]), ("hed", 1)])
+def test_split_keeps_normalised_channels(space, channels):
+    images = np.random.default_rng(0).random((3, 4, 5, 3), dtype="float32")
+    split = spaces.Split(space, channels)
+    ours = ops.convert_to_numpy(split(images, seeds.Seed(0).fold(np.arange(3))))
+    whole, about = ops.convert_to_numpy(colors.convert(images, space)), colors.SPACES[space]
+    kept = [channels] if isinstance(channels, int) else list(channels)
+    np.testing.assert_allclose(ours, ((whole - about.mean) / about.std)[..., kept], atol=2e-6)
+    assert hash(split) == hash(spaces.Split(space, tuple(kept))) and split == spaces.Split(space, tuple(kept))
+
+
+@pytest.mark.parametrize(
+    "space, channels, message",
+    [
+        ("labb", (0,), "Did you mean 'lab'"),
+        ("lab", (), r"Split: expected `channels` .* Received: channels=\(\)"),
+        ("lab", (0, 0), "Split: expected `channels`"),
+        ("lab", (3,), "Split: expected `channels`"),
+        ("lab", "ab", "Split: expected `channels`"),
+    ],
+)
+def test_mistakes_are_refused_at_construction(space, channels, message):
+    with pytest.raises(ValueError, match=message):
+        spaces.Split(space, channels)

@@ -1,0 +1,261 @@
+"""What methods remember: a queue of keys, a bank of every image's embedding, a slow average of a network.
+
+Each holds its state in variables that a checkpoint saves. State changes only by values that are equal on all replicas,
+gathered keys above all, so that the copies stay equal; and it changes in place, for a bank takes up to a gigabyte.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo import seeds
+
+
+def whole(variable):
+    """A variable's present value as a tensor; not copied, unless it was scattered into."""
+    if keras.backend.backend() != "tensorflow":
+        return variable.value
+    # The core is free of TensorFlow but for norm and this: `ops.convert_to_tensor` returns the variable itself, which
+    # would be read later, when it may have changed.
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(variable.value)
+
+
+def read(variable, rows):
+    """Some rows of a variable, `[K, D] -> [B, ..., D]`, without copying or locking the rest.
+
+    Args:
+        variable: `[K, D]`.
+        rows: int32 `[B, ...]`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.take(variable, rows, axis=0)
+    # `ops.take` reads the whole variable first, and once a variable has been scattered into, TensorFlow copies it on
+    # every such read.
+    import tensorflow as tf
+
+    return tf.raw_ops.ResourceGather(resource=variable.value.handle, indices=rows, dtype=variable.dtype)
+
+
+def write(variable, rows, values):
+    """Replaces some rows of a variable in place, `[K, D]`, rows int32 `[N]` all different, values `[N, D]`."""
+    values = ops.cast(values, variable.dtype)
+    if keras.backend.backend() != "tensorflow":
+        variable.assign(ops.scatter_update(variable, rows[:, None], values))
+        return
+    import tensorflow as tf  # As above: `ops.scatter_update` writes a new variable, 170 times as slow for a large bank.
+
+    tf.raw_ops.ResourceScatterUpdate(resource=variable.value.handle, indices=rows, updates=values)
+
+
+def write_block(variable, start, values):
+    """Replaces the rows from `start` on, in place: for variables that are otherwise read whole.
+
+    Args:
+        variable: `[K, ...]`.
+        start: int32 `[]`; the block must end by row K.
+        values: `[N, ...]`.
+    """
+    values = ops.cast(values, variable.dtype)
+    if keras.backend.backend() != "tensorflow":
+        variable.assign(ops.slice_update(variable, (start, *[0] * (len(values.shape) - 1)), values))
+        return
+    import tensorflow as tf  # As above; and unlike a scatter, this leaves later reads of the whole free of copies.
+
+    tf.raw_ops.ResourceStridedSliceAssign(
+        ref=variable.value.handle, begin=[start], end=[start + values.shape[0]], strides=[1], value=values
+    )
+
+
+def _unit_rows(shape, dtype=None):
+    """Random unit vectors."""
+    del dtype
+    return ops.normalize(keras.random.normal(shape, seed=_draw()), axis=-1)
+
+
+def _draw():
+    return keras.initializers.RandomNormal().seed  # as Keras draws seeds for any weight
+
+
+def _positive(who, **sizes):
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{who}: expected `{name}` to be a positive integer. Received: {name}={size!r}.")
+
+
+def _share(who, name, value):
+    if not 0 <= value <= 1:
+        raise ValueError(f"{who}: expected `{name}` in [0, 1]. Received: {name}={value!r}.")
+
+
+class Queue(keras.layers.Layer):
+    """The keys of the last steps, first in, first out: MoCo's dictionary (https://arxiv.org/abs/1911.05722).
+
+    Begins full of random unit vectors, as in the authors' code. Remembers the image of each key, so that a query never
+    meets its own.
+
+    Args:
+        size: K, keys that are kept; a multiple of the global batch.
+        width: D.
+    """
+
+    def __init__(self, size, width, name="queue"):
+        super().__init__(name=name)
+        _positive("Queue", size=size, width=width)
+        self.size = size
+        kept = {"trainable": False, "autocast": False}
+        self.keys = self.add_weight(shape=(size, width), initializer=_unit_rows, name="keys", **kept)
+        self.ids = self.add_weight(
+            shape=(size,),
+            initializer=lambda shape, dtype: ops.full(shape, -1, dtype),
+            dtype="int32",
+            name="ids",
+            **kept,
+        )
+        self.pointer = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="pointer", **kept)
+        self.built = True
+
+    def candidates(self, ids):
+        """What queries of images `ids`, int32 `[B]`, are compared with: keys `[K, D]` and allowed, bool `[B, K]`."""
+        return whole(self.keys), ids[:, None] != whole(self.ids)[None]
+
+    def push(self, keys, ids):
+        """Enters the keys of a global batch, `[N, D]`, in place of the oldest.
+
+        Args:
+            keys: unit vectors of all replicas, `[N, D]`.
+            ids: of their images, int32 `[N]`.
+        """
+        count = keys.shape[0]
+        start = whole(self.pointer)
+        write_block(self.keys, start, keys)
+        write_block(self.ids, start, ids)
+        self.pointer.assign((start + count) % self.size)
+
+    def check(self, ids, batch_size):
+        """Refuses data that are too few for the queue, and batches that do not fit into it.
+
+        Args:
+            ids: of all images, integers `[n]`.
+            batch_size: of the global batch, N.
+        """
+        if self.size % batch_size:
+            raise ValueError(
+                f"Queue: expected `size` to be a multiple of the global batch of {batch_size}; bind "
+                f"`dictionaries.Momentum.size`. Received: size={self.size}."
+            )
+        most = len(ids) - batch_size
+        if self.size > most:
+            raise ValueError(
+                f"Queue: expected `size` of at most {most}, the {len(ids)} images without a batch of {batch_size}: a "
+                "larger queue holds images twice; bind `dictionaries.Momentum.size = "
+                f"{max(most // batch_size, 1) * batch_size}`. Received: size={self.size}."
+            )
+
+
+class Bank(keras.layers.Layer):
+    """One embedding per image, a moving average over the epochs (https://arxiv.org/abs/1805.01978, Section 3.1).
+
+    Begins as random unit vectors.
+
+    Args:
+        size: n, images that are remembered.
+        width: D.
+        momentum: share of the old embedding in the new one, in [0, 1]; then it is normalised.
+        first: id of the image in row 0.
+    """
+
+    def __init__(self, size, width, momentum=0.5, first=0, name="bank"):
+        super().__init__(name=name)
+        _positive("Bank", size=size, width=width)
+        _share("Bank", "momentum", momentum)
+        self.size, self.momentum, self.first = size, momentum, first
+        self.rows = self.add_weight(
+            shape=(size, width), initializer=_unit_rows, trainable=False, autocast=False, name="rows"
+        )
+        self.draws = self.add_weight(
+            shape=(), initializer="zeros", dtype="int32", trainable=False, autocast=False, name="draws"
+        )
+        self.built = True
+
+    def recall(self, ids):
+        """The embeddings of images, int32 `[B] -> [B, D]`, as of their last visit."""
+        return read(self.rows, ids - self.first)
+
+    def sample(self, ids, count, per_image=True):
+        """Embeddings of other images, drawn uniformly with replacement; the same on any number of replicas.
+
+        Args:
+            ids: of the queries' images, int32 `[B]`; never among what is drawn for them.
+            count: K.
+            per_image: whether each query has draws of its own, or all share K rows, for which less memory is touched.
+
+        Returns:
+            Embeddings `[B, K, D]` and None, or `[K, D]` and allowed, bool `[B, K]`.
+        """
+        mine = ids - self.first  # [B]
+        seed = seeds.Seed(0).fold(whole(self.draws))
+        if per_image:
+            others = ops.cast(ops.floor(seed.fold(ids).uniform((count,)) * (self.size - 1)), "int32")  # [B, K]
+            others = ops.minimum(others, self.size - 2)  # a float32 may round up to size - 1
+            others = others + ops.cast(others >= mine[:, None], "int32")
+            return read(self.rows, others), None
+        others = ops.cast(ops.floor(seed.uniform((count,)) * self.size), "int32")  # [K]
+        others = ops.minimum(others, self.size - 1)
+        return read(self.rows, others), mine[:, None] != others[None]
+
+    def update(self, ids, embeddings):
+        """Moves the rows of images towards their new embeddings.
+
+        Args:
+            ids: of the global batch, int32 `[N]`, all different.
+            embeddings: unit vectors, `[N, D]`.
+        """
+        rows = ids - self.first
+        moved = self.momentum * read(self.rows, rows) + (1 - self.momentum) * embeddings
+        write(self.rows, rows, ops.normalize(moved, axis=-1))
+        self.draws.assign(self.draws + 1)
+
+    def check(self, ids, batch_size):
+        """Refuses data other than the `size` images that the bank has rows for."""
+        del batch_size
+        ids = np.asarray(ids)
+        first, last = int(ids.min()), int(ids.max())
+        if (first, last) != (self.first, self.first + self.size - 1):
+            raise ValueError(
+                f"Bank: expected a row for every image and none besides; bind `dictionaries.Instances.size = "
+                f"{last - first + 1}` and `dictionaries.Instances.first = {first}`. Received: size={self.size}, "
+                f"first={self.first}."
+            )
+
+
+class Average:
+    """Keeps a network's parameters a slow average of another's (https://arxiv.org/abs/1911.05722, Eq. 2).
+
+    Parameters only: the statistics of batch norm are each network's own.
+
+    Args:
+        source: list of trained variables.
+        target: list of as many variables of the same shapes; they are made untrainable.
+        momentum: share of the old average in the new one, in [0, 1].
+    """
+
+    def __init__(self, source, target, momentum=0.999):
+        _share("Average", "momentum", momentum)
+        shapes = [[tuple(v.shape) for v in variables] for variables in (source, target)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"Average: expected two networks of equal shapes. Received: {shapes[0]} and {shapes[1]}.")
+        self.source, self.target, self.momentum = list(source), list(target), momentum
+        for variable in self.target:
+            variable.trainable = False
+
+    def begin(self):
+        """Makes the average equal to the network."""
+        for mine, theirs in zip(self.target, self.source, strict=True):
+            mine.assign(theirs)
+
+    def update(self):
+        """One step."""
+        for mine, theirs in zip(self.target, self.source, strict=True):
+            mine.assign(self.momentum * mine + (1 - self.momentum) * theirs)

@@ -1,0 +1,214 @@
+"""Contrast across views with a memory: InsDis, MoCo, PIRL, CMC, InfoMin and what lies between them.
+
+PyContrast (https://github.com/HobbitLong/PyContrast) found that these papers differ by six switches, each free:
+
+|         | towers         | jigsaw | dictionary | augmentation | head   | temperature |
+|---------|----------------|--------|------------|--------------|--------|-------------|
+| InsDis  | RGB            | no     | Instances  | A            | linear | 0.07        |
+| PIRL    | RGB            | yes    | Instances  | A            | linear | 0.07        |
+| MoCo    | RGB            | no     | Momentum   | A            | linear | 0.07        |
+| MoCo v2 | RGB            | no     | Momentum   | B            | MLP    | 0.2         |
+| InfoMin | RGB            | yes    | Momentum   | D            | MLP    | 0.15        |
+| CMC     | luma, chroma   | no     | Instances  | C            | linear | 0.07        |
+| CMC v2  | luma, chroma   | no     | Momentum   | E            | MLP    | 0.2         |
+
+Each is a gin file in `gin/methods`. CMC: Tian et al., 2019, https://arxiv.org/abs/1906.05849; InfoMin: Tian et al.,
+2020, https://arxiv.org/abs/2005.10243; PIRL: Misra & van der Maaten, 2019, https://arxiv.org/abs/1912.01991
+"""
+
+import keras
+from keras import ops
+
+from zoo.methods import comparisons, dictionaries, method
+from zoo.models import heads, joined
+
+_PAIRS = ("full", "core")
+
+
+class Tower(keras.layers.Layer):
+    """An encoder with its projector, to unit vectors, `[B, H, W, C] -> [B, D]`.
+
+    Args:
+        encoder: factory of a network `[B, H, W, C] -> [B, F]`.
+        projector: factory of a head, called with F: a network `[B, F] -> [B, D]`.
+        name: of the layer.
+    """
+
+    def __init__(self, encoder, projector, name="tower"):
+        super().__init__(name=name, autocast=False)
+        self.encoder = encoder()
+        self.projector = projector(self.encoder.output_shape[-1])
+        self.width = self.projector.output_shape[-1]
+        self.built = True
+
+    def call(self, images, training=False):
+        """Unit vectors, float32 `[B, D]`."""
+        embeddings = self.projector(self.encoder(images, training=training), training=training)
+        return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
+
+
+class Multiview(method.Method):
+    """One tower per kind of view; each finds the other views of its image among remembered candidates.
+
+    The views of a run come in sides, in this order: the queries; the keys, if the dictionary encodes them; the patches,
+    if there is a jigsaw branch. A side is one view that all towers share (each converts colours and picks channels
+    inside, see `zoo.models.encoder`), or one view per tower.
+
+    Args:
+        encoder: factory of a network `[B, H, W, C] -> [B, F]`, or a dictionary of several, one per tower, by name.
+        projector: factory of a head, called with F: a network `[B, F] -> [B, D]`.
+        dictionary: factory of what gives the candidates, see `zoo.methods.dictionaries`.
+        comparison: factory of what compares them, see `zoo.methods.comparisons`.
+        temperature: positive float.
+        pairs: which towers are contrasted, both ways (CMC, Section 3.4): `"full"` all, `"core"` the first with every
+            other one. A single tower is contrasted with itself. Losses are summed over the pairs.
+        jigsaw: factory of the head of patches, called with F and D, such as `heads.jigsaw`, or None.
+        jigsaw_weight: share of the jigsaw branch in the loss, in [0, 1].
+        name: of the model.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        projector=heads.projector,
+        dictionary=dictionaries.Momentum,
+        comparison=comparisons.Softmax,
+        temperature=0.07,
+        pairs="full",
+        jigsaw=None,
+        jigsaw_weight=0.5,
+        name=None,
+    ):
+        super().__init__(name)
+        if not temperature > 0:
+            raise ValueError(f"Multiview: expected `temperature` > 0. Received: temperature={temperature}.")
+        if pairs not in _PAIRS:
+            raise ValueError(f"Multiview: expected `pairs` to be one of {_PAIRS}. Received: pairs={pairs!r}.")
+        if not 0 <= jigsaw_weight <= 1:
+            raise ValueError(f"Multiview: expected `jigsaw_weight` in [0, 1]. Received: jigsaw_weight={jigsaw_weight}.")
+        encoders = dict(encoder) if hasattr(encoder, "items") else {"image": encoder}
+        if not encoders:
+            raise ValueError("Multiview: expected at least one encoder. Received: none.")
+        self.names = tuple(encoders)
+
+        def towers():
+            return [Tower(make, projector, name=each) for each, make in encoders.items()]
+
+        self.towers = towers()
+        self.encoder = self.towers[0].encoder
+        self.dictionary = dictionary(self.towers, towers)
+        self.temperature = temperature
+        count = len(self.towers)
+        self.pairs = [(i, j) for i in range(count) for j in range(count) if i != j and (pairs == "full" or 0 in (i, j))]
+        self.pairs = self.pairs or [(0, 0)]
+        self.jigsaw_weight = jigsaw_weight
+        self.jigsaw_heads = []
+        if jigsaw is not None:
+            self.jigsaw_heads = [jigsaw(tower.encoder.output_shape[-1], tower.width) for tower in self.towers]
+        branches = len(self.pairs) * (2 if self.jigsaw_heads else 1)
+        self.comparisons = [comparison(name=f"comparison{i}") for i in range(branches)]
+
+    @property
+    def _sides(self):
+        return 1 + self.dictionary.views_of_keys + bool(self.jigsaw_heads)
+
+    def _side(self, views, number):
+        """The views of one side, one per tower."""
+        width = len(views) // self._sides
+        side = views[number * width : (number + 1) * width]
+        return side if width > 1 else side * len(self.towers)
+
+    def embed(self, images, training=False):
+        """Unit vectors of the first tower, `[B, H, W, C] -> [B, D]`."""
+        return self.towers[0](images, training=training)
+
+    def embed_views(self, views):
+        """Embeddings that ought to agree: of the first pair of towers, or of query and key."""
+        i, j = self.pairs[0]
+        queries = self._side(views, 0)
+        if i != j:
+            return self.towers[i](queries[i]), self.towers[j](queries[j])
+        if not self.dictionary.views_of_keys:
+            return (self.towers[0](queries[0]),)
+        return self.towers[0](queries[0]), self.towers[0](self._side(views, 1)[0])
+
+    def check(self, shapes, ids, batch_size):
+        """Refuses views, data and batches that do not fit; see `method.Method.check`."""
+        count = len(self.towers)
+        names = ["queries"] + ["keys"] * self.dictionary.views_of_keys + ["patches"] * bool(self.jigsaw_heads)
+        if len(shapes) not in (self._sides, self._sides * count):
+            numbers = f"{self._sides}" if count == 1 else f"{self._sides} or {self._sides * count}"
+            raise ValueError(
+                f"Multiview: expected {numbers} views, of {', '.join(names)} for {count} tower(s), in this order; bind "
+                f"`view.Views.chains`. Received: {len(shapes)} views."
+            )
+        for number, side in enumerate(names):
+            for tower, shape in zip(self.towers, self._side(shapes, number), strict=True):
+                if side == "patches":
+                    self._check_patches(tower, shape)
+                else:
+                    self.check_shape(tower.encoder, shape)
+        self.dictionary.check(ids, batch_size)
+
+    def _check_patches(self, tower, shape):
+        channels = tower.encoder.input_shape[-1]
+        if len(shape) != 4 or shape[-1] != channels:
+            raise ValueError(
+                f"Multiview: expected patches [P, height, width, {channels}] as the last view(s); end their chain in "
+                f"`jigsaw.Jigsaw()`. Received: shape={tuple(shape)}."
+            )
+
+    def contrast(self, views, examples, replicas):
+        """The sum over pairs of towers, queries and patches alike against the candidates of the other tower."""
+        ids = examples["id"]
+        keys = self._side(views, 1) if self.dictionary.views_of_keys else None
+        queries = [tower(view, training=True) for tower, view in zip(self.towers, self._side(views, 0), strict=True)]
+        candidates, recalled = self.dictionary.recall(keys, ids, replicas)
+        loss, logs, compared = self._compared(queries, candidates, self.comparisons[: len(self.pairs)], replicas)  # [B]
+        if self.jigsaw_heads:
+            patches = self._side(views, self._sides - 1)
+            pieces = [self._embed_patches(i, view) for i, view in enumerate(patches)]  # [B, D] each
+            puzzle, of_jigsaw, more = self._compared(pieces, candidates, self.comparisons[len(self.pairs) :], replicas)
+            loss = (1 - self.jigsaw_weight) * loss + self.jigsaw_weight * puzzle
+            logs = {**logs, **{f"jigsaw_{name}": value for name, value in of_jigsaw.items()}}
+            compared = [*compared, *more]
+        return loss, logs, (recalled, queries, ids, compared)
+
+    def _compared(self, queries, candidates, compared_by, replicas):
+        """The sum over the pairs of the losses `[B]`, the means of their logs, and what each is to remember."""
+        losses, logs, seen = [], [], []
+        for (i, j), comparison in zip(self.pairs, compared_by, strict=True):
+            loss, its, found = comparison.compare(queries[i], candidates[j], self.temperature, replicas)
+            losses.append(loss)
+            logs.append(its)
+            seen.append(found)
+        return sum(losses), {name: sum(its[name] for its in logs) / len(logs) for name in logs[0]}, seen
+
+    def _embed_patches(self, number, patches):
+        """Unit vectors of the images that were cut into patches, `[B, P, h, w, C] -> [B, D]`."""
+        count, shape = patches.shape[1], patches.shape[2:]
+        encoder = self.towers[number].encoder
+        # `call`, for the patches are smaller than the images that the functional model was made for. They pass apart
+        # from these, and so have batch statistics of their own.
+        features = encoder.call(ops.reshape(patches, (-1, *shape)), training=True)  # [B * P, F]
+        features = ops.reshape(features, (-1, count, features.shape[-1]))
+        embeddings = self.jigsaw_heads[number](features, training=True)
+        return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
+
+    def begin(self):
+        """Key encoders begin as copies."""
+        self.dictionary.begin()
+
+    def remember(self, seen, replicas):
+        """The memory takes what the step has seen."""
+        recalled, queries, ids, compared = seen
+        self.dictionary.remember(recalled, queries, ids, replicas)
+        for comparison, its in zip(self.comparisons, compared, strict=True):
+            comparison.remember(its)
+
+    def feature_extractors(self):
+        """Networks by name: one per tower and, where one image serves all, `joined`: their features side by side."""
+        each = {name: tower.encoder for name, tower in zip(self.names, self.towers, strict=True)}
+        if len(each) == 1 or len({encoder.input_shape for encoder in each.values()}) > 1:
+            return each
+        return {"joined": joined.join(list(each.values())), **each}

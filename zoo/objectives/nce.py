@@ -1,0 +1,64 @@
+"""Noise-contrastive estimation (Gutmann & Hyvarinen, 2010) of the non-parametric softmax over all images.
+
+Wu et al., 2018 (InsDis), https://arxiv.org/abs/1805.01978, Section 3.2; CMC (Tian et al., 2019),
+https://arxiv.org/abs/1906.05849, trains with it too.
+"""
+
+import math
+
+from keras import ops
+
+from zoo.objectives import info_nce
+
+
+def nce(query, positive, negatives, temperature, log_normalizer, population, allowed=None):
+    """The binary cross-entropy of telling the data from uniform noise, one positive and K negatives at a time.
+
+    With P(i) = exp(s_i / t) / Z and K noise samples from a uniform distribution over n images, an image comes from the
+    data with probability h(i) = P(i) / (P(i) + K / n). The loss is -log h(positive) - sum log(1 - h(negative)).
+
+    Args:
+        query: unit vectors, `[B, D]`.
+        positive: unit vectors, `[B, D]`.
+        negatives: unit vectors, `[K, D]` or `[B, K, D]`.
+        temperature: t, positive float.
+        log_normalizer: log Z, scalar; no gradient flows into it. See `log_partition`.
+        population: n, among how many images the negatives were drawn.
+        allowed: bool `[B, K]`, False where a negative does not count; None for all.
+
+    Returns:
+        The loss per image, `[B]` float32. Logs: `contrast_accuracy` as in `info_nce.against_memory`.
+
+    Differs from the authors' code: it works with logarithms, where that adds 1e-7 to denominators.
+    """
+    positive, negatives = info_nce.logits(query, positive, negatives, temperature)  # [B], [B, K]
+    count = negatives.shape[1]
+    # h is a sigmoid of log P - log(K / n).
+    offset = ops.stop_gradient(ops.cast(log_normalizer, "float32")) + math.log(max(count, 1) / population)
+    apart = ops.softplus(negatives - offset)  # [B, K]
+    if allowed is not None:
+        apart = apart * ops.cast(allowed, "float32")
+        negatives = ops.where(allowed, negatives, -1e9)
+    hit = ops.cast(positive >= ops.max(negatives, axis=1), "float32") if count else ops.ones_like(positive)
+    loss = ops.softplus(offset - positive) + ops.sum(apart, axis=1)
+    return loss, {"contrast_accuracy": ops.mean(hit)}
+
+
+def log_partition(query, positive, negatives, temperature, population, replicas):
+    """The logarithm of a Monte-Carlo estimate of Z, n times the mean of exp(s / t) over a batch's candidates.
+
+    Args:
+        query: `[B, D]`, and the others as in `nce`.
+        positive: `[B, D]`.
+        negatives: `[K, D]` or `[B, K, D]`.
+        temperature: positive float.
+        population: n.
+        replicas: the group over whose queries the mean is taken, see `zoo.replicas`.
+
+    Returns:
+        Scalar, without gradient.
+    """
+    positive, negatives = info_nce.logits(query, positive, negatives, temperature)
+    everyone = ops.concatenate([positive[:, None], negatives], axis=1) - 1 / temperature  # [B, 1 + K], at most 0
+    mean = replicas.sum(ops.mean(ops.exp(everyone))) / replicas.count
+    return ops.stop_gradient(ops.log(mean) + 1 / temperature + math.log(population))
