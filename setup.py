@@ -20,8 +20,8 @@ TRAINING = [
     "pillow>=10",
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING]
-DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.5"]
-PROGRAMS = ["train", "evaluate", "export", "views", "data"]
+DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.5", "scikit-image"]
+PROGRAMS = ["train", "evaluate", "export", "views", "data", "bench"]
 
 setuptools.setup(
     name="contrastive-zoo",

@@ -2,50 +2,113 @@
 
 import ast
 import pathlib
+import re
 
 import gin
 import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.data import scenes
 from zoo.tools import config
 from zoo.train import loop
 
 FOLDER = pathlib.Path(__file__).parent.parent / "gin"
 FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.glob("*/*.gin"))
-# What a file needs beside it to be a run, by its folder.
+# What a file needs beside it to be a run, by its folder; later files win.
 PARTS = {
-    "data": "data/digits.gin",
     "encoders": "encoders/convnet_small.gin",
     "methods": "methods/simclr.gin",
-    "optimizers": "optimizers/lars.gin",
     "views": "views/simclr_small.gin",
+    "data": "data/digits.gin",
+    "optimizers": "optimizers/lars.gin",
 }
-VALUES = {"IMAGE_SHAPE": "(32, 32, 3)", "SIZE": "32", "FOLDER": "'folder:/images'", "IMAGE_SIZE": "32"}
+ONE_VIEW = "view.Views.chains = (@view.Chain(),)"
+ONE_AND_PATCHES = "view.Views.chains = (@view.Chain(), @patches/view.Chain())"
+# What a file needs other than the above, and the bindings that it needs.
+OTHERS = {
+    "encoders/luma_chroma_small.gin": (["methods/cmc_v2.gin"], []),
+    "encoders/luma_chroma_resnet50.gin": (["methods/cmc_v2.gin"], []),
+    "methods/insdis.gin": ([], [ONE_VIEW]),
+    "methods/pirl.gin": (["views/jigsaw.gin"], [ONE_AND_PATCHES]),
+    "methods/infomin.gin": (["views/jigsaw.gin"], []),
+    "methods/cmc.gin": (["encoders/luma_chroma_small.gin"], [ONE_VIEW]),
+    "methods/cmc_v2.gin": (["encoders/luma_chroma_small.gin"], []),
+    "views/jigsaw.gin": (["methods/infomin.gin"], []),
+    "views/patches.gin": ([], ["DISTANCE = 5", "sources.load.size = 37"]),
+}
+# What files leave to the run, and memories for sixteen images; each where it is read.
+VALUES = {
+    "%IMAGE_SHAPE": "IMAGE_SHAPE = (32, 32, 3)",
+    "%SIZE": "SIZE = 32",
+    "%FOLDER": "FOLDER = 'folder:/images'",
+    "%IMAGE_SIZE": "IMAGE_SIZE = 32",
+    "%EXAMPLES": "EXAMPLES = 16",
+    "%JIGSAW_SIZE": "JIGSAW_SIZE = 30",
+    "%PATCH": "PATCH = 8",
+    "@dictionaries.Instances": "dictionaries.Instances.negatives = 4",
+    "@dictionaries.Momentum": "dictionaries.Momentum.size = 8",
+}
+
+
+def text_of(file):
+    """A gin file's text, after that of the files that it includes."""
+    text = (FOLDER / file).read_text()
+    return "".join(text_of(name) for name in re.findall(r"^include '(.+)'", text, re.MULTILINE)) + text
+
+
+def run_of(file):
+    """The files of a run that has this one as a part."""
+    if file.startswith("runs/"):
+        return [file]
+    parts = [file, *OTHERS.get(file, ([], []))[0]]
+    if file.startswith("settings/"):
+        return [PARTS["encoders"], PARTS["methods"], PARTS["views"], file]
+    # The patches are added to other views, and come after them.
+    chosen = {part.split("/")[0]: part for part in parts if part != "views/jigsaw.gin"}
+    return [*{**PARTS, **chosen}.values(), *(part for part in parts if part == "views/jigsaw.gin")]
+
+
+@pytest.fixture(scope="module")
+def few_scenes(tmp_path_factory):
+    """Where a handful of rendered scenes are prepared on first use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes.Scenes, "COUNTS", {"train": 16, "test": 2})
+        yield tmp_path_factory.mktemp("tfds")
+
+
+def test_settings_of_scenes_are_part_of_runs():
+    assert all("settings/scenes.gin" in text_of(file) for file in FILES if file.endswith("_scenes.gin"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES)
-def test_two_steps(file, tmp_path):
-    text = (FOLDER / file).read_text()
-    if file.startswith("runs/"):
-        files, params = [file], []
-        line = next(line for line in text.splitlines() if line.startswith("IMAGE_SHAPE"))
-        size, _, channels = ast.literal_eval(line.split("=")[1].strip())
-    else:
-        files = [file if file.split("/")[0] == folder else part for folder, part in PARTS.items()]
-        needed = "".join((FOLDER / part).read_text() for part in files)
-        params = [f"{name} = {value}" for name, value in VALUES.items() if f"%{name}" in needed]
-        size, channels = 32, 3
+@pytest.mark.parametrize("file", [file for file in FILES if file != "settings/scenes.gin"])
+def test_two_steps(file, tmp_path, few_scenes):
+    files = run_of(file)
+    text = "".join(text_of(part) for part in files)
+    stated = [line.partition(" ")[0] for line in text.splitlines() if " = " in line and "gin.REQUIRED" not in line]
+    params = list(OTHERS.get(file, ([], []))[1])
+    small = ("%EXAMPLES", "%JIGSAW_SIZE", "%PATCH")
+    params += [
+        value
+        for name, value in VALUES.items()
+        if re.search(rf"{name}\b", text) and (name in small or name.startswith("@") or name[1:] not in stated)
+    ]
+    shape = re.findall(r"^IMAGE_SHAPE = (\(.+?\))", text, re.MULTILINE) or ["(32, 32, 3)"]
+    size, _, channels = ast.literal_eval(shape[-1])
     if file == "data/folder.gin":
         for index in range(16):
             noise = np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)
             Image.fromarray(noise).save(tmp_path / f"{index:02d}.png")
         params = [param.replace("/images", str(tmp_path)) for param in params]
-    else:
+    elif file.startswith("settings/"):
+        params += ["geometry.Crop.area = (%LEAST_AREA, 1.0)"]
+    if file.endswith("_scenes.gin"):
+        params += ["sources.load.split = 'train[:16]'", f"sources.load.data_dir = '{few_scenes}'"]
+    elif file != "data/folder.gin":
         # Sixteen digits, fitted, stand in for any other data.
-        params += ["sources.load.name = 'digits'", "sources.load.split = 'train[:16]'"]
-        params += [f"sources.load.size = {size}", f"sources.load.channels = {channels}"]
+        params = ["sources.load.name = 'digits'", "sources.load.split = 'train[:16]'", *params]
+        params = [f"sources.load.size = {size}", f"sources.load.channels = {channels}", *params]
     params += ["loop.run.precision = 'float32'", "loop.run.epochs = 1", "loop.run.batch_size = 8"]
     params += ["schedules.WarmupCosine.warmup_epochs = 0"]
     config.parse(files, params)

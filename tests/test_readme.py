@@ -1,3 +1,6 @@
+import importlib
+import inspect
+import json
 import pathlib
 import re
 
@@ -5,11 +8,13 @@ import pytest
 
 from zoo.hub import cards
 from zoo.tools import readme
+from zoo.transfer import results
 
 TEXT = (readme.ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def test_tables_are_made_from_the_cards():
+def test_tables_are_made_from_cards_and_artefacts():
     assert readme.written(TEXT) == TEXT, "run `python tools/readme.py`"
 
 
@@ -31,6 +36,111 @@ def test_run_files_quote_their_cards():
         header = (readme.ROOT / "gin" / run).read_text().split("from __gin__")[0]
         for result in card["results"]:
             if result["labels"] == "all":
-                assert readme._percent(result) in header, (run, result)
+                (row,) = results.from_card({"results": [result]})
+                assert row.text in header, (run, result)
                 quoted += 1
     assert quoted
+
+
+def test_every_flag_it_shows_exists():
+    shown = [(program, flag) for line in TEXT.splitlines() for program, flag in flags_of(line)]
+    assert len({program for program, _ in shown}) > 3
+    for program, flag in shown:
+        known = "".join((readme.ROOT / "tools" / f"{name}.py").read_text() for name in (program, "config"))
+        assert re.search(rf'"(--)?{flag}"', known), (program, flag)
+
+
+def flags_of(line):
+    """Pairs of a program and one of its flags; the comment after a command is none."""
+    found = re.search(r"zoo-(\w+)([^#]*)", line)
+    return [(found[1], flag) for flag in re.findall(r"--(\w+)", found[2])] if found else []
+
+
+def test_every_binding_it_shows_exists():
+    bound = 0
+    for module, name, parameter in re.findall(
+        r"(?<![/.\w])(?:@?\w+/|@)?([a-z]+)\.(\w+)(?:\.(\w+) =|\()", "".join(BLOCKS)
+    ):
+        homes = list((readme.ROOT / "zoo").glob(f"*/{module}.py"))
+        if not homes:  # tf.saved_model.load(...) and the like
+            continue
+        made = getattr(importlib.import_module(f"zoo.{homes[0].parent.name}.{module}"), name)
+        assert not parameter or parameter in inspect.signature(made).parameters, (name, parameter)
+        bound += 1
+    assert bound > 10
+
+
+def test_the_run_it_quotes_is_the_run():
+    run, quoted = re.search(r"From\n`(gin/runs/\S+)`:\n\n```\n(.*?)```", TEXT, re.DOTALL).groups()
+    assert quoted in (readme.ROOT / run).read_text()
+
+
+def test_tables_hold_what_is_kept():
+    """Every judged method has a line, under a name of its own, and as many records as models were judged."""
+    named = readme.tables()
+    for folder in (readme.ROOT / "saved_models" / "tables").glob("*/*/"):
+        table, method = folder.parts[-2:]
+        assert method in named[table], folder
+        seeds = max(row.n_seeds for row in results.read(folder))
+        assert [path.name for path in sorted(folder.glob("*.jsonl"))] == [f"seed{k}.jsonl" for k in range(seeds)]
+    for table, methods in named.items():
+        assert len({readme.title(table, method) for method in methods}) == len(methods) > 2
+
+
+def judge(folder, trained, accuracies):
+    """Writes what `tools/tables` keeps of a method."""
+    values = {"pixels": 0.5, "untrained": 0.4, "trained": trained}
+    rows = [
+        results.Row("scenes", protocol, "all", kind, value + 0.01 * (protocol == "linear"), None, 10, n_seeds=2)
+        for protocol in ("knn", "linear")
+        for kind, value in values.items()
+    ]
+    results.write(folder, rows)
+    for seed, accuracy in enumerate(accuracies):
+        records = [{"step": 1, "loss": 9, "contrast_accuracy": 0.9}]
+        records += [{"step": 2, "loss": 2 + seed, "contrast_accuracy": accuracy}, {"step": 2, "alignment": 0.1}]
+        (folder / f"seed{seed}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout without tables."""
+    for name in ("gin", "tools"):
+        (tmp_path / name).symlink_to(readme.ROOT / name)
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    return tmp_path / "saved_models" / "tables"
+
+
+def test_without_artefacts_there_is_no_table(checkout):
+    assert not readme.leak() and not readme.memory() and not any(map(readme.comparison, readme.tables()))
+
+
+def test_methods_stand_in_the_order_of_the_program(checkout):
+    for method in ("moco_v2", "pirl", "simclr"):
+        judge(checkout / "fashion_mnist" / method, 0.7, ())
+    made = readme.comparison("fashion_mnist")
+    assert made.startswith("10,000 pictures of Fashion-MNIST, 12 epochs, a small ConvNet: accuracy in %, mean and 95 %")
+    assert re.findall(r"^\| (.+?) \|", made, re.MULTILINE)[2:] == ["raw pixels", "SimCLR", "PIRL", "MoCo v2"]
+    assert made.endswith("```bash\ntools/tables fashion_mnist\n```\n")
+
+
+def test_the_leak_is_the_mean_of_the_last_records(checkout):
+    judge(checkout / "fashion_mnist" / "moco", 0.7, (0.1, 0.2))
+    assert readme.leak() == ""  # of one norm alone there is nothing to compare
+    judge(checkout / "fashion_mnist" / "moco_plain", 0.6, (0.5, 0.7))
+    assert readme.leak().splitlines()[-2:] == [
+        "| split, keys shuffled | 15.00 | 2.500 | 70.00 | 71.00 |",
+        "| plain | 60.00 | 2.500 | 60.00 | 61.00 |",
+    ]
+
+
+def test_the_benchmark_is_shown_as_it_is(checkout):
+    checkout.mkdir(parents=True)
+    times = {"bare_ms": 1.25, "in_place_ms": 1.5, "copied_ms": 8}
+    row = {"store": "queue", "rows": 65536, "width": 128, "store_mb": 32.0, **times}
+    row |= {"in_place_extra_mb": 0.1, "copied_extra_mb": 32.25}
+    record = {"command": "bench --all", "hardware": "two cores", "rows": [row]}
+    (checkout / "memory.json").write_text(json.dumps(record))
+    lines = readme.memory().splitlines()
+    assert lines[0].endswith("on two cores:") and "bench --all" in lines
+    assert lines[4] == "| queue | 65,536 | 128 | 32.00 | 1.25 | 1.50 | 8 | 0.10 | 32.25 |"

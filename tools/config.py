@@ -179,17 +179,3 @@ def restore(workdir):
     if step is None:
         raise FileNotFoundError(f"restore: expected a checkpoint in {workdir / 'checkpoints'}. Received: none.")
     return method, {**record, "done": step, "config": path.read_text(), "zoo": zoo.__version__}
-
-
-def extractor(method, view):
-    """The network of a method that --view names; None for its own choice.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    networks = method.feature_extractors()
-    if view is None:
-        return method.feature_extractor()
-    if view not in networks:
-        raise ValueError(f"--view: expected one of {', '.join(networks)}. Received: view={view!r}.")
-    return networks[view]

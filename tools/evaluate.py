@@ -63,7 +63,7 @@ def resolve(name, view=None):
     path = pathlib.Path(name).expanduser()
     if path.is_dir() and not (path / cards.CARD).is_file():
         if (path / "config.gin").is_file():
-            return config.extractor(config.restore(path)[0], view)
+            return config.restore(path)[0].feature_extractor(view)
         if (path / "saved_model.pb").is_file():
             return str(path)
         raise ValueError(

@@ -55,7 +55,7 @@ def main(argv):
 
     name = card_name(FLAGS.name, FLAGS.out)
     method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
-    encoder = config.extractor(method, FLAGS.view)
+    encoder = method.feature_extractor(FLAGS.view)
     kind = encoder.architecture["factory"].rpartition(":")[2]
     made = f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels."
     card = {

@@ -1,33 +1,32 @@
-"""Writes the tables of README.md from the cards in saved_models/: python tools/readme.py; a test holds them to it."""
+"""Writes the tables of README.md from what is in saved_models/: python tools/readme.py; a test holds them to it.
 
+From the cards: the published models and the quickstart's. From `saved_models/tables`, which `tools/tables` fills:
+methods side by side. What is not there makes an empty section.
+"""
+
+import json
 import pathlib
+import re
+import statistics
 
 from zoo.hub import cards
+from zoo.transfer import results
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-KINDS = {"pixels": "raw pixels", "untrained": "untrained encoder", "trained": "trained encoder"}
 QUICKSTART = "simclr_convnet_digits.e100"
-
-
-def _table(heading, lines, numbers):
-    rule = ["---:" if name in numbers else "---" for name in heading]
-    return "".join("| " + " | ".join(line) + " |\n" for line in [heading, rule, *lines])
-
-
-def _percent(result):
-    low, high = result["interval"]
-    return f"{100 * result['value']:.2f} ({100 * low:.2f}-{100 * high:.2f})"
-
-
-def results(card):
-    """The table of one card: a line per data, protocol and labels."""
-    lines = {}
-    for result in card["results"]:
-        line = lines.setdefault((result["data"], result["protocol"], str(result["labels"])), {})
-        line[result["model"]] = _percent(result)
-    heading = ["data", "protocol", "labels", *KINDS.values()]
-    cells = [[*line, *(found.get(kind, "n/a") for kind in KINDS)] for line, found in lines.items()]
-    return _table(heading, cells, KINDS.values())
+# Runs that differ in nothing but the batch norm of queries and keys.
+NORMS = {"moco": "split, keys shuffled", "moco_plain": "plain"}
+MEMORY = {
+    "store": "store",
+    "rows": "rows",
+    "width": "width",
+    "store_mb": "MB",
+    "bare_ms": "ms without entering",
+    "in_place_ms": "ms in place",
+    "copied_ms": "ms copied",
+    "in_place_extra_mb": "extra MB in place",
+    "copied_extra_mb": "extra MB copied",
+}
 
 
 def models(folders):
@@ -44,21 +43,115 @@ def models(folders):
             [f"`{card['name']}`", shape, str(card["embedding"]), data, f"{training['epochs']:g}", f"{size:.1f}"]
         )
         commands = dict.fromkeys(result["command"] for result in card["results"] if result["command"])
-        seeds = max((result["n_seeds"] for result in card["results"]), default=1)
-        over = f"mean and 95 % interval over {seeds} training seeds" if seeds > 1 else "95 % interval"
-        made = "\n".join([training["command"], *commands])
-        text = f"`{card['name']}`: accuracy in %, {over} where the encoder is trained.\n\n"
-        parts.append(f"{text}{results(card)}\n```bash\n{made}\n```\n")
-    return _table(heading, lines, ("features", "epochs", "MB")) + "\n" + "\n".join(parts)
+        rows = results.from_card(card)
+        text = f"`{card['name']}`: {_unit(rows)}\n\n{results.markdown(rows)}"
+        parts.append(text + _commands(training["command"], *commands))
+    return results.grid(heading, lines, ("features", "epochs", "MB")) + "\n" + "\n".join(parts)
+
+
+def _unit(rows):
+    seeds = max((row.n_seeds for row in rows), default=1)
+    over = f"mean and 95 % interval over {seeds} training seeds" if seeds > 1 else "95 % interval"
+    return f"accuracy in %, {over} where the encoder is trained."
+
+
+def _commands(*commands):
+    return "\n```bash\n" + "\n".join(commands) + "\n```\n"
+
+
+def tables():
+    """The tables that `tools/tables` makes: name -> names of its methods, in the order of their lines."""
+    text = (ROOT / "tools" / "tables").read_text()
+    found = re.findall(r'^    (\w+)\)\n +methods="(.+)"$', text, re.MULTILINE)
+    return {name: methods.split() for name, methods in found}
+
+
+def _header(file):
+    """The first comment of a gin file, as one line."""
+    lines = (ROOT / "gin" / file).read_text().partition("\nfrom __gin__")[0].splitlines()
+    return " ".join(line.removeprefix("# ") for line in lines)
+
+
+def _judged(table, method):
+    """Rows of a method in a table; none where it was not judged yet."""
+    folder = ROOT / "saved_models" / "tables" / table / method
+    return results.read(folder) if (folder / results.FILE).exists() else []
+
+
+def title(table, method):
+    """The name of a method in a table: what its run file opens with, up to the data."""
+    return _header(f"runs/{method}_{table}.gin").split(". ")[0].split(" on ")[0]
+
+
+def comparison(table):
+    """One of `tables`: what its runs share, as their settings say it, and the methods."""
+    judged = {title(table, method): _judged(table, method) for method in tables()[table]}
+    judged = {name: rows for name, rows in judged.items() if rows}
+    if not judged:
+        return ""
+    shared = _header(f"settings/{table}.gin").partition("share: ")[2].split(". ")[0]
+    text = f"{shared[0].upper()}{shared[1:]}: {_unit([row for rows in judged.values() for row in rows])}\n\n"
+    return text + results.compared(judged) + _commands(f"tools/tables {table}")
+
+
+def _last(path, name):
+    """The last value of that name in a run's records."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [record[name] for record in records if name in record][-1]
+
+
+def leak():
+    """MoCo on one device by its batch norm: how well it solves its own task, and what that is worth."""
+    lines = []
+    for method, norm in NORMS.items():
+        rows = [row for row in _judged("fashion_mnist", method) if row.features == "trained"]
+        paths = sorted((ROOT / "saved_models" / "tables" / "fashion_mnist" / method).glob("seed*.jsonl"))
+        if not rows or not paths:
+            return ""
+        accuracy, loss = (
+            statistics.mean(_last(path, name) for path in paths) for name in ("contrast_accuracy", "loss")
+        )
+        found = {row.protocol: row.text for row in rows}
+        lines.append([norm, f"{100 * accuracy:.2f}", f"{loss:.3f}", found["knn"], found["linear"]])
+    heading = ["batch norm", "contrast accuracy", "loss", "knn", "linear"]
+    text = "MoCo on one device, by its batch norm. Contrast accuracy (a query's own key before the queue's, in %) and "
+    text += "loss: of the last epoch of training, means over the seeds.\n\n"
+    return text + results.grid(heading, lines, heading[1:])
+
+
+def memory():
+    """What the memories cost: the table of `zoo-bench`."""
+    path = ROOT / "saved_models" / "tables" / "memory.json"
+    if not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    lines = [[_number(row[name]) for name in MEMORY] for row in record["rows"]]
+    heading = list(MEMORY.values())
+    table = results.grid(heading, lines, heading[1:])
+    text = f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}:"
+    return f"{text}\n\n{table}{_commands(record['command'])}"
+
+
+def _number(value):
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 def written(text):
     """README's text with its tables made anew."""
     folders = sorted(path.parent for path in (ROOT / "saved_models").glob("*/card.json"))
-    made = {"models": models(folders), "quickstart": results(cards.read(ROOT / "saved_models" / QUICKSTART))}
+    made = {
+        "models": models(folders),
+        "quickstart": results.markdown(results.from_card(cards.read(ROOT / "saved_models" / QUICKSTART))),
+        **{f"table {name}": comparison(name) for name in tables()},
+        "table leak": leak(),
+        "memory": memory(),
+    }
     for name, table in made.items():
         start, rest = text.split(f"<!-- {name} -->\n")
-        text = f"{start}<!-- {name} -->\n\n{table}\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+        body = f"\n{table}" if table else ""
+        text = f"{start}<!-- {name} -->\n{body}\n<!-- end -->" + rest.partition("<!-- end -->")[2]
     return text
 
 

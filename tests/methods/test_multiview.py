@@ -182,6 +182,9 @@ def test_extractors_are_the_towers_and_all_of_them_side_by_side():
     images = batch("cmc")[0]
     found = {name: ops.convert_to_numpy(net(images)) for name, net in method.feature_extractors().items()}
     assert list(found) == ["joined", "luma", "chroma"]
+    assert method.feature_extractor().name == "joined" and method.feature_extractor("luma") is method.towers[0].encoder
+    with pytest.raises(ValueError, match="one of joined, luma, chroma. Received: view='red'"):
+        method.feature_extractor("red")
     np.testing.assert_allclose(found["joined"], np.concatenate([found["luma"], found["chroma"]], axis=1), atol=1e-5)
     grey = ops.repeat(images[..., :1], 3, axis=-1)
     assert np.abs(method.feature_extractors()["luma"](grey) - found["luma"]).max() > 1e-4

@@ -21,7 +21,7 @@ class Trained:
     def __init__(self, encoder):
         self.encoder = encoder
 
-    def feature_extractor(self):
+    def feature_extractor(self, view=None):
         return self.encoder
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from reference import workers
 
-TINY = pathlib.Path(__file__).parent.parent / "reference" / "tiny.gin"
+REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
 KINDS = ["default", "mirrored", "multi_worker"]
 
 
-def start(kind, workdir, *params, index=0, ports=(), **options):
-    command = [sys.executable, "-m", "zoo.tools.train", f"--gin_file={TINY}", f"--workdir={workdir}"]
+def start(kind, workdir, *params, method="simclr", index=0, ports=(), **options):
+    files = [f"--gin_file={REFERENCE / name}.gin" for name in ("tiny", f"tiny_{method}")]
+    command = [sys.executable, "-m", "zoo.tools.train", *files, f"--workdir={workdir}"]
     command += [f"--strategy={kind}", *(f"--gin_param={param}" for param in params)]
     command += ["--logical_cpus=2"] if kind == "mirrored" else []
     environment = dict(os.environ)
@@ -29,10 +30,10 @@ def start(kind, workdir, *params, index=0, ports=(), **options):
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log, **options)
 
 
-def begin(kind, workdir, *params):
+def begin(kind, workdir, *params, method="simclr"):
     """All processes of a run."""
     if kind != "multi_worker":
-        return [start(kind, workdir, *params)]
+        return [start(kind, workdir, *params, method=method)]
     ports = workers.free_ports(2)
     return [start(kind, workdir, *params, index=index, ports=ports) for index in range(2)]
 
@@ -63,17 +64,19 @@ def kill_after_a_checkpoint(processes, workdir, victim):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_run_ends_as_an_uninterrupted_one(kind, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "method"), [*((kind, "simclr") for kind in KINDS), ("default", "infomin"), ("default", "cmc")]
+)
+def test_a_killed_run_ends_as_an_uninterrupted_one(kind, method, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(begin(kind, whole), whole)
-    processes = begin(kind, broken)
+    finish(begin(kind, whole, method=method), whole)
+    processes = begin(kind, broken, method=method)
     kill_after_a_checkpoint(processes, broken, victim=len(processes) - 1)
     for survivor in processes[:-1]:  # notices that its peer is gone, says so and leaves
         assert survivor.wait(timeout=120) not in (0, None)
         assert "start all workers again" in log_of(broken)
     assert newest(broken).name < newest(whole).name
-    finish(begin(kind, broken), broken)
+    finish(begin(kind, broken, method=method), broken)
     assert "Continuing" in log_of(broken)
 
     ours, theirs = np.load(newest(broken)), np.load(newest(whole))

@@ -25,7 +25,7 @@ def encoder():
 
 
 class Trained:
-    def feature_extractor(self):
+    def feature_extractor(self, view=None):
         return encoder()
 
 

@@ -44,6 +44,29 @@ def test_two_rows_for_one_cell_are_refused():
         results.cells([row(), row()])
 
 
+def method(trained, pixels=0.5, **fields):
+    values = {"pixels": pixels, "untrained": 0.4, "trained": trained}
+    return [row(kind, value, **fields) for kind, value in values.items()]
+
+
+def test_methods_are_compared_under_one_line_of_raw_pixels():
+    text = results.compared({"A": method(0.6) + method(0.7, 0.8, protocol="linear"), "B": method(0.9)})
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()] == [
+        ["method", "knn", "linear", "knn, untrained", "linear, untrained"],
+        ["---", "---:", "---:", "---:", "---:"],
+        ["raw pixels", "50.00 (40.00-60.00)", "80.00 (40.00-60.00)", "", ""],
+        ["A", "60.00 (40.00-60.00)", "70.00 (40.00-60.00)", "40.00 (40.00-60.00)", "40.00 (40.00-60.00)"],
+        ["B", "90.00 (40.00-60.00)", "", "40.00 (40.00-60.00)", ""],
+    ]
+
+
+def test_methods_that_were_judged_otherwise_are_not_compared():
+    with pytest.raises(ValueError, match="same data and labels. Received: .*'10 per class'.*'all'"):
+        results.compared({"A": method(0.6), "B": method(0.6, labels="10 per class")})
+    with pytest.raises(ValueError, match="Received: 50.00 .* and 51.00 .* for raw pixels, knn"):
+        results.compared({"A": method(0.6), "B": method(0.6, pixels=0.51)})
+
+
 def test_what_is_written_is_read(tmp_path):
     path = results.write(tmp_path / "new", ROWS, "zoo-evaluate --model=a")
     assert results.read(tmp_path / "new") == ROWS
@@ -82,6 +105,7 @@ def test_a_card_takes_the_rows_in_place_of_older_ones():
     ]
     assert card["results"] == [theirs, ours]
     assert results.on_card(new, ROWS, "again") == new
+    assert results.markdown(results.from_card(new)) == results.markdown([r for r in ROWS if r.value is not None])
 
 
 def test_rows_are_checked():

@@ -103,6 +103,16 @@ class Method(keras.Model):
         """
         return {"image": self.encoder}
 
-    def feature_extractor(self):
-        """The first of `feature_extractors`."""
-        return next(iter(self.feature_extractors().values()))
+    def feature_extractor(self, view=None):
+        """One of `feature_extractors`: the first, or that of a view's name.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        networks = self.feature_extractors()
+        if view is None:
+            return next(iter(networks.values()))
+        if view not in networks:
+            known = ", ".join(networks)
+            raise ValueError(f"{type(self).__name__}: expected the view to be one of {known}. Received: view={view!r}.")
+        return networks[view]

@@ -1,14 +1,10 @@
-"""What was judged: rows, the file that keeps them, and the table that shows raw pixels and untrained beside trained."""
+"""What was judged: rows, the file that keeps them, and tables that show raw pixels and untrained beside trained."""
 
 import dataclasses
 import json
 import pathlib
 import platform
 
-import keras
-import numpy as np
-import scipy
-import tensorflow as tf
 from rich import table
 
 import zoo
@@ -29,7 +25,7 @@ class Row:
         features: "pixels", "untrained" or "trained".
         value: accuracy in [0, 1], or None where there is none; `details["reason"]` then says why.
         interval: `(low, high)` of 95 %, or None.
-        n_test: test images.
+        n_test: test images, or None where a card does not say.
         n_seeds: models whose mean the value is.
         seed: of the draws, the held-out labels and the untrained weights.
         details: settings, single values, and what the interval is about.
@@ -41,7 +37,7 @@ class Row:
     features: str
     value: float | None
     interval: tuple | None
-    n_test: int
+    n_test: int | None
     n_seeds: int = 1
     seed: int = 0
     details: dict = dataclasses.field(default_factory=dict)
@@ -64,6 +60,12 @@ class Row:
 
 def versions():
     """Versions of what computed the numbers."""
+    # Not at the top: tables are also made of numbers that were computed before, and need none of these.
+    import keras
+    import numpy as np
+    import scipy
+    import tensorflow as tf
+
     return {
         "zoo": zoo.__version__,
         "tensorflow": tf.__version__,
@@ -130,11 +132,49 @@ def drawn(rows):
     return made
 
 
+def grid(heading, lines, numbers):
+    """A table in Markdown.
+
+    Args:
+        heading: names of the columns.
+        lines: lists of cells.
+        numbers: names of the columns whose cells are flush right.
+    """
+    rule = ["---:" if name in numbers else "---" for name in heading]
+    return "".join("| " + " | ".join(line) + " |\n" for line in [heading, rule, *lines])
+
+
 def markdown(rows):
     """The table for a document, in Markdown."""
-    heading, lines = cells(rows)
-    rule = ["---:" if name in FEATURES.values() else "---" for name in heading]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [heading, rule, *lines]) + "\n"
+    return grid(*cells(rows), FEATURES.values())
+
+
+def compared(judged):
+    """Several methods on the same data and labels, in Markdown: a line of raw pixels, then one per method.
+
+    Args:
+        judged: name of a method -> its `Row`s.
+
+    Raises:
+        ValueError: several data or labels; two values for one cell, as of raw pixels that differ between methods.
+    """
+    rows = [(name, row) for name, its in judged.items() for row in its]
+    tasks = sorted({(row.data, row.labels) for _, row in rows})
+    if len(tasks) != 1:
+        raise ValueError(f"results: expected methods judged on the same data and labels. Received: {tasks}.")
+    columns = {(row.protocol, False): row.protocol for _, row in rows}
+    columns |= {(row.protocol, True): f"{row.protocol}, untrained" for _, row in rows}
+    lines = {FEATURES["pixels"]: {}}
+    for name, row in rows:
+        name = FEATURES["pixels"] if row.features == "pixels" else name
+        cell = row.protocol, row.features == "untrained"
+        known = lines.setdefault(name, {}).setdefault(cell, row.text)
+        if known != row.text:
+            raise ValueError(
+                f"results: expected one value per cell. Received: {known} and {row.text} for {name}, {columns[cell]}."
+            )
+    made = [[name, *(line.get(cell, "") for cell in columns)] for name, line in lines.items()]
+    return grid(["method", *columns.values()], made, columns.values())
 
 
 def on_card(card, rows, command=None):
@@ -169,3 +209,21 @@ def on_card(card, rows, command=None):
 
     replaced = {cell(result) for result in new}
     return {**card, "results": [result for result in card["results"] if cell(result) not in replaced] + new}
+
+
+def from_card(card):
+    """Our own results on a card, as `Row`s."""
+    return [
+        Row(
+            result["data"],
+            result["protocol"],
+            str(result["labels"]),
+            result["model"],
+            result["value"],
+            result["interval"] and tuple(result["interval"]),
+            n_test=None,
+            n_seeds=result["n_seeds"],
+        )
+        for result in card["results"]
+        if result["source"] == "ours"
+    ]

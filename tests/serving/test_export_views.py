@@ -1,0 +1,43 @@
+"""CMC's encoders as users get them: per view and side by side, RGB in, from Keras, from a folder, from a SavedModel."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import presets
+
+import zoo
+from zoo.serving import export
+
+IMAGES = np.random.default_rng(0).uniform(size=(4, *presets.SHAPE)).astype("float32")
+
+
+def card(name):
+    return {
+        "name": name,
+        "description": "A test.",
+        "citation": "",
+        "training": {"method": "multiview", "data": "digits", "split": "train", "epochs": 1, "seed": 0},
+        "license": {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "CC0-1.0"},
+    }
+
+
+@pytest.fixture(scope="module")
+def method():
+    return presets.make("cmc")
+
+
+@pytest.mark.parametrize("view", ["joined", "luma", "chroma"])
+def test_every_view_takes_rgb_images_wherever_it_is_loaded(method, view, tmp_path):
+    encoder = method.feature_extractor(view)
+    expected = encoder(IMAGES).numpy()
+    folder = tmp_path / f"cmc_convnet_digits.{view}"
+    written = export.export(encoder, folder, card(folder.name), warmup=False)
+    assert written["input"]["shape"] == [8, 8, 3] and written["input"]["color_space"] == "rgb"
+    assert written["embedding"] == (16 if view == "joined" else 8)
+    np.testing.assert_allclose(zoo.load(str(folder))(IMAGES), expected, atol=1e-5)
+    served = tf.saved_model.load(str(folder))
+    np.testing.assert_allclose(served.signatures["serving_default"](images=IMAGES)["embedding"], expected, atol=1e-5)
+    png = tf.io.encode_png(tf.cast(tf.round(IMAGES[0] * 255), tf.uint8))
+    bytes_in = served.signatures["encode_bytes"](image_bytes=png[None])["embedding"]
+    np.testing.assert_allclose(bytes_in, encoder(np.round(IMAGES[:1] * 255) / 255), atol=1e-5)
+    assert zoo.load(str(folder), input_shape=(16, 16, 3)).input_shape == (None, 16, 16, 3)

@@ -1,0 +1,72 @@
+"""Methods with a memory through the whole loop: what is remembered survives, and what does not fit is refused first."""
+
+import keras
+import numpy as np
+import pytest
+from reference import presets
+
+from zoo.data import sources
+from zoo.train import checkpoint, loop, optimizers, schedules
+
+
+def run(workdir, name, epochs=2, callbacks=(), **changes):
+    """Batches of 16 from the 64 images that the presets know."""
+    return loop.run(
+        lambda: presets.make(name, **changes),
+        presets.views(name),
+        sources.load("digits", f"train[:{presets.DATA}]", channels=3),
+        workdir,
+        optimizer=optimizers.SGD,
+        schedule=schedules.WarmupCosine(base=0.5, warmup_epochs=0),
+        epochs=epochs,
+        batch_size=16,
+        rhythm=loop.Rhythm(steps_per_call=2),
+        callbacks=callbacks,
+    )
+
+
+class StopInTheMiddle(keras.callbacks.Callback):
+    """Ends a run after its first epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["insdis", "moco", "pirl", "cmc_v2", "cmc_jigsaw_queue"])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(name, tmp_path):
+    run(tmp_path / "whole", name)
+    run(tmp_path / "broken", name, callbacks=[StopInTheMiddle])
+    halfway = np.load(checkpoint.Checkpoints(tmp_path / "broken" / "checkpoints").files()[-1])
+    run(tmp_path / "broken", name)
+    ours, theirs = (
+        np.load(checkpoint.Checkpoints(tmp_path / kind / "checkpoints").files()[-1]) for kind in ("broken", "whole")
+    )
+    assert ours.files == theirs.files
+    for path in ours.files:
+        np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
+    pointers = [path for path in ours.files if path.endswith("pointer")]
+    assert all(int(halfway[path]) == 4 * 16 % 32 for path in pointers)
+    for kind in ("keys", "ids", "rows", "moving_mean"):
+        for path in (path for path in ours.files if path.endswith(kind)):
+            assert np.any(ours[path] != halfway[path]), path
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("moco", {"dictionary": lambda *towers: presets.queue(*towers, size=64)}, "`size` of at most 48"),
+        ("moco", {"dictionary": lambda *towers: presets.queue(*towers, splits=3)}, "`splits` to divide"),
+        ("insdis", {"dictionary": lambda *towers: presets.dictionaries.Instances(*towers, size=60)}, "`negatives`"),
+        (
+            "insdis",
+            {"dictionary": lambda *towers: presets.dictionaries.Instances(*towers, size=60, negatives=9)},
+            "`dictionaries.Instances.size = 64`",
+        ),
+        ("cmc", {"jigsaw": lambda features, width: presets.heads.jigsaw(features, width, patches=4)}, "2 or 4 views"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(name, changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", name, **changes)
+    assert not (tmp_path / "run").exists()
