@@ -25,7 +25,18 @@ CORE = {"keras", "numpy"}
 # Two places need the engine itself, for what has no name in Keras: the fused kernel and the collectives of batch norm,
 # and memory that is read and written by rows, in place.
 ENGINE = {("zoo.models.norm", "tensorflow"), ("zoo.methods.memory", "tensorflow")}
-STANDARD = {"dataclasses", "difflib", "functools", "importlib", "inspect", "math", "re", "warnings"}
+STANDARD = {
+    "contextlib",
+    "contextvars",
+    "dataclasses",
+    "difflib",
+    "functools",
+    "importlib",
+    "inspect",
+    "math",
+    "re",
+    "warnings",
+}
 MODULES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
 
 

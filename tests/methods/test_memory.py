@@ -100,8 +100,11 @@ def test_average_follows_the_parameters_and_leaves_statistics_alone():
         (lambda: memory.Queue(0, 4), "`size` to be a positive integer"),
         (lambda: memory.Bank(4, 4, momentum=1.5), r"`momentum` in \[0, 1\]"),
         (lambda: memory.Queue(12, 4).check(np.arange(100), 8), "multiple of the global batch of 8"),
-        (lambda: memory.Queue(96, 4).check(np.arange(100), 8), "at most 92.*size = 88"),
+        (lambda: memory.Queue(96, 4).check(np.arange(100), 8), "at most 88.*size = 88"),
+        (lambda: memory.Queue(64, 4).check(np.arange(100), 64), "smaller `loop.run.batch_size`"),
         (lambda: memory.Bank(10, 4).check(np.arange(5, 20), 5), "size = 15`.*first = 5`"),
+        (lambda: memory.Bank(10, 4).check([0, 3, 9], 2), "consecutive numbers"),
+        (lambda: memory.Bank(10, 4).check([*range(10), 4], 2), "each once"),
         (
             lambda: memory.Average(*(convnet.convnet((8, 8, 1), w).trainable_variables for w in ((4,), (8,)))),
             "equal shapes",

@@ -62,7 +62,7 @@ def embeddings(method, views):
 @pytest.mark.parametrize("name", ["insdis", "cmc"])
 def test_bank_methods_are_the_papers(name, comparison):
     """Two steps: the loss from the rows before, and the rows after."""
-    method = presets.make(name, presets.nce if comparison == "nce" else comparisons.Softmax)
+    method = presets.make(name, comparisons.NCE if comparison == "nce" else comparisons.Softmax)
     method.begin()
     towers = len(method.towers)
     for step in range(2):
@@ -137,15 +137,29 @@ def keras_seeded():
     random.seed(1)
 
 
-@pytest.mark.parametrize(("pairs", "expected"), [("core", 4), ("full", 6)])
-def test_core_view_and_full_graph(pairs, expected):
-    names = ("a", "b", "c")
-    encoders = {name: lambda name=name: presets.encoder(name=name) for name in names}
-    method = multiview.Multiview(encoders, presets.projector, presets.bank, temperature=0.2, pairs=pairs)
-    assert len(method.pairs) == expected and all(i != j for i, j in method.pairs)
-    assert pairs == "full" or all(0 in pair for pair in method.pairs)
-    loss, *_ = method.contrast(batch("cmc") * 3, {"id": ops.arange(8)}, replicas.Alone())
-    assert loss.shape == (8,)
+@pytest.mark.parametrize("memory", ["bank", "queue"])
+@pytest.mark.parametrize("pairs", ["core", "full"])
+def test_core_view_and_full_graph(pairs, memory):
+    """Three towers with a view each: the sum over ordered pairs of the query of one against the memory of another."""
+    encoders = [(name, lambda name=name: presets.encoder(name=name)) for name in ("a", "b", "c")]
+    make = presets.bank if memory == "bank" else lambda *towers: presets.queue(*towers, splits=1)
+    method = multiview.Multiview(encoders, presets.projector, make, temperature=0.2, shared=False, pairs=pairs)
+    method.begin()
+    views = tuple(batch("cmc", seed)[0] for seed in range(3 if memory == "bank" else 6))
+    ids = np.arange(8, dtype="int32")
+    method.check([SHAPE] * len(views), np.arange(presets.DATA), 8)
+    queries = [ops.convert_to_numpy(method.towers[i](views[i], training=True)) for i in range(3)]
+    if memory == "bank":
+        positives = [ops.convert_to_numpy(bank.rows)[ids] for bank in method.dictionary.banks]
+        negatives = [ops.convert_to_numpy(bank.sample(ids, 9)[0]) for bank in method.dictionary.banks]
+    else:
+        slow = method.dictionary.key_towers
+        positives = [ops.convert_to_numpy(slow[i](views[3 + i], training=True)) for i in range(3)]
+        negatives = [ops.convert_to_numpy(queue.keys) for queue in method.dictionary.queues]
+    loss, *_ = method.contrast(views, {"id": ops.convert_to_tensor(ids)}, replicas.Alone())
+    chosen = [(0, 1), (0, 2), (1, 0), (2, 0)] + ([(1, 2), (2, 1)] if pairs == "full" else [])
+    expected = sum(memory_numpy.info_nce(queries[i], positives[j], negatives[j], 0.2) for i, j in chosen)
+    np.testing.assert_allclose(loss, expected, rtol=2e-4)
 
 
 def test_shuffled_keys_come_back_in_the_order_of_the_images():
@@ -177,6 +191,16 @@ def test_key_groups_take_an_image_from_every_group_of_queries():
     np.testing.assert_array_equal(seen[0][:, 0, 0, 0], [0, 4, 1, 5, 2, 6, 3, 7])
 
 
+@pytest.mark.parametrize("name", ["moco", "cmc_v2", "infomin"])
+def test_extractors_know_nothing_of_groups(name):
+    """Whoever fine-tunes the encoder of a method with split batch norm gets the usual one, of any batch."""
+    method = presets.make(name)
+    encoder = method.feature_extractor()
+    images = batch(name)[0]
+    method.contrast(batch(name), {"id": ops.arange(8)}, replicas.Alone())
+    assert encoder(images[:5], training=True).shape[0] == 5  # no multiple of the groups
+
+
 def test_extractors_are_the_towers_and_all_of_them_side_by_side():
     method = presets.make("cmc")
     images = batch("cmc")[0]
@@ -197,11 +221,13 @@ def test_extractors_are_the_towers_and_all_of_them_side_by_side():
     ("arguments", "message"),
     [
         ({"temperature": 0}, "`temperature` > 0"),
+        ({"encoder": {"a": presets.encoder}}, r"pairs \(name, factory\)"),
+        ({"encoder": [("a", presets.encoder)] * 2}, "of different names"),
         ({"pairs": "fully"}, "`pairs` to be one of"),
         ({"jigsaw_weight": 2}, r"`jigsaw_weight` in \[0, 1\]"),
         ({"dictionary": lambda *towers: presets.queue(*towers, splits=0)}, "`splits` to be a positive integer"),
         ({"dictionary": lambda *towers: dictionaries.Instances(*towers, size=5, negatives=5)}, "1 to the 4 other"),
-        ({"comparison": lambda name: comparisons.NCE(0)}, "`population` to be a positive integer"),
+        ({"comparison": lambda population, name: comparisons.NCE(0)}, "`population` to be a positive integer"),
     ],
 )
 def test_refuses(arguments, message):
@@ -214,7 +240,8 @@ def test_refuses(arguments, message):
     [
         ({"batch_size": 6}, "`splits` to divide the global batch of 6"),
         ({"batch_size": 12}, "multiple of the global batch of 12"),
-        ({"ids": np.arange(36)}, "at most 28"),
+        ({"ids": np.arange(36)}, "at most 24"),
+        ({"batch_size": 4}, "groups of two or more"),
     ],
 )
 def test_refuses_data_that_do_not_fit(arguments, message):

@@ -9,9 +9,10 @@ from zoo.models import architecture, convnet, joined
 IMAGES = np.random.default_rng(0).uniform(size=(3, 8, 8, 3)).astype("float32")
 
 
-def towers():
+def towers(**arguments):
     channels = {"luma": (0,), "chroma": (1, 2)}
-    return [convnet.convnet((8, 8, 3), (4, 6), space="lab", channels=channels[name], name=name) for name in channels]
+    shared = {"image_shape": (8, 8, 3), "widths": (4, 6), "space": "lab", **arguments}
+    return [convnet.convnet(**shared, channels=channels[name], name=name) for name in channels]
 
 
 def test_features_stand_side_by_side_and_so_do_maps():
@@ -25,9 +26,9 @@ def test_features_stand_side_by_side_and_so_do_maps():
     }
 
 
-@pytest.mark.parametrize("shape", [None, (16, 16, 3)])
-def test_record_builds_it_again(shape):
-    model = joined.join(towers())
+@pytest.mark.parametrize(("shape", "pooling"), [(None, "avg"), (None, "max"), ((16, 16, 3), "avg")])
+def test_record_builds_it_again(shape, pooling):
+    model = joined.join(towers(pooling=pooling))
     record = json.loads(json.dumps(model.architecture))
     again = architecture.build(record, **({} if shape is None else {"image_shape": shape}))
     assert again.input_shape == (None, *(shape or (8, 8, 3))) and again.output_shape == (None, 12)
@@ -37,6 +38,9 @@ def test_record_builds_it_again(shape):
     assert architecture.build(record, pooling=None).output_shape == (None, 4, 4, 12)
 
 
-def test_refuses_encoders_of_different_images():
-    with pytest.raises(ValueError, match="of one input shape"):
-        joined.join([towers()[0], convnet.convnet((8, 8, 1), (4,))])
+@pytest.mark.parametrize(
+    ("other", "message"), [({"image_shape": (8, 8, 1)}, "of one input shape"), ({"pooling": "max"}, "of one pooling")]
+)
+def test_refuses_encoders_that_do_not_fit(other, message):
+    with pytest.raises(ValueError, match=message):
+        joined.join([towers()[0], convnet.convnet(**{"image_shape": (8, 8, 3), "widths": (4,), **other})])

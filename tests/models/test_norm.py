@@ -155,11 +155,13 @@ def test_split_groups_are_normalised_each_by_itself(shape):
     whole, split = norm.BatchNorm(), norm.BatchNorm()
     model = keras.Sequential([split])
     model(x[:1])
-    norm.split(model, 4)
     expected = np.concatenate(
         [ops.convert_to_numpy(norm.BatchNorm()(x[i : i + 2], training=True)) for i in (0, 2, 4, 6)]
     )
-    np.testing.assert_allclose(model(x, training=True), expected, atol=1e-5)
+    with norm.split(4):
+        found = model(x, training=True)
+        assert norm_of(split, x).shape == model(x).shape
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     means, variances = [], []
     for i in (0, 2, 4, 6):
         one = norm.BatchNorm()
@@ -180,7 +182,5 @@ def norm_of(layer, x):
 
 def test_refuses_groups_of_unequal_size():
     layer = norm.BatchNorm()
-    layer.build((None, 3))
-    layer.splits = 4
-    with pytest.raises(ValueError, match="groups of equal size"):
+    with pytest.raises(ValueError, match="groups of equal size"), norm.split(4):
         layer(np.ones((6, 3), "float32"), training=True)

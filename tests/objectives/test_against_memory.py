@@ -79,10 +79,12 @@ def test_nce_is_the_papers(case):
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
-def test_partition_is_the_mean_over_all_candidates_times_the_population():
+@pytest.mark.parametrize("allowed", [None, ALLOWED])
+def test_partition_is_the_mean_over_all_candidates_times_the_population(allowed):
     negatives = rows(K, D, seed=4)
-    found = nce.log_partition(*float32(QUERY, POSITIVE, negatives), 0.07, 1000, replicas.Alone())
-    scores = np.concatenate([np.sum(QUERY * POSITIVE, axis=1)[:, None], QUERY @ negatives.T], axis=1)
+    found = nce.log_partition(*float32(QUERY, POSITIVE, negatives), 0.07, 1000, replicas.Alone(), allowed)
+    scores = (QUERY @ negatives.T)[np.ones((B, K), bool) if allowed is None else allowed]
+    scores = np.concatenate([np.sum(QUERY * POSITIVE, axis=1), scores])
     np.testing.assert_allclose(found, np.log(1000 * np.exp(scores / 0.07).mean()), rtol=1e-5)
 
 

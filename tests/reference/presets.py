@@ -17,6 +17,8 @@ PRESETS = {
     "cmc_jigsaw_bank": ("luma, chroma", True, "bank"),
     "cmc_jigsaw_queue": ("luma, chroma", True, "queue"),
 }
+# Each part at least once, where all would take long.
+FEW = ("infomin", "cmc")
 CHANNELS = {"luma": (0,), "chroma": (1, 2)}
 
 
@@ -36,18 +38,14 @@ def queue(towers, fresh, splits=4, size=32):
     return dictionaries.Momentum(towers, fresh, size=size, momentum=0.9, splits=splits)
 
 
-def nce(name):
-    return comparisons.NCE(DATA, name=name)
-
-
 def make(name, comparison=comparisons.Softmax, **changes):
     """One of the presets."""
     towers, puzzle, memory = PRESETS[name]
     encoders = encoder
     if towers != "image":
-        encoders = {
-            each: lambda each=each: encoder(space="ydbdr", channels=CHANNELS[each], name=each) for each in CHANNELS
-        }
+        encoders = tuple(
+            (each, lambda each=each: encoder(space="ydbdr", channels=CHANNELS[each], name=each)) for each in CHANNELS
+        )
     arguments = {
         "projector": projector,
         "dictionary": {"bank": bank, "queue": queue}[memory],
@@ -55,7 +53,7 @@ def make(name, comparison=comparisons.Softmax, **changes):
         "temperature": 0.2,
         "jigsaw": (lambda features, width: heads.jigsaw(features, width, patches=4, widths=(5,))) if puzzle else None,
     }
-    return multiview.Multiview(encoders, **{**arguments, **changes})
+    return multiview.Multiview(**{"encoder": encoders, **arguments, **changes})
 
 
 def views(name):

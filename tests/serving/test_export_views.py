@@ -21,14 +21,12 @@ def card(name):
     }
 
 
-@pytest.fixture(scope="module")
-def method():
-    return presets.make("cmc")
-
-
-@pytest.mark.parametrize("view", ["joined", "luma", "chroma"])
-def test_every_view_takes_rgb_images_wherever_it_is_loaded(method, view, tmp_path):
-    encoder = method.feature_extractor(view)
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [("cmc", "joined"), ("cmc", "luma"), ("cmc_v2", "chroma"), ("cmc_v2", "joined"), ("moco", "image")],
+)
+def test_every_view_takes_rgb_images_wherever_it_is_loaded(name, view, tmp_path):
+    encoder = presets.make(name).feature_extractor(view)
     expected = encoder(IMAGES).numpy()
     folder = tmp_path / f"cmc_convnet_digits.{view}"
     written = export.export(encoder, folder, card(folder.name), warmup=False)

@@ -7,6 +7,7 @@ from reference import presets
 
 from zoo.data import sources
 from zoo.train import checkpoint, loop, optimizers, schedules
+from zoo.views import modality, view
 
 
 def run(workdir, name, epochs=2, callbacks=(), **changes):
@@ -52,21 +53,34 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(name, tmp_path):
             assert np.any(ours[path] != halfway[path]), path
 
 
+def jigsaw(patches):
+    return lambda features, width: presets.heads.jigsaw(features, width, patches=patches)
+
+
+def instances(**arguments):
+    return lambda *towers: presets.dictionaries.Instances(*towers, **arguments)
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
         ("moco", {"dictionary": lambda *towers: presets.queue(*towers, size=64)}, "`size` of at most 48"),
         ("moco", {"dictionary": lambda *towers: presets.queue(*towers, splits=3)}, "`splits` to divide"),
-        ("insdis", {"dictionary": lambda *towers: presets.dictionaries.Instances(*towers, size=60)}, "`negatives`"),
-        (
-            "insdis",
-            {"dictionary": lambda *towers: presets.dictionaries.Instances(*towers, size=60, negatives=9)},
-            "`dictionaries.Instances.size = 64`",
-        ),
-        ("cmc", {"jigsaw": lambda features, width: presets.heads.jigsaw(features, width, patches=4)}, "2 or 4 views"),
+        ("insdis", {"dictionary": instances(size=60)}, "`negatives`"),
+        ("insdis", {"dictionary": instances(size=60, negatives=9)}, "`dictionaries.Instances.size = 64`"),
+        ("cmc", {"jigsaw": jigsaw(4)}, "expected 2 view.s., one each that all towers share: queries, patches"),
+        ("pirl", {"jigsaw": jigsaw(9)}, "expected 9 patches.*`heads.jigsaw.patches`"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(name, changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", name, **changes)
     assert not (tmp_path / "run").exists()
+
+
+def test_views_of_other_modalities_than_the_datas_are_refused():
+    picked = view.Chain((modality.Modality("image", (("depth", 1), ("image", 3))),))
+    data = sources.load("digits", "train[:64]", channels=3)
+    data.modalities = {"image": 3, "depth": 1}
+    with pytest.raises(ValueError, match=r"layout = \(\('image', 3\), \('depth', 1\)\)"):
+        loop._check_modalities(view.Views((picked,)), data)

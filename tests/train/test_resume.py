@@ -9,9 +9,12 @@ import subprocess
 import sys
 import time
 
+import gin
 import numpy as np
 import pytest
 from reference import workers
+
+from zoo.tools import config
 
 REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
 KINDS = ["default", "mirrored", "multi_worker"]
@@ -84,6 +87,9 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(kind, method, tmp_path):
     for name in ours.files:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
     assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    restored, _ = config.restore(broken)
+    gin.clear_config()
+    assert list(restored.feature_extractors()) == {"cmc": ["joined", "luma", "chroma"]}.get(method, ["image"])
 
 
 @pytest.mark.slow

@@ -5,12 +5,12 @@ from keras import ops
 from zoo import seeds
 from zoo.views import geometry, modality, view
 
-LAYOUT = {"image": 3, "depth": 1, "normals": 3}
+LAYOUT = (("image", 3), ("depth", 1), ("normals", 3))
 
 
 def test_modalities_are_the_parts_of_the_channels():
     parts = [np.random.default_rng(i).random((4, 6, 6, count), dtype="float32") for i, count in enumerate((3, 1, 3))]
-    fork = view.Fork(tuple(modality.Modality(name, LAYOUT) for name in LAYOUT))
+    fork = view.Fork(tuple(modality.Modality(name, LAYOUT) for name, _ in LAYOUT))
     images, seed = np.concatenate(parts, axis=-1), seeds.Seed(0).fold(np.arange(4))
     for ours, part in zip(fork(images, seed), parts, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(ours), part)
@@ -23,7 +23,7 @@ def test_modalities_are_the_parts_of_the_channels():
 
 
 def test_layouts_are_values():
-    pairs = modality.Modality("depth", tuple(LAYOUT.items()))
+    pairs = modality.Modality("depth", list(LAYOUT))
     assert pairs == modality.Modality("depth", LAYOUT) and hash(pairs) == hash(modality.Modality("depth", LAYOUT))
     assert eval(repr(pairs), {"Modality": modality.Modality}) == pairs
 
@@ -32,9 +32,10 @@ def test_layouts_are_values():
     "name, layout, message",
     [
         ("dept", LAYOUT, "Modality: expected `name` .*Received: name='dept'. Did you mean 'depth'"),
-        ("depth", {}, "Modality: expected `layout`"),
-        ("depth", {"depth": 0}, "Modality: expected `layout`"),
-        ("depth", {"depth": 1.0}, "Modality: expected `layout`"),
+        ("depth", (), "Modality: expected `layout`"),
+        ("depth", {"depth": 1}, "Modality: expected `layout`"),
+        ("depth", (("depth", 0),), "Modality: expected `layout`"),
+        ("depth", (("depth", 1.0),), "Modality: expected `layout`"),
         ("depth", ("depth", 1), "Modality: expected `layout`"),
         ("depth", (("depth", 1), ("depth", 2)), "Modality: expected `layout`"),
         ("depth", 4, "Modality: expected `layout`"),

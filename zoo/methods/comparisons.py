@@ -11,11 +11,12 @@ class Softmax:
     """Cross-entropy over the candidates, `info_nce.against_memory`: what PyContrast trains every method with.
 
     Args:
-        name: not used; comparisons are made alike.
+        population: not used; comparisons are made alike.
+        name: not used.
     """
 
-    def __init__(self, name="softmax"):
-        del name
+    def __init__(self, population=None, name="softmax"):
+        del population, name
 
     def compare(self, query, candidates, temperature, replicas):
         """Loss per image, `[B]`, logs, and nothing to remember."""
@@ -56,7 +57,7 @@ class NCE(keras.layers.Layer):
     def compare(self, query, candidates, temperature, replicas):
         """Loss per image, `[B]`, logs, also `log_normalizer`, and that to remember."""
         rows = query, candidates.positive, candidates.negatives, temperature
-        estimate = nce.log_partition(*rows, self.population, replicas)
+        estimate = nce.log_partition(*rows, self.population, replicas, candidates.allowed)
         # Logarithms of the two shares of the sum; a share of nothing is minus infinity.
         old = memory.whole(self.log_normalizer)
         shift = ops.maximum(old, estimate)

@@ -59,9 +59,7 @@ class Momentum(keras.layers.Layer):
         self.averages = [
             memory.Average(mine.trainable_variables, theirs.trainable_variables, momentum) for mine, theirs in pairs
         ]
-        for tower in (*towers, *self.key_towers):
-            norm.split(tower.encoder, splits)
-            norm.split(tower.projector, splits)
+        self.population = size
         self.built = True
 
     def begin(self):
@@ -71,10 +69,11 @@ class Momentum(keras.layers.Layer):
 
     def check(self, ids, batch_size):
         """Refuses queues and groups that do not fit the data, see `memory.Queue.check`."""
-        if batch_size % self.splits:
+        if batch_size % self.splits or batch_size < 2 * self.splits:
             raise ValueError(
-                f"Momentum: expected `splits` to divide the global batch of {batch_size}; bind "
-                f"`dictionaries.Momentum.splits`. Received: splits={self.splits}."
+                f"Momentum: expected `splits` to divide the global batch of {batch_size} into groups of two or more, "
+                "better of eight or more; bind `dictionaries.Momentum.splits`. Received: "
+                f"splits={self.splits}."
             )
         for queue in self.queues:
             queue.check(ids, batch_size)
@@ -108,7 +107,8 @@ class Momentum(keras.layers.Layer):
         if self.splits > 1:
             mine = ops.take(order, replicas.index * batch + ops.arange(batch), axis=0)  # [B]
             views = ops.take(replicas.gather(views), mine, axis=0)
-        keys = replicas.gather(tower(views, training=True))
+        with norm.split(self.splits):
+            keys = replicas.gather(tower(views, training=True))
         return ops.stop_gradient(ops.take(keys, np.argsort(order).astype("int32"), axis=0))
 
     def remember(self, seen, features, ids, replicas):
@@ -139,16 +139,17 @@ class Instances(keras.layers.Layer):
     """
 
     views_of_keys = False
+    splits = 1
 
     def __init__(self, towers, fresh, size, negatives=4096, momentum=0.5, per_image=True, first=0, name="instances"):
         super().__init__(name=name)
         del fresh
         if isinstance(negatives, bool) or not isinstance(negatives, int) or not 1 <= negatives < size:
             raise ValueError(
-                f"Instances: expected `negatives` from 1 to the {size - 1} other images. Received: "
-                f"negatives={negatives!r}."
+                f"Instances: expected `negatives` from 1 to the {size - 1} other images; bind "
+                f"`dictionaries.Instances.negatives`. Received: negatives={negatives!r}."
             )
-        self.negatives, self.per_image = negatives, per_image
+        self.negatives, self.per_image, self.population = negatives, per_image, size
         self.banks = [
             memory.Bank(size, tower.width, momentum, first, name=f"bank{i}") for i, tower in enumerate(towers)
         ]

@@ -30,7 +30,7 @@ def read(variable, rows):
         rows: int32 `[B, ...]`.
     """
     if keras.backend.backend() != "tensorflow":
-        return ops.take(variable, rows, axis=0)
+        return ops.take(whole(variable), rows, axis=0)
     # `ops.take` reads the whole variable first, and once a variable has been scattered into, TensorFlow copies it on
     # every such read.
     import tensorflow as tf
@@ -42,7 +42,7 @@ def write(variable, rows, values):
     """Replaces some rows of a variable in place, `[K, D]`, rows int32 `[N]` all different, values `[N, D]`."""
     values = ops.cast(values, variable.dtype)
     if keras.backend.backend() != "tensorflow":
-        variable.assign(ops.scatter_update(variable, rows[:, None], values))
+        variable.assign(ops.scatter_update(whole(variable), rows[:, None], values))
         return
     import tensorflow as tf  # As above: `ops.scatter_update` writes a new variable, 170 times as slow for a large bank.
 
@@ -59,7 +59,7 @@ def write_block(variable, start, values):
     """
     values = ops.cast(values, variable.dtype)
     if keras.backend.backend() != "tensorflow":
-        variable.assign(ops.slice_update(variable, (start, *[0] * (len(values.shape) - 1)), values))
+        variable.assign(ops.slice_update(whole(variable), (start, *[0] * (len(values.shape) - 1)), values))
         return
     import tensorflow as tf  # As above; and unlike a scatter, this leaves later reads of the whole free of copies.
 
@@ -145,12 +145,12 @@ class Queue(keras.layers.Layer):
                 f"Queue: expected `size` to be a multiple of the global batch of {batch_size}; bind "
                 f"`dictionaries.Momentum.size`. Received: size={self.size}."
             )
-        most = len(ids) - batch_size
+        most = (len(ids) - batch_size) // batch_size * batch_size
         if self.size > most:
+            remedy = f"bind `dictionaries.Momentum.size = {most}`" if most else "bind a smaller `loop.run.batch_size`"
             raise ValueError(
-                f"Queue: expected `size` of at most {most}, the {len(ids)} images without a batch of {batch_size}: a "
-                "larger queue holds images twice; bind `dictionaries.Momentum.size = "
-                f"{max(most // batch_size, 1) * batch_size}`. Received: size={self.size}."
+                f"Queue: expected `size` of at most {most}, what {len(ids)} images leave beside a batch of "
+                f"{batch_size}, or it holds images twice; {remedy}. Received: size={self.size}."
             )
 
 
@@ -220,12 +220,17 @@ class Bank(keras.layers.Layer):
     def check(self, ids, batch_size):
         """Refuses data other than the `size` images that the bank has rows for."""
         del batch_size
-        ids = np.asarray(ids)
-        first, last = int(ids.min()), int(ids.max())
-        if (first, last) != (self.first, self.first + self.size - 1):
+        ids = np.sort(ids)
+        first, last = int(ids[0]), int(ids[-1])
+        if not np.array_equal(ids, np.arange(first, last + 1)):
+            raise ValueError(
+                "Bank: expected images of consecutive numbers, each once, as a split such as `train[:50%]` has them; "
+                f"bind `sources.load.split`. Received: {len(ids)} images with numbers from {first} to {last}."
+            )
+        if (first, len(ids)) != (self.first, self.size):
             raise ValueError(
                 f"Bank: expected a row for every image and none besides; bind `dictionaries.Instances.size = "
-                f"{last - first + 1}` and `dictionaries.Instances.first = {first}`. Received: size={self.size}, "
+                f"{len(ids)}` and `dictionaries.Instances.first = {first}`. Received: size={self.size}, "
                 f"first={self.first}."
             )
 

@@ -20,11 +20,13 @@ class Method(keras.Model):
 
     Attributes:
         encoder: the network `[B, H, W, C] -> [B, F]` that is learnt, the first where there are several.
+        title: what records and cards call the method.
     """
 
     # No **kwargs here or below: a misspelt argument is then refused when the gin file is parsed.
     def __init__(self, name=None):
         super().__init__(name=name)
+        self.title = name or type(self).__name__.lower()
 
     def call(self, images, training=False):
         """Features `[B, H, W, C] -> [B, F]`."""

@@ -20,9 +20,10 @@ import keras
 from keras import ops
 
 from zoo.methods import comparisons, dictionaries, method
-from zoo.models import heads, joined
+from zoo.models import heads, joined, norm
 
 _PAIRS = ("full", "core")
+_JOINED = "joined"
 
 
 class Tower(keras.layers.Layer):
@@ -43,23 +44,44 @@ class Tower(keras.layers.Layer):
 
     def call(self, images, training=False):
         """Unit vectors, float32 `[B, D]`."""
-        embeddings = self.projector(self.encoder(images, training=training), training=training)
-        return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
+        return unit(self.projector(self.encoder(images, training=training), training=training))
+
+
+def unit(embeddings):
+    """Embeddings `[B, D]` as unit vectors, float32."""
+    return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
+
+
+def _named(encoder):
+    """Pairs of name and factory."""
+    if callable(encoder):
+        return (("image", encoder),)
+    pairs = tuple(encoder) if isinstance(encoder, (list, tuple)) else ()
+    are = all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs)
+    names = [pair[0] for pair in pairs] if are else []
+    if not names or len(set(names)) < len(names) or _JOINED in names:
+        raise ValueError(
+            f"Multiview: expected `encoder` to be a factory, or pairs (name, factory) of different names other than "
+            f"{_JOINED!r}. Received: encoder={encoder!r}."
+        )
+    return pairs
 
 
 class Multiview(method.Method):
     """One tower per kind of view; each finds the other views of its image among remembered candidates.
 
     The views of a run come in sides, in this order: the queries; the keys, if the dictionary encodes them; the patches,
-    if there is a jigsaw branch. A side is one view that all towers share (each converts colours and picks channels
-    inside, see `zoo.models.encoder`), or one view per tower.
+    if there is a jigsaw branch. A side is one view that all towers share, each of which converts colours and picks
+    channels inside (see `zoo.models.encoder`), or one view per tower.
 
     Args:
-        encoder: factory of a network `[B, H, W, C] -> [B, F]`, or a dictionary of several, one per tower, by name.
+        encoder: factory of a network `[B, H, W, C] -> [B, F]`; or pairs (name, factory), one per tower, in order. Not a
+            dictionary: gin forgets the order of its entries.
         projector: factory of a head, called with F: a network `[B, F] -> [B, D]`.
         dictionary: factory of what gives the candidates, see `zoo.methods.dictionaries`.
         comparison: factory of what compares them, see `zoo.methods.comparisons`.
         temperature: positive float.
+        shared: whether all towers see the same view of a side; False: a view each.
         pairs: which towers are contrasted, both ways (CMC, Section 3.4): `"full"` all, `"core"` the first with every
             other one. A single tower is contrasted with itself. Losses are summed over the pairs.
         jigsaw: factory of the head of patches, called with F and D, such as `heads.jigsaw`, or None.
@@ -74,6 +96,7 @@ class Multiview(method.Method):
         dictionary=dictionaries.Momentum,
         comparison=comparisons.Softmax,
         temperature=0.07,
+        shared=True,
         pairs="full",
         jigsaw=None,
         jigsaw_weight=0.5,
@@ -86,13 +109,12 @@ class Multiview(method.Method):
             raise ValueError(f"Multiview: expected `pairs` to be one of {_PAIRS}. Received: pairs={pairs!r}.")
         if not 0 <= jigsaw_weight <= 1:
             raise ValueError(f"Multiview: expected `jigsaw_weight` in [0, 1]. Received: jigsaw_weight={jigsaw_weight}.")
-        encoders = dict(encoder) if hasattr(encoder, "items") else {"image": encoder}
-        if not encoders:
-            raise ValueError("Multiview: expected at least one encoder. Received: none.")
-        self.names = tuple(encoders)
+        encoders = _named(encoder)
+        self.names = tuple(each for each, _ in encoders)
+        self.shared = shared
 
         def towers():
-            return [Tower(make, projector, name=each) for each, make in encoders.items()]
+            return [Tower(make, projector, name=each) for each, make in encoders]
 
         self.towers = towers()
         self.encoder = self.towers[0].encoder
@@ -106,7 +128,9 @@ class Multiview(method.Method):
         if jigsaw is not None:
             self.jigsaw_heads = [jigsaw(tower.encoder.output_shape[-1], tower.width) for tower in self.towers]
         branches = len(self.pairs) * (2 if self.jigsaw_heads else 1)
-        self.comparisons = [comparison(name=f"comparison{i}") for i in range(branches)]
+        self.comparisons = [
+            comparison(population=self.dictionary.population, name=f"comparison{i}") for i in range(branches)
+        ]
 
     @property
     def _sides(self):
@@ -114,9 +138,8 @@ class Multiview(method.Method):
 
     def _side(self, views, number):
         """The views of one side, one per tower."""
-        width = len(views) // self._sides
-        side = views[number * width : (number + 1) * width]
-        return side if width > 1 else side * len(self.towers)
+        count = len(self.towers)
+        return views[number : number + 1] * count if self.shared else views[number * count : (number + 1) * count]
 
     def embed(self, images, training=False):
         """Unit vectors of the first tower, `[B, H, W, C] -> [B, D]`."""
@@ -136,38 +159,44 @@ class Multiview(method.Method):
         """Refuses views, data and batches that do not fit; see `method.Method.check`."""
         count = len(self.towers)
         names = ["queries"] + ["keys"] * self.dictionary.views_of_keys + ["patches"] * bool(self.jigsaw_heads)
-        if len(shapes) not in (self._sides, self._sides * count):
-            numbers = f"{self._sides}" if count == 1 else f"{self._sides} or {self._sides * count}"
+        wanted = len(names) * (1 if self.shared else count)
+        if len(shapes) != wanted:
+            how = "one each" if count == 1 else "one each that all towers share" if self.shared else f"{count} each"
             raise ValueError(
-                f"Multiview: expected {numbers} views, of {', '.join(names)} for {count} tower(s), in this order; bind "
-                f"`view.Views.chains`. Received: {len(shapes)} views."
+                f"Multiview: expected {wanted} view(s), {how}: {', '.join(names)}, in this order; bind "
+                f"`view.Views.chains`, or `multiview.Multiview.shared`. Received: {len(shapes)} views."
             )
         for number, side in enumerate(names):
-            for tower, shape in zip(self.towers, self._side(shapes, number), strict=True):
+            for i, shape in enumerate(self._side(shapes, number)):
                 if side == "patches":
-                    self._check_patches(tower, shape)
+                    self._check_patches(i, shape)
                 else:
-                    self.check_shape(tower.encoder, shape)
+                    self.check_shape(self.towers[i].encoder, shape)
         self.dictionary.check(ids, batch_size)
 
-    def _check_patches(self, tower, shape):
-        channels = tower.encoder.input_shape[-1]
-        if len(shape) != 4 or shape[-1] != channels:
+    def _check_patches(self, number, shape):
+        channels = self.towers[number].encoder.input_shape[-1]
+        pieces = self.jigsaw_heads[number].input_shape[1]
+        if len(shape) != 4 or (shape[0], shape[-1]) != (pieces, channels):
             raise ValueError(
-                f"Multiview: expected patches [P, height, width, {channels}] as the last view(s); end their chain in "
-                f"`jigsaw.Jigsaw()`. Received: shape={tuple(shape)}."
+                f"Multiview: expected {pieces} patches [{pieces}, height, width, {channels}] as the last view; end its "
+                f"chain in `jigsaw.Jigsaw()`, or bind `heads.jigsaw.patches`. Received: shape={tuple(shape)}."
             )
 
     def contrast(self, views, examples, replicas):
         """The sum over pairs of towers, queries and patches alike against the candidates of the other tower."""
         ids = examples["id"]
         keys = self._side(views, 1) if self.dictionary.views_of_keys else None
-        queries = [tower(view, training=True) for tower, view in zip(self.towers, self._side(views, 0), strict=True)]
+        with norm.split(self.dictionary.splits):
+            queries = [
+                tower(view, training=True) for tower, view in zip(self.towers, self._side(views, 0), strict=True)
+            ]
         candidates, recalled = self.dictionary.recall(keys, ids, replicas)
         loss, logs, compared = self._compared(queries, candidates, self.comparisons[: len(self.pairs)], replicas)  # [B]
         if self.jigsaw_heads:
             patches = self._side(views, self._sides - 1)
-            pieces = [self._embed_patches(i, view) for i, view in enumerate(patches)]  # [B, D] each
+            with norm.split(self.dictionary.splits):
+                pieces = [self._embed_patches(i, view) for i, view in enumerate(patches)]  # [B, D] each
             puzzle, of_jigsaw, more = self._compared(pieces, candidates, self.comparisons[len(self.pairs) :], replicas)
             loss = (1 - self.jigsaw_weight) * loss + self.jigsaw_weight * puzzle
             logs = {**logs, **{f"jigsaw_{name}": value for name, value in of_jigsaw.items()}}
@@ -192,8 +221,7 @@ class Multiview(method.Method):
         # from these, and so have batch statistics of their own.
         features = encoder.call(ops.reshape(patches, (-1, *shape)), training=True)  # [B * P, F]
         features = ops.reshape(features, (-1, count, features.shape[-1]))
-        embeddings = self.jigsaw_heads[number](features, training=True)
-        return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
+        return unit(self.jigsaw_heads[number](features, training=True))
 
     def begin(self):
         """Key encoders begin as copies."""
@@ -211,4 +239,4 @@ class Multiview(method.Method):
         each = {name: tower.encoder for name, tower in zip(self.names, self.towers, strict=True)}
         if len(each) == 1 or len({encoder.input_shape for encoder in each.values()}) > 1:
             return each
-        return {"joined": joined.join(list(each.values())), **each}
+        return {_JOINED: joined.join(list(each.values())), **each}

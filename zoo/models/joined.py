@@ -9,8 +9,8 @@ def join(encoders, name="joined"):
     """Encoders side by side, with the weights of each.
 
     Args:
-        encoders: list of networks `[B, H, W, C] -> [B, F_i]` of one input shape, as their factories return them,
-            averaging over their last map.
+        encoders: list of networks `[B, H, W, C] -> [B, F_i]` of one input shape and pooling, as their factories return
+            them.
         name: of the model.
 
     Returns:
@@ -18,6 +18,9 @@ def join(encoders, name="joined"):
         `pyramid_outputs`, their channels side by side. Its `architecture` builds it again.
     """
     shapes = {encoder.input_shape for encoder in encoders}
+    poolings = {encoder.architecture["arguments"].get("pooling") for encoder in encoders}
+    if len(poolings) > 1:
+        raise ValueError(f"join: expected encoders of one pooling. Received: pooling={poolings}.")
     if len(encoders) < 2 or len(shapes) > 1:
         raise ValueError(
             f"join: expected two or more encoders of one input shape. Received: {len(encoders)}: {shapes}."
@@ -37,7 +40,11 @@ def join(encoders, name="joined"):
     for level in common:
         if len({found[level].shape[1:3] for found in maps}) == 1:
             pyramid[level] = keras.layers.Concatenate(name=level)([found[level] for found in maps])
-    arguments = {"encoders": [encoder.architecture for encoder in encoders], "image_shape": None, "pooling": "avg"}
+    arguments = {
+        "encoders": [encoder.architecture for encoder in encoders],
+        "image_shape": None,
+        "pooling": poolings.pop(),
+    }
     record = {"factory": together.factory, "arguments": {**arguments, "name": name}}
     vars(model).update(architecture=record, pyramid_outputs=pyramid)
     return model

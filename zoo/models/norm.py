@@ -1,7 +1,13 @@
 """Batch normalisation (Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167), the zoo's only one."""
 
+import contextlib
+import contextvars
+
 import keras
 from keras import ops
+
+# How many groups batch norm trains on, see `split`.
+_groups = contextvars.ContextVar("groups", default=1)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -35,7 +41,6 @@ class BatchNorm(keras.layers.Layer):
         self.center = center
         self.scale = scale
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
-        self.splits = 1
 
     def build(self, input_shape):
         """Makes gamma, beta and the moving averages, each `[C]`."""
@@ -60,8 +65,8 @@ class BatchNorm(keras.layers.Layer):
         beta = ops.zeros((self.channels,), dtype) if self.beta is None else ops.cast(self.beta, dtype)  # [C]
         training = bool(training and self.trainable)
         replicas = _replicas() if training else None
-        if training and self.splits > 1:
-            return self._in_groups(x, gamma, beta, replicas)
+        if training and _groups.get() > 1:
+            return self._in_groups(x, gamma, beta, replicas, _groups.get())
         if _is_tensorflow() and replicas is None and dtype == "float32":
             # The kernel knows no float64.
             return self._fused(x, gamma, beta, training)
@@ -73,14 +78,14 @@ class BatchNorm(keras.layers.Layer):
         factor = gamma * ops.rsqrt(variance + self.epsilon)  # [C]
         return ops.cast((ops.cast(x, dtype) - mean) * factor + beta, x.dtype)  # [B, ..., C]
 
-    def _in_groups(self, x, gamma, beta, replicas):
+    def _in_groups(self, x, gamma, beta, replicas, splits):
         """Each of `splits` groups of the global batch by its own moments, whose averages the moving ones follow."""
         count = 1 if replicas is None else replicas.num_replicas_in_sync
-        groups, rest = divmod(self.splits, count)
+        groups, rest = divmod(splits, count)
         if rest or x.shape[0] % groups:
             raise ValueError(
                 f"BatchNorm: expected groups of equal size on {count} replicas with {x.shape[0]} rows each. Received: "
-                f"splits={self.splits}; bind `dictionaries.Momentum.splits`."
+                f"splits={splits}; bind `dictionaries.Momentum.splits`."
             )
         fused = _is_tensorflow() and gamma.dtype == "float32"
         parts, means, variances = [], [], []
@@ -95,7 +100,7 @@ class BatchNorm(keras.layers.Layer):
             parts.append(y)
             means.append(mean)
             variances.append(variance)
-        total = ops.stop_gradient(ops.stack([sum(means), sum(variances)]) / self.splits)  # [2, C]
+        total = ops.stop_gradient(ops.stack([sum(means), sum(variances)]) / splits)  # [2, C]
         self._follow(*ops.unstack(total if replicas is None else _sum(replicas, total), 2))
         return ops.concatenate(parts, axis=0)
 
@@ -143,21 +148,22 @@ class BatchNorm(keras.layers.Layer):
         return {**super().get_config(), **config, "gamma_initializer": initializer}
 
 
-def split(model, splits):
-    """Makes every batch norm of a model train on `splits` groups of the global batch, each by itself.
+@contextlib.contextmanager
+def split(splits):
+    """Inside, batch norm trains on `splits` groups of the global batch, each by itself.
 
     As if on so many devices without synchronisation. MoCo needs it where there is only one, see
-    `zoo.methods.dictionaries.Momentum`; nothing changes at inference.
+    `zoo.methods.dictionaries.Momentum`. It holds for the calls of the present thread, hence of one replica, and leaves
+    no trace on the layers; nothing changes at inference.
 
     Args:
-        model: functional `keras.Model`.
         splits: positive integer, a multiple of the number of replicas; 1 for the usual, synchronised batch norm.
     """
-    for layer in model.layers:
-        if isinstance(layer, BatchNorm):
-            layer.splits = splits
-        elif isinstance(layer, keras.Model):
-            split(layer, splits)
+    before = _groups.set(splits)
+    try:
+        yield
+    finally:
+        _groups.reset(before)
 
 
 def _is_tensorflow():

@@ -44,7 +44,7 @@ def nce(query, positive, negatives, temperature, log_normalizer, population, all
     return loss, {"contrast_accuracy": ops.mean(hit)}
 
 
-def log_partition(query, positive, negatives, temperature, population, replicas):
+def log_partition(query, positive, negatives, temperature, population, replicas, allowed=None):
     """The logarithm of a Monte-Carlo estimate of Z, n times the mean of exp(s / t) over a batch's candidates.
 
     Args:
@@ -54,11 +54,15 @@ def log_partition(query, positive, negatives, temperature, population, replicas)
         temperature: positive float.
         population: n.
         replicas: the group over whose queries the mean is taken, see `zoo.replicas`.
+        allowed: bool `[B, K]`, as in `nce`.
 
     Returns:
         Scalar, without gradient.
     """
     positive, negatives = info_nce.logits(query, positive, negatives, temperature)
-    everyone = ops.concatenate([positive[:, None], negatives], axis=1) - 1 / temperature  # [B, 1 + K], at most 0
-    mean = replicas.sum(ops.mean(ops.exp(everyone))) / replicas.count
+    # Relative to the largest possible one, so that nothing overflows.
+    potentials = ops.exp(negatives - 1 / temperature)  # [B, K]
+    counted = ops.ones_like(potentials) if allowed is None else ops.cast(allowed, "float32")
+    total = ops.sum(ops.exp(positive - 1 / temperature)) + ops.sum(counted * potentials)
+    mean = replicas.sum(total) / replicas.sum(ops.sum(counted) + positive.shape[0])
     return ops.stop_gradient(ops.log(mean) + 1 / temperature + math.log(population))

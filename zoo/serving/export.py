@@ -27,6 +27,9 @@ def _input_record(encoder, record):
     # An encoder that keeps layers of its head records the encoder proper inside; several as one record each.
     inner = arguments.get("encoder") or (arguments.get("encoders") or [{"arguments": arguments}])[0]
     arguments = inner["arguments"]
+    if arguments.get("space", "rgb") != "rgb" or arguments.get("channels"):
+        # Mean and deviation are then those of what is converted; images themselves are not standardised.
+        arguments = {"mean": 0.0, "std": 1.0}
     derived = {
         "shape": shape,
         "range": [0, 1],

@@ -114,6 +114,7 @@ def run(
         on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
         shapes = [tuple(view.shape[1:]) for view in on_replica.make_views(history.first(data, 1), 0)]
         learner.check(shapes, data.ids, batch_size)
+        _check_modalities(views, data)
         watched = (monitors.Geometry(on_replica, data), *evaluators)
         ours = [c if isinstance(c, keras.callbacks.Callback) else c() for c in callbacks]
         told = keras.callbacks.CallbackList(ours, model=learner)
@@ -167,7 +168,7 @@ def _record(learner, data, batch_size, steps, seed, precision, strategy, command
     devices = [device.device_type for device in tf.config.list_logical_devices()]
     accelerators = [device for device in devices if device != "CPU"]
     return {
-        "method": type(learner).__name__.lower(),
+        "method": learner.title,
         "data": data.name,
         "split": data.split,
         "examples": data.size,
@@ -228,6 +229,30 @@ def _check(data, epochs, batch_size, precision, jit_compile, replicas):
             "run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: "
             f"{replicas} replicas; bind `loop.run.jit_compile = False`."
         )
+
+
+def _check_modalities(views, data):
+    """Refuses views that would find other modalities in the channels than the data put there."""
+    given = tuple((data.modalities or {}).items())
+    for layout in _layouts(views):
+        if layout != given:
+            raise ValueError(
+                f"run: expected `modality.Modality.layout = {given}`, as `sources.load.modalities` has them. Received: "
+                f"layout={layout}."
+            )
+
+
+def _layouts(value):
+    """The layouts of all views within a value."""
+    if isinstance(value, tuple):
+        parts = value
+    elif dataclasses.is_dataclass(value):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value) if field.name != "layout"]
+        yield from [value.layout] if hasattr(value, "layout") else []
+    else:
+        return
+    for part in parts:
+        yield from _layouts(part)
 
 
 def _same_configuration(workdir, config):

@@ -14,18 +14,19 @@ class Modality(view.View):
 
     Args:
         name: of the modality to keep.
-        layout: channels of each modality, in their order: a dictionary as `{"image": 3, "depth": 1}`, or its pairs.
+        layout: channels of each modality, in their order, as pairs `(("image", 3), ("depth", 1))`. Not a dictionary:
+            gin forgets the order of its entries. The training loop compares it with the data's.
     """
 
     name: str
     layout: tuple
 
     def __post_init__(self):
-        pairs = self.layout.items() if hasattr(self.layout, "items") else self.layout
-        are = hasattr(pairs, "__iter__") and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs)
+        pairs = self.layout if isinstance(self.layout, (tuple, list)) else ()
+        are = all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs)
         are = are and all(isinstance(count, int) and count > 0 for _, count in pairs)
         are = are and len(dict(pairs)) == len(pairs) > 0
-        view.require(are, "Modality", "`layout` to give a number of channels by name", layout=self.layout)
+        view.require(are, "Modality", "`layout` to be pairs (name, number of channels)", layout=self.layout)
         # Pairs, so that equal views have equal hashes.
         object.__setattr__(self, "layout", tuple((name, count) for name, count in pairs))
         view.choice("Modality", "name", self.name, tuple(dict(self.layout)))
