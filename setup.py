@@ -21,7 +21,7 @@ TRAINING = [
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING]
 DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.5", "scikit-image"]
-PROGRAMS = ["train", "evaluate", "export", "views", "data", "bench"]
+PROGRAMS = ["train", "evaluate", "export", "views", "data", "bench", "leak"]
 
 setuptools.setup(
     name="contrastive-zoo",

@@ -102,21 +102,26 @@ def _last(path, name):
 
 def leak():
     """MoCo on one device by its batch norm: how well it solves its own task, and what that is worth."""
-    lines = []
+    lines, commands = [], []
     for method, norm in NORMS.items():
         rows = [row for row in _judged("fashion_mnist", method) if row.features == "trained"]
-        paths = sorted((ROOT / "saved_models" / "tables" / "fashion_mnist" / method).glob("seed*.jsonl"))
-        if not rows or not paths:
+        folder = ROOT / "saved_models" / "tables" / "fashion_mnist" / method
+        paths = sorted(folder.glob("seed*.jsonl"))
+        if not rows or not paths or not (folder / "leak.json").exists():
             return ""
-        accuracy, loss = (
-            statistics.mean(_last(path, name) for path in paths) for name in ("contrast_accuracy", "loss")
-        )
+        trained = statistics.mean(_last(path, "contrast_accuracy") for path in paths)
+        record = json.loads((folder / "leak.json").read_text())
+        batch, moving = (statistics.mean(row[mode] for row in record["rows"]) for mode in ("batch", "moving"))
         found = {row.protocol: row.text for row in rows}
-        lines.append([norm, f"{100 * accuracy:.2f}", f"{loss:.3f}", found["knn"], found["linear"]])
-    heading = ["batch norm", "contrast accuracy", "loss", "knn", "linear"]
-    text = "MoCo on one device, by its batch norm. Contrast accuracy (a query's own key before the queue's, in %) and "
-    text += "loss: of the last epoch of training, means over the seeds.\n\n"
-    return text + results.grid(heading, lines, heading[1:])
+        numbers = [f"{100 * share:.2f}" for share in (trained, batch, moving)]
+        lines.append([norm, *numbers, f"{100 * (batch - moving):+.2f}", found["knn"], found["linear"]])
+        commands.append(record["command"])
+    heading = ["batch norm", "in training", "batch statistics", "moving averages", "leak", "knn", "linear"]
+    text = "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In the "
+    text += "last epoch of training, against the queue; then for images that were not trained on, against the keys of "
+    text += "other batches, with the statistics of batches and with moving averages. What the former adds, the batch "
+    text += "told.\n\n"
+    return text + results.grid(heading, lines, heading[1:]) + _commands(*commands)
 
 
 def memory():

@@ -1,7 +1,7 @@
 """Draws what a configuration's views do to images: a contact sheet, one image per row.
 
-zoo-views --gin_file=views/simclr_small.gin --gin_param='SIZE = 8' --out=sheet.png
-zoo-views --gin_file=runs/simclr_digits.gin --data=digits --count=8 --epoch=3 --out=sheet.png
+zoo-views --gin_file=views/simclr_small.gin --gin_param='SIZE = 8' --data=digits --out=sheet.png
+zoo-views --gin_file=runs/cmc_4_scenes.gin --count=8 --epoch=3 --out=sheet.png
 
 Left the image with the box of every view's crop, then the views as training makes them in that epoch, each above what
 was drawn for it. Channels that are not colours stand side by side in grey, patches on a grid.
@@ -19,8 +19,8 @@ CHANGES = "bcsh"  # brightness, contrast, saturation, hue
 def define_flags():
     """Defines this program's flags."""
     config.define_gin_flags()
-    flags.DEFINE_string("data", "digits", "Images: a name that `zoo.data.sources.load` knows.")
-    flags.DEFINE_string("split", "train", "Its split.")
+    flags.DEFINE_string("data", None, "Images: a name that `zoo.data.sources.load` knows; by default the run's own.")
+    flags.DEFINE_string("split", "train", "The split of --data.")
     flags.DEFINE_integer("size", None, "Side that images are resized to; needed for data of many sizes.", lower_bound=1)
     flags.DEFINE_integer("count", 8, "Images, hence rows.", lower_bound=1)
     flags.DEFINE_integer("epoch", 0, "The epoch, on which the draws depend.", lower_bound=0)
@@ -44,6 +44,9 @@ def lines(view, drawn):
     name = type(view).__name__
     if "steps" in drawn:
         return [line for step, its in zip(view.steps, drawn["steps"], strict=True) for line in lines(step, its)]
+    if "operation" in drawn:
+        chosen = zip(drawn["operation"], drawn["applied"], drawn["magnitude"], strict=True)
+        return [f"{view.operations[number]} {much:.1f}" for number, applied, much in chosen if applied]
     if "applied" in drawn:
         return lines(view.view, drawn["view"]) if drawn["applied"] else []
     if "choice" in drawn:
@@ -133,7 +136,7 @@ def main(argv):
 
     config.parse(FLAGS.gin_file, FLAGS.gin_param)
     views = config.binding("views")
-    source = sources.load(FLAGS.data, FLAGS.split, size=FLAGS.size)
+    source = sources.load(FLAGS.data, FLAGS.split, size=FLAGS.size) if FLAGS.data else config.binding("data")
     rows = np.arange(min(FLAGS.count, source.size))
     images = source.fetch(rows).astype("float32") / 255  # [B, H, W, C]
     sheet(views, images, source.ids[rows].astype("int32"), FLAGS.epoch, FLAGS.seed).savefig(FLAGS.out)
