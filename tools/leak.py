@@ -85,9 +85,7 @@ def main(argv):
     place.parent.mkdir(parents=True, exist_ok=True)
     files.write(place, json.dumps({"command": config.command("zoo-leak", FLAGS, "out"), "rows": rows}, indent=1) + "\n")
     for row in rows:
-        print(
-            f"{row['workdir']}: {row['batch']:.4f} with statistics of batches, {row['moving']:.4f} with moving averages"
-        )
+        print("{workdir}: {batch:.4f} with statistics of batches, {moving:.4f} with moving averages".format(**row))
     return 0
 
 

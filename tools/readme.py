@@ -117,10 +117,13 @@ def leak():
         lines.append([norm, *numbers, f"{100 * (batch - moving):+.2f}", found["knn"], found["linear"]])
         commands.append(record["command"])
     heading = ["batch norm", "in training", "batch statistics", "moving averages", "leak", "knn", "linear"]
-    text = "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In the "
-    text += "last epoch of training, against the queue; then for images that were not trained on, against the keys of "
-    text += "other batches, with the statistics of batches and with moving averages. What the former adds, the batch "
-    text += "told.\n\n"
+    text = "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In "
+    text += (
+        "training, against the queue, in the last epoch; then for images that were not trained on, against the keys "
+    )
+    text += (
+        "of other batches, with the statistics of batches and with moving averages. A leak is what the former add.\n\n"
+    )
     return text + results.grid(heading, lines, heading[1:]) + _commands(*commands)
 
 
