@@ -160,6 +160,7 @@ def test_core_view_and_full_graph(pairs, memory):
     chosen = [(0, 1), (0, 2), (1, 0), (2, 0)] + ([(1, 2), (2, 1)] if pairs == "full" else [])
     expected = sum(memory_numpy.info_nce(queries[i], positives[j], negatives[j], 0.2) for i, j in chosen)
     np.testing.assert_allclose(loss, expected, rtol=2e-4)
+    assert list(method.feature_extractors()) == ["a", "b", "c"]  # not joined: each may see something else
 
 
 def test_shuffled_keys_come_back_in_the_order_of_the_images():

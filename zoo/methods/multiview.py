@@ -235,8 +235,9 @@ class Multiview(method.Method):
             comparison.remember(its)
 
     def feature_extractors(self):
-        """Networks by name: one per tower and, where one image serves all, `joined`: their features side by side."""
+        """Networks by name: one per tower and, where they share a view, `joined`: their features side by side."""
         each = {name: tower.encoder for name, tower in zip(self.names, self.towers, strict=True)}
-        if len(each) == 1 or len({encoder.input_shape for encoder in each.values()}) > 1:
+        # Towers with views of their own may have been shown different things, though of one shape.
+        if len(each) == 1 or not self.shared:
             return each
         return {_JOINED: joined.join(list(each.values())), **each}

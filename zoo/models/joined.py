@@ -45,13 +45,13 @@ def join(encoders, name="joined"):
         "image_shape": None,
         "pooling": poolings.pop(),
     }
-    record = {"factory": together.factory, "arguments": {**arguments, "name": name}}
+    record = {"factory": towers.factory, "arguments": {**arguments, "name": name}}
     vars(model).update(architecture=record, pyramid_outputs=pyramid)
     return model
 
 
 @architecture.recorded
-def together(encoders, image_shape=None, pooling="avg", name="joined"):
+def towers(encoders, image_shape=None, pooling="avg", name="joined"):
     """What `join` returns, built anew from the records of its parts.
 
     Args:
