@@ -144,5 +144,5 @@ def test_the_benchmark_is_shown_as_it_is(checkout):
     record = {"command": "bench --all", "hardware": "two cores", "rows": [row]}
     (checkout / "memory.json").write_text(json.dumps(record))
     lines = readme.memory().splitlines()
-    assert lines[0].endswith("on two cores:") and "bench --all" in lines
+    assert " on two cores. " in lines[0] and "bench --all" in lines
     assert lines[4] == "| queue | 65,536 | 128 | 32.00 | 1.25 | 1.50 | 8 | 0.10 | 32.25 |"

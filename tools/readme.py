@@ -136,7 +136,10 @@ def memory():
     lines = [[_number(row[name]) for name in MEMORY] for row in record["rows"]]
     heading = list(MEMORY.values())
     table = results.grid(heading, lines, heading[1:])
-    text = f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}:"
+    text = (
+        f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}. The extra memory is "
+    )
+    text += "that of all steps together: the queue is copied once, in the first, to part from the array it was made of."
     return f"{text}\n\n{table}{_commands(record['command'])}"
 
 

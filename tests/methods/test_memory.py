@@ -143,3 +143,39 @@ def test_a_compiled_step_remembers_what_an_eager_one_does(compiled):
         found.append([np.asarray(x) for x in (*results, queue.keys, queue.ids, queue.pointer, bank.rows)])
     for eager, graph in zip(*found, strict=True):
         np.testing.assert_allclose(eager, graph, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="what TensorFlow does with its buffers")
+def test_a_step_reads_compares_and_enters_without_moving_the_store():
+    import tensorflow as tf
+
+    queue, bank = memory.Queue(65536, 64), memory.Bank(65536, 64)
+    keys, ids = tf.constant(unit(16, 64)), tf.range(16)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(keys)
+            candidates, allowed = queue.candidates(ids)
+            scores = ops.concatenate(
+                [
+                    ops.where(allowed, ops.matmul(keys, ops.transpose(candidates)), 0.0),
+                    ops.matmul(keys, ops.transpose(bank.sample(ids, 32, per_image=False)[0])),
+                ],
+                axis=1,
+            )
+            total = ops.sum(ops.logsumexp(scores, axis=1))
+        with tf.control_dependencies([tape.gradient(total, keys)]):  # as the training step has it
+            queue.push(keys, ids)
+            bank.update(ids, keys)
+
+    def address():
+        return np.asarray(memoryview(queue.keys.value.read_value())).__array_interface__["data"][0]
+
+    step()
+    first = address()
+    for _ in range(3):
+        before = int(queue.pointer)  # of the keys themselves nothing may be held: whoever looks has them copied
+        step()
+        assert address() == first and int(queue.pointer) == before + 16
+    np.testing.assert_array_equal(queue.ids[:64], np.tile(np.arange(16), 4))
