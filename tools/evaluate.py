@@ -39,6 +39,7 @@ def define_flags():
     flags.DEFINE_integer("seed", 0, "Of the draws, the held-out labels and the untrained weights.", lower_bound=0)
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
     flags.DEFINE_string("view", None, "Whose encoder, of a training workdir with several; by default all as one.")
+    flags.DEFINE_list("modalities", None, "Of data with several, those that the encoder takes, such as depth.")
     flags.DEFINE_integer("size", None, "Resize the images to this height and width.", lower_bound=1)
     flags.DEFINE_integer("channels", None, "Convert the images to 1 or 3 channels.")
     flags.DEFINE_integer("batch_size", 256, "Images that pass the encoder at once.", lower_bound=1)
@@ -106,6 +107,7 @@ def main(argv):
         size=FLAGS.size,
         channels=FLAGS.channels,
         batch_size=FLAGS.batch_size,
+        modalities=FLAGS.modalities and tuple(FLAGS.modalities),
     )
     command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
     written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo.data import sources
+from zoo.data import scenes, sources
 from zoo.hub import schema
-from zoo.models import mlp
+from zoo.models import convnet, mlp
 from zoo.transfer import features, intervals, judge, knn, linear, results, splits
 
 
@@ -140,6 +140,16 @@ def test_refuses_before_any_work(arguments, message):
     with pytest.raises(ValueError) as caught:
         judge.judge(None, None, **arguments)
     assert message in str(caught.value)
+
+
+def test_an_encoder_of_depth_is_judged_on_depth(tmp_path, monkeypatch):
+    monkeypatch.setattr(scenes.Scenes, "COUNTS", {"train": 40, "test": 20})
+    encoder = convnet.convnet((48, 48, 1), (4,))
+    common = {"protocols": ("knn",), "labels": ("all",), "data_dir": tmp_path}
+    rows = judge.judge(encoder, "scenes", **common, modalities=("depth",))
+    assert [row.n_test for row in rows] == [20] * 3 and all(row.value is not None for row in rows)
+    with pytest.raises(ValueError, match="48, 48, 1"):
+        judge.judge(encoder, "scenes", **common)
 
 
 def test_refuses_data_without_labels(data):

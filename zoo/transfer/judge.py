@@ -46,6 +46,7 @@ def judge(
     size=None,
     channels=None,
     batch_size=256,
+    modalities=None,
 ):
     """Judges the frozen features of a model, beside those of the same architecture with fresh weights and raw pixels.
 
@@ -66,6 +67,7 @@ def judge(
         size: images are resized to this height and width.
         channels: 1 or 3; images are converted.
         batch_size: images that pass the encoder at once.
+        modalities: of data with several, names of those that the encoder takes; see `zoo.data.sources.load`.
 
     Returns:
         List of `results.Row`.
@@ -77,7 +79,7 @@ def judge(
     _check(models, protocols, labels, draws)
     if isinstance(data, str):
         data = [
-            sources.load(data, split, size=size, channels=channels, data_dir=data_dir)
+            sources.load(data, split, size=size, channels=channels, data_dir=data_dir, modalities=modalities)
             for split in (train_split, test_split)
         ]
     train, test = data
