@@ -31,7 +31,11 @@ def test_missing_files(tmp_path):
     assert not (tmp_path / "tfds").exists()
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"something else"), gzip.compress(b"cut" * 999)[:-9], b"no gzip"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"something else"), gzip.compress(b"cut" * 999)[:-9], b"no gzip"],
+    ids=["other", "cut", "no gzip"],  # a gzip file holds its time, by which two processes would name it differently
+)
 def test_other_contents(tmp_path, content):
     for name in packaged.PACKAGES["fashion_mnist"].digests:
         (tmp_path / name).write_bytes(content)

@@ -54,7 +54,7 @@ def test_a_sheet_holds_views_of_all_sizes_and_channels():
     assert pictures.sheet((grey, grey)).shape == (12, 10, 1)
 
 
-LAYOUT = {"image": 3, "depth": 1}
+LAYOUT = (("image", 3), ("depth", 1))
 PICKED = modality.Modality("image", LAYOUT)
 SPLIT = view.Fork((view.Chain((PICKED, spaces.Split("lab", (1, 2)))), modality.Modality("depth", LAYOUT)))
 EVERY = view.Views(
