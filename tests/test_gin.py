@@ -47,7 +47,7 @@ VALUES = {
     "%JIGSAW_SIZE": "JIGSAW_SIZE = 30",
     "%PATCH": "PATCH = 8",
     "@dictionaries.Instances": "dictionaries.Instances.negatives = 4",
-    "@dictionaries.Momentum": "dictionaries.Momentum.size = 8",
+    "@dictionaries.Momentum": "dictionaries.Momentum.size = 8\ndictionaries.Momentum.splits = 2",
 }
 
 
