@@ -78,6 +78,12 @@ def _unit_rows(shape, dtype=None):
     return rows
 
 
+def _any_number(shape, dtype=None):
+    """A random non-negative number, half of all there are: counting on from it stays in range for long."""
+    random = np.random.default_rng(keras.initializers.RandomNormal().seed)
+    return np.array(random.integers(0, 2**30, shape), dtype or "int32")
+
+
 def _positive(who, **sizes):
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -174,8 +180,9 @@ class Bank(keras.layers.Layer):
         self.rows = self.add_weight(
             shape=(size, width), initializer=_unit_rows, trainable=False, autocast=False, name="rows"
         )
+        # Seeds the draws, and is counted up: where it begins depends on the run's seed, as every weight does.
         self.draws = self.add_weight(
-            shape=(), initializer="zeros", dtype="int32", trainable=False, autocast=False, name="draws"
+            shape=(), initializer=_any_number, dtype="int32", trainable=False, autocast=False, name="draws"
         )
         self.built = True
 
