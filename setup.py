@@ -19,9 +19,19 @@ TRAINING = [
     "matplotlib>=3.8",
     "pillow>=10",
 ]
-CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING]
+# The feature server and its client; grpcio comes with TensorFlow, but the client does without that.
+SERVING = [
+    "uvicorn>=0.30",
+    "starlette>=0.40",
+    "orjson>=3.10",
+    "grpcio>=1.66",
+    "grpcio-health-checking>=1.66",
+    "prometheus-client>=0.20",
+    "requests>=2.31",
+]
+CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING, *SERVING]
 DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.5", "scikit-image"]
-PROGRAMS = ["train", "evaluate", "export", "views", "data", "bench", "leak"]
+PROGRAMS = ["train", "evaluate", "export", "serve", "views", "data", "bench", "leak"]
 
 setuptools.setup(
     name="contrastive-zoo",
@@ -41,9 +51,10 @@ setuptools.setup(
     # TensorFlow comes by extra, as with Keras itself: a hard requirement would install a second one beside a CPU build.
     install_requires=["keras>=3.13", "numpy>=1.26", "absl-py>=2.1", "gin-config>=0.5.0", "rich>=13"],
     extras_require={
-        "tf": ["tensorflow>=2.21,<2.22", *TRAINING],
+        "tf": ["tensorflow>=2.21,<2.22", *TRAINING, *SERVING],
         "cpu": CPU,
         "jax": ["jax>=0.5"],
+        "client": ["protobuf>=6.31", *(each for each in SERVING if each.startswith(("orjson", "grpcio>", "requests")))],
         "dev": [*CPU, *DEVELOPMENT],
     },
     # The folders `tools`, `gin` and `saved_models` of the repository travel inside the package. None but `tools` is

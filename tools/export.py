@@ -3,10 +3,13 @@
 zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1
 zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1 --overwrite
 zoo-export --workdir=runs/cmc --view=luma --out=exported/cmc_convnet_openclipart.luma
+zoo-export --workdir=runs/digits --serving --out=served --name=digits --version=1
+zoo-export --model=simclr_convnet_fashion_mnist.e15 --serving --out=served --version=1
 
 The encoder is the one of the newest complete checkpoint; the card says how it was trained. What a run cannot know, its
-licences and its description, are flags. `zoo.load` and `tf.saved_model.load` both read the folder, and
-`tensorflow_model_server` serves it from `<model>/<version>/`.
+licences and its description, are flags. `zoo.load` and `tf.saved_model.load` both read the folder. With --serving it
+becomes a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README; --model
+takes a published model, or a model folder, in place of a run.
 """
 
 import pathlib
@@ -22,7 +25,8 @@ _UNSTATED = "not stated"
 
 def define_flags():
     """Defines this program's flags."""
-    flags.DEFINE_string("workdir", None, "Folder of the training run, as zoo-train wrote it.", required=True)
+    flags.DEFINE_string("workdir", None, "Folder of the training run, as zoo-train wrote it.")
+    flags.DEFINE_string("model", None, "A published model or a model folder, with --serving, in place of --workdir.")
     flags.DEFINE_string("out", None, "The folder to write; its parent is made when missing.", required=True)
     flags.DEFINE_string("view", None, "Whose encoder, of a method with several; by default all of them as one.")
     flags.DEFINE_string("name", None, "Name of the model, method_encoder_data.tag; by default the name of --out.")
@@ -34,6 +38,10 @@ def define_flags():
     flags.DEFINE_string("citation", "", "How to cite the model, BibTeX or a sentence.")
     flags.DEFINE_bool("warmup", True, "Write requests that TensorFlow Serving replays before the model goes live.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing model folder, in one step.")
+    flags.DEFINE_bool(
+        "serving", False, "Write a version into the serving folder --out, as TensorFlow Serving wants it."
+    )
+    flags.DEFINE_integer("version", None, "Number of the version, with --serving; by default one more than there is.")
 
 
 def card_name(name, out):
@@ -48,12 +56,24 @@ def card_name(name, out):
     return name
 
 
-def main(argv):
-    """Exports."""
-    del argv
+def _check_flags():
+    if (FLAGS.workdir is None) == (FLAGS.model is None):
+        raise ValueError(
+            f"--workdir: expected a training run, or a --model. Received: workdir={FLAGS.workdir!r}, "
+            f"model={FLAGS.model!r}."
+        )
+    if FLAGS.model is not None and not FLAGS.serving:
+        raise ValueError("--model: expected with --serving only; a model folder is exported already.")
+    if FLAGS.version is not None and not FLAGS.serving:
+        raise ValueError(f"--version: expected with --serving only. Received: version={FLAGS.version}.")
+    if FLAGS.serving and FLAGS.overwrite:
+        raise ValueError("--overwrite: expected without --serving, which adds versions; give a new --version.")
+
+
+def _export(out, name):
+    """Writes the model folder of a run, and says so."""
     from zoo.serving import export
 
-    name = card_name(FLAGS.name, FLAGS.out)
     method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
     encoder = method.feature_extractor(FLAGS.view)
     kind = encoder.architecture["factory"].rpartition(":")[2]
@@ -67,10 +87,40 @@ def main(argv):
     }
     if FLAGS.limitations:
         card["limitations"] = FLAGS.limitations
-    out = pathlib.Path(FLAGS.out).expanduser()
     written = export.export(encoder, out, card, warmup=FLAGS.warmup, overwrite=FLAGS.overwrite)
     size = sum(file["bytes"] for file in written["files"].values())
     print(f"Wrote {out} ({size / 1e6:.1f} MB): {name}, {written['input']['shape']} -> {written['embedding']}.")
+
+
+def _serve(out):
+    """Adds a version to a serving folder."""
+    from zoo.hub import cards
+    from zoo.serving import deployment, repository
+
+    if FLAGS.model is not None:
+        source = cards.find(FLAGS.model)
+        name = card_name(FLAGS.name or cards.read(source)["name"], out)
+    else:
+        name = card_name(FLAGS.name or pathlib.Path(FLAGS.workdir).absolute().name, out)
+    there = repository.Model(name, out / name).versions()
+    version = FLAGS.version if FLAGS.version is not None else max(there, default=0) + 1
+    if FLAGS.model is not None:
+        print(f"Wrote {deployment.copy(source, out, name, version)}.")
+    else:
+        _export(deployment.place(out, name, version), name)
+    deployment.configure(out)
+    print(f"Serve it:    zoo-serve --model={out}, or docker compose up in {out}; see {out / deployment.README}.")
+
+
+def main(argv):
+    """Exports."""
+    del argv
+    _check_flags()
+    out = pathlib.Path(FLAGS.out).expanduser()
+    if FLAGS.serving:
+        _serve(out)
+        return 0
+    _export(out, card_name(FLAGS.name, FLAGS.out))
     print(f"Keras:       zoo.load({str(out)!r})")
     print(f"TensorFlow:  tf.saved_model.load({str(out)!r})(images)")
     return 0

@@ -1,0 +1,149 @@
+"""TensorFlow Serving's gRPC services, for any client that knows them: PredictionService, ModelService, and health."""
+
+import logging
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from zoo.serving import messages, predictor, repository, servable, status, tensors
+
+_ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+_FIELD = "signature_def"
+_LOG = logging.getLogger("zoo.serving")
+
+
+def _spec(message):
+    """Name, version and label of a `ModelSpec`."""
+    if not message.HasField("model_spec"):
+        raise status.ServingError("INVALID_ARGUMENT", "Missing ModelSpec")
+    spec = message.model_spec
+    return spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None
+
+
+class Services:
+    """The methods, with the same answers as `rest.App`.
+
+    Args:
+        predicts: `predictor.Predictor`.
+    """
+
+    def __init__(self, predicts):
+        self.predictor = predicts
+
+    async def predict(self, request, context):
+        """`PredictionService.Predict`."""
+        watch, told = predictor.Watch(self.predictor, "GRPC"), {}
+        code = "CANCELLED"
+        try:
+            answer = await self._predict(request, told)
+            code = "OK"
+            return answer
+        except status.ServingError as error:
+            code = error.code
+            await context.abort(getattr(grpc.StatusCode, error.code), error.message)
+        except Exception as error:
+            code = "INTERNAL"
+            _LOG.exception("failed", extra={"fields": {"api": "GRPC"}})
+            await context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+        finally:
+            ms = watch.done(told.get("model", ""), code)
+            _LOG.info("request", extra={"fields": {"api": "GRPC", "status": code, "ms": ms, **told}})
+
+    async def _predict(self, request, told):
+        spec = _spec(request)
+        told["model"] = spec[0][:200]
+        found = self.predictor.repository.find(*spec)
+        signature = found.signature(request.model_spec.signature_name)
+        told.update(version=found.version, signature=signature.name)
+        servable.check_names(signature, request.inputs)
+        inputs = {}
+        for name, data in request.inputs.items():
+            proto = tensors.parsed(data, name)
+            dtype, shape = tensors.dtype_of(proto), tensors.shape_of(proto)
+            servable.check_kind(signature, name, dtype, shape, self.predictor.limits)
+            inputs[name] = tensors.to_array(proto, name)
+        told["rows"] = max((len(array) for array in inputs.values() if array.ndim), default=1)
+        outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
+        answer = messages.PredictResponse()
+        answer.model_spec.name = found.name
+        answer.model_spec.version.value = found.version
+        answer.model_spec.signature_name = signature.name
+        for name, array in outputs.items():
+            answer.outputs[name] = tensors.to_bytes(np.asarray(array))
+        return answer
+
+    async def metadata(self, request, context):
+        """`PredictionService.GetModelMetadata`."""
+        try:
+            if not request.metadata_field:
+                raise status.ServingError(
+                    "INVALID_ARGUMENT", "GetModelMetadataRequest must specify at least one metadata_field"
+                )
+            for field in request.metadata_field:
+                if field != _FIELD:
+                    raise status.ServingError("INVALID_ARGUMENT", f"Metadata field {field[:200]} is not supported")
+            found = self.predictor.repository.find(*_spec(request))
+        except status.ServingError as error:
+            await context.abort(getattr(grpc.StatusCode, error.code), error.message)
+        answer, definitions = messages.GetModelMetadataResponse(), messages.SignatureDefMap()
+        answer.model_spec.name = found.name
+        answer.model_spec.version.value = found.version
+        for name, definition in found.definitions.items():
+            definitions.signature_def[name] = definition.SerializeToString()
+        answer.metadata[_FIELD].type_url = _ANY
+        answer.metadata[_FIELD].value = definitions.SerializeToString()
+        return answer
+
+    async def status(self, request, context):
+        """`ModelService.GetModelStatus`."""
+        try:
+            states = self.predictor.repository.states(*_spec(request))
+        except status.ServingError as error:
+            await context.abort(getattr(grpc.StatusCode, error.code), error.message)
+        answer = messages.GetModelStatusResponse()
+        for version, state in states.items():
+            entry = answer.model_version_status.add(version=version, state=repository.STATES[state.state])
+            entry.status.error_code = status.CODES.index(state.code)
+            entry.status.error_message = state.message
+        return answer
+
+
+def _method(function, request):
+    return grpc.unary_unary_rpc_method_handler(
+        function, request_deserializer=request.FromString, response_serializer=lambda answer: answer.SerializeToString()
+    )
+
+
+def server(predicts):
+    """A `grpc.aio.Server` without a port yet, and the health service that it tells its state.
+
+    Args:
+        predicts: `predictor.Predictor`.
+    """
+    services = Services(predicts)
+    made = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", predicts.limits.body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a port that is taken is an error, not half of the requests
+        ],
+        maximum_concurrent_rpcs=max(1, predicts.limits.in_flight_bytes // (1 << 20)),
+    )
+    prediction = {
+        "Predict": _method(services.predict, messages.PredictRequest),
+        "GetModelMetadata": _method(services.metadata, messages.GetModelMetadataRequest),
+    }
+    model = {"GetModelStatus": _method(services.status, messages.GetModelStatusRequest)}
+    made.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),
+            grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", model),
+        )
+    )
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, made)
+    return made, healthy
+
+
+SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -1,0 +1,216 @@
+"""One version of a SavedModel in memory: its signatures, what each takes, and what it answers."""
+
+import dataclasses
+import io
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
+
+from zoo.hub import cards
+from zoo.serving import status, tensors, warmup_requests
+
+DEFAULT = "serving_default"
+IMAGE_FILES = "image_bytes"
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Type and shape of a tensor of a signature; None in a shape: any size.
+
+    Args:
+        dtype: NumPy type; `object` for strings.
+        shape: tuple, or None where the rank is free.
+    """
+
+    dtype: np.dtype
+    shape: tuple | None
+
+    def admits(self, shape):
+        """Whether a shape agrees with this one."""
+        if self.shape is None:
+            return True
+        if len(shape) != len(self.shape):
+            return False
+        return all(want in (None, size) for want, size in zip(self.shape, shape, strict=True))
+
+    def __str__(self):
+        sizes = "any" if self.shape is None else ",".join("?" if size is None else str(size) for size in self.shape)
+        return f"{tensors.type_name(self.dtype)} [{sizes}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One function of a SavedModel.
+
+    Args:
+        name: its name.
+        function: the concrete function, tensors by name -> tensors by name.
+        inputs: `Spec` by name.
+        outputs: `Spec` by name.
+    """
+
+    name: str
+    function: object
+    inputs: dict
+    outputs: dict
+
+    @property
+    def batched(self):
+        """Whether all tensors begin with a free dimension, so that requests can be joined and answers parted."""
+        return all(spec.shape and spec.shape[0] is None for spec in (*self.inputs.values(), *self.outputs.values()))
+
+
+def _spec(tensor):
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return Spec(np.dtype(object) if tensor.dtype == tf.string else np.dtype(tensor.dtype.as_numpy_dtype), shape)
+
+
+def _signature(name, function):
+    return Signature(
+        name,
+        function,
+        {key: _spec(spec) for key, spec in function.structured_input_signature[1].items()},
+        {key: _spec(spec) for key, spec in function.structured_outputs.items()},
+    )
+
+
+class Servable:
+    """A loaded version. A folder with a card is checked against it before anything of it is opened.
+
+    Args:
+        name: name of the model.
+        version: its number.
+        folder: of the SavedModel.
+        warm: whether to replay the warm-up requests that the folder brings.
+
+    Raises:
+        ValueError, OSError: a folder that is incomplete, altered or no SavedModel.
+    """
+
+    def __init__(self, name, version, folder, warm=True):
+        self.name, self.version = name, version
+        folder = pathlib.Path(folder)
+        if (folder / cards.CARD).is_file():
+            cards.opened(folder)
+        proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        self.definitions = dict(proto.meta_graphs[0].signature_def)
+        # Kept: the functions do not keep the variables that they use.
+        self._loaded = tf.saved_model.load(str(folder))
+        self.signatures = {key: _signature(key, function) for key, function in self._loaded.signatures.items()}
+        if warm and (folder / warmup_requests.PLACE).is_file():
+            for signature, inputs in warmup_requests.read(folder):
+                self.run(self.signature(signature), inputs)
+
+    def signature(self, name=None):
+        """A signature by name; `ServingError` where there is none."""
+        name = name or DEFAULT
+        if name not in self.signatures:
+            raise status.ServingError(
+                "INVALID_ARGUMENT",
+                f'Serving signature name: "{name}" not found in signature def. Known: {", ".join(self.signatures)}.'
+                f"{cards.nearest(name, self.signatures)}",
+            )
+        return self.signatures[name]
+
+    def run(self, signature, inputs):
+        """Calls a signature.
+
+        Args:
+            signature: `Signature`.
+            inputs: arrays by name, as `check` passes them.
+
+        Returns:
+            arrays by name.
+
+        Raises:
+            ServingError: what the model did not accept.
+        """
+        try:
+            outputs = signature.function(**{name: tf.constant(array) for name, array in inputs.items()})
+            return {name: outputs[name].numpy() for name in signature.outputs}
+        except tf.errors.OpError as error:
+            raise status.of_engine(error) from error
+
+
+def check_names(signature, names):
+    """Refuses inputs that are missing or that a signature does not have, in TensorFlow Serving's words."""
+    wanted, names = set(signature.inputs), set(names)
+    if names != wanted:
+        extra, missing = ",".join(sorted(names - wanted)), ",".join(sorted(wanted - names))
+        raise status.ServingError(
+            "INVALID_ARGUMENT",
+            f"input size does not match signature: {len(names)}!={len(wanted)} len({{{','.join(sorted(names))}}}) != "
+            f"len({{{','.join(sorted(wanted))}}}). Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.",
+        )
+
+
+def check_kind(signature, name, dtype, shape, limits):
+    """Refuses a tensor by its type, shape and size, before its values are read.
+
+    Args:
+        signature: `Signature`.
+        name: of the input.
+        dtype: NumPy type that came, or None for one that NumPy does not have.
+        shape: tuple that came.
+        limits: `zoo.serving.limits.Limits`.
+    """
+    spec = signature.inputs[name]
+    if dtype != spec.dtype:
+        came = "an unknown type" if dtype is None else tensors.type_name(dtype)
+        raise status.ServingError("INVALID_ARGUMENT", f"Input {name}: expected {spec}. Received: {came}.")
+    if not spec.admits(shape):
+        raise status.ServingError(
+            "INVALID_ARGUMENT", f"Input {name}: expected {spec}. Received: shape [{','.join(map(str, shape))}]."
+        )
+    if signature.batched and shape[0] > limits.rows:
+        raise status.ServingError(
+            "INVALID_ARGUMENT", f"Input {name}: expected at most {limits.rows} rows a request. Received: {shape[0]}."
+        )
+    count = 1
+    for size in shape:
+        count *= size
+    if count * dtype.itemsize > limits.tensor_bytes:
+        raise status.ServingError(
+            "RESOURCE_EXHAUSTED",
+            f"Input {name}: expected at most {limits.tensor_bytes} bytes. Received: shape "
+            f"[{','.join(map(str, shape))}], {count * dtype.itemsize} bytes.",
+        )
+
+
+def check_values(inputs, limits):
+    """Refuses image files that would unpack to too many pixels, by their headers alone.
+
+    Args:
+        inputs: arrays by name; `image_bytes` are image files.
+        limits: `zoo.serving.limits.Limits`.
+    """
+    files = inputs.get(IMAGE_FILES)
+    if files is None or files.dtype != object:
+        return
+    total = 0
+    for index, data in enumerate(files.ravel()):
+        try:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                pixels = image.width * image.height
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if isinstance(error, Image.DecompressionBombError):
+                raise status.ServingError(
+                    "INVALID_ARGUMENT", f"Image {index}: expected at most {limits.pixels} pixels. Received: {error}"
+                ) from error
+            raise status.ServingError(
+                "INVALID_ARGUMENT",
+                f"Image {index}: expected a JPEG, PNG, GIF, BMP or WebP file. Received: {len(data)} bytes that are "
+                f"none, starting {data[:8]!r}.",
+            ) from error
+        total += pixels
+        if pixels > limits.pixels or total > limits.request_pixels:
+            what = f"{limits.pixels} pixels" if pixels > limits.pixels else f"{limits.request_pixels} pixels in all"
+            raise status.ServingError(
+                "INVALID_ARGUMENT",
+                f"Image {index}: expected at most {what}. Received: {max(pixels, total)}; make it smaller first, or "
+                "raise --max_pixels of the server.",
+            )
