@@ -21,6 +21,17 @@ def _spec(message):
     return spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None
 
 
+def _signature(found, name):
+    """A signature of a servable; where there is none, TensorFlow Serving has another code here than over HTTP."""
+    try:
+        return found.signature(name)
+    except status.ServingError:
+        known = ", ".join(found.signatures)
+        raise status.ServingError(
+            "FAILED_PRECONDITION", f'Serving signature key "{name}" not found. Known: {known}.'
+        ) from None
+
+
 class Services:
     """The methods, with the same answers as `rest.App`.
 
@@ -54,7 +65,7 @@ class Services:
         spec = _spec(request)
         told["model"] = spec[0][:200]
         found = self.predictor.repository.find(*spec)
-        signature = found.signature(request.model_spec.signature_name)
+        signature = _signature(found, request.model_spec.signature_name)
         told.update(version=found.version, signature=signature.name)
         servable.check_names(signature, request.inputs)
         inputs = {}

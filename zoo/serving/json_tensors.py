@@ -5,6 +5,7 @@ See https://www.tensorflow.org/tfx/serving/api_rest; messages and order of the c
 
 import base64
 import binascii
+import itertools
 import json
 import math
 
@@ -180,18 +181,28 @@ def _array(value, name, signature, limits, element=None):
     dtype, shape = signature.inputs[name].dtype, _shape(value)
     if len(shape) > _RANKS:
         raise _bad(f"Input {name}: expected at most {_RANKS} dimensions. Received: {len(shape)}.")
-    array = _quick(value, dtype) if dtype.kind in "fiu" else None
+    array = _quick(value, len(shape), dtype) if dtype.kind in "fiu" else None
     if array is None:
         array = _careful(value, shape, dtype, element)
     servable.check_kind(signature, name, array.dtype, array.shape, limits)
     return array
 
 
-def _quick(value, dtype):
+def _leaves(value, depth):
+    """The types of all values `depth` lists down; none of these is a list where the lists are regular."""
+    for _ in range(depth - 1):
+        value = itertools.chain.from_iterable(value)
+    return set(map(type, value if depth else [value]))
+
+
+def _quick(value, depth, dtype):
     """The array, if NumPy makes one of regular numbers; None where it takes a closer look."""
     try:
+        # NumPy takes booleans for numbers, and gives every string of an array the room of the longest.
+        if not _leaves(value, depth) <= {int, float}:
+            return None
         array = np.array(value)
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if array.dtype.kind not in "fiu" or not array.size:
         return None
@@ -211,17 +222,7 @@ def _quick(value, dtype):
         if array.min() < limits.min or array.max() > limits.max:
             return None
         cast = array.astype(dtype)
-    # NumPy takes booleans among numbers for 0 and 1.
-    suspect = bool(((array == 0) | (array == 1)).any())
-    return None if suspect and _booleans_within(value, array.ndim) else cast
-
-
-def _booleans_within(value, levels):
-    if levels == 0:
-        return isinstance(value, bool)
-    if levels == 1:
-        return bool in set(map(type, value))
-    return any(_booleans_within(each, levels - 1) for each in value)
+    return cast
 
 
 def _careful(value, shape, dtype, element):
@@ -272,7 +273,7 @@ def _value(value, dtype):
     """One value, checked against the type of its tensor."""
     if dtype.kind == "O":
         if isinstance(value, str):
-            return value.encode()
+            return _encoded(value)
         if not isinstance(value, dict):
             raise _mismatch(value, dtype)
         if not _is_base64(value):
@@ -290,7 +291,9 @@ def _value(value, dtype):
     if dtype.kind == "f":
         most = 2 ** (np.finfo(dtype).nmant + 1) - 1
         lossy = (
-            abs(value) > most if isinstance(value, int) else math.isfinite(value) and abs(value) > np.finfo(dtype).max
+            abs(value) > most
+            if isinstance(value, int)
+            else math.isfinite(value) and abs(value) > float(np.finfo(dtype).max)
         )
         if lossy:
             kind = {"float32": "float", "float64": "double"}.get(dtype.name, dtype.name)
@@ -300,6 +303,13 @@ def _value(value, dtype):
     if not isinstance(value, int) or not limits.min <= value <= limits.max:
         raise _mismatch(value, dtype)
     return value
+
+
+def _encoded(text):
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        raise _bad(f"JSON Value: {_text(text)} is no Unicode text") from None
 
 
 def _mismatch(value, dtype):
@@ -340,7 +350,7 @@ def dumps(outputs, rows):
 
 def _writable(name, array):
     if array.dtype != object:
-        return np.ascontiguousarray(array)
+        return np.ascontiguousarray(array) if array.ndim else array[()]
     write = _as_base64 if name.endswith("_bytes") else lambda data: data.decode(errors="replace")
     return _mapped(array.tolist(), write)
 

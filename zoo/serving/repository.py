@@ -250,7 +250,7 @@ class Repository:
         if version in served:
             return served[version]
         meant = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        hint = "" if name in self.models else cards.nearest(name, self.models)
+        hint = "" if name in self.models else cards.nearest(name[:200], self.models)
         raise status.ServingError("NOT_FOUND", f"Servable not found for request: {meant}{hint}")
 
     def states(self, name, version=None, label=None):

@@ -194,13 +194,14 @@ async def _linger(request):
 def _spec(name, version, label):
     """Name, version and label as they stand in a path."""
     name = urllib.parse.unquote(name)
-    if version is not None and int(version) >= 2**63:
+    if version is not None and (len(version) > 30 or int(version) >= 2**63):
         raise status.ServingError("INVALID_ARGUMENT", f"Failed to convert version: {version[:50]} to numeric.")
     return name, None if version is None else int(version), urllib.parse.unquote(label) if label else None
 
 
 def _error(error):
-    response = responses.JSONResponse({"error": error.message}, error.http)
+    # ASCII: a message may repeat halves of surrogate pairs, which have no UTF-8.
+    response = responses.Response(json.dumps({"error": error.message}), error.http, media_type="application/json")
     if error.code == "UNAVAILABLE":
         response.headers["Retry-After"] = "1"
     return response

@@ -112,7 +112,7 @@ class Servable:
             raise status.ServingError(
                 "INVALID_ARGUMENT",
                 f'Serving signature name: "{name}" not found in signature def. Known: {", ".join(self.signatures)}.'
-                f"{cards.nearest(name, self.signatures)}",
+                f"{cards.nearest(name[:200], self.signatures)}",
             )
         return self.signatures[name]
 

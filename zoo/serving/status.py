@@ -27,6 +27,8 @@ CODES = (
     "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS "
     "UNAUTHENTICATED"
 ).split()
+# Characters of a message: it may repeat a part of a request, and travels in gRPC's headers, 8 KiB percent-encoded.
+_LONGEST = 600
 
 
 class ServingError(Exception):
@@ -39,6 +41,7 @@ class ServingError(Exception):
     """
 
     def __init__(self, code, message, http=None):
+        message = message if len(message) <= _LONGEST else message[:_LONGEST] + "..."
         super().__init__(message)
         self.code, self.message = code, message
         self.http = http or HTTP[code]
