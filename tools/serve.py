@@ -12,6 +12,7 @@ curl -d '{"signature_name": "encode_bytes", "instances": [{"b64": "..."}]}' loca
 """
 
 import multiprocessing
+import os
 import pathlib
 
 from absl import flags
@@ -69,6 +70,8 @@ def _batching(batching, repository, messages):
 def main(argv):
     """Serves until it is asked to stop."""
     del argv
+    # TensorFlow would tell of every request that a model refuses, in words of its own.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from zoo.serving import batching, limits, messages, metrics, repository, server
 
     if not FLAGS.model and not FLAGS.model_config_file:

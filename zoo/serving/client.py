@@ -12,6 +12,7 @@ It needs NumPy, orjson, protobuf, and `requests` or `grpcio`; neither TensorFlow
 
 import base64
 import concurrent.futures
+import json
 import os
 import pathlib
 import time
@@ -165,12 +166,19 @@ class _Rest:
 
     def predict(self, signature, inputs):
         columns = {name: _as_json(array) for name, array in inputs.items()}
-        body = orjson.dumps({"signature_name": signature, "inputs": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
+        body = _written({"signature_name": signature, "inputs": columns}, inputs)
         headers = {"Content-Type": "application/json"}
         outputs = self._answer("POST", f"{self._url}:predict", data=body, headers=headers)["outputs"]
         # A single output comes without its name; those of encoders have but one.
         outputs = outputs if isinstance(outputs, dict) else {"embedding": outputs}
         return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+
+
+def _written(document, inputs):
+    """JSON in which NaN and Infinity stay what they are."""
+    if all(np.isfinite(array).all() for array in inputs.values() if array.dtype.kind == "f"):
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(document, default=lambda array: array.tolist()).encode()
 
 
 def _as_json(array):

@@ -181,48 +181,52 @@ def _array(value, name, signature, limits, element=None):
     dtype, shape = signature.inputs[name].dtype, _shape(value)
     if len(shape) > _RANKS:
         raise _bad(f"Input {name}: expected at most {_RANKS} dimensions. Received: {len(shape)}.")
-    array = _quick(value, len(shape), dtype) if dtype.kind in "fiu" else None
+    array = _quick(value, shape, dtype) if dtype.kind in "fiu" else None
     if array is None:
         array = _careful(value, shape, dtype, element)
     servable.check_kind(signature, name, array.dtype, array.shape, limits)
     return array
 
 
-def _leaves(value, depth):
-    """The types of all values `depth` lists down; none of these is a list where the lists are regular."""
-    for _ in range(depth - 1):
-        value = itertools.chain.from_iterable(value)
-    return set(map(type, value if depth else [value]))
+def _flat(value, shape):
+    """The values of regular lists in a row, or None where a list has another length than its like."""
+    if not shape:
+        return [value]
+    for depth, size in enumerate(shape):
+        if depth:
+            # Of the innermost lists there are many: all is done by functions that loop in C.
+            if set(map(type, value)) != {list} or set(map(len, value)) != {size}:
+                return None
+            value = list(itertools.chain.from_iterable(value))
+    return value
 
 
-def _quick(value, depth, dtype):
-    """The array, if NumPy makes one of regular numbers; None where it takes a closer look."""
-    try:
-        # NumPy takes booleans for numbers, and gives every string of an array the room of the longest.
-        if not _leaves(value, depth) <= {int, float}:
-            return None
-        array = np.array(value)
-    except (TypeError, ValueError, OverflowError):
+def _quick(value, shape, dtype):
+    """The array of regular numbers; None where it takes a closer look."""
+    flat = _flat(value, shape)
+    # NumPy would take booleans for numbers.
+    if not flat or not set(map(type, flat)) <= {int, float}:
         return None
-    if array.dtype.kind not in "fiu" or not array.size:
+    try:
+        array = np.array(flat)
+    except OverflowError:
+        return None
+    if array.dtype.kind not in "fiu":  # whole numbers of more than 64 bits
         return None
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             cast = array.astype(dtype)
         # Whole numbers beyond the mantissa, and what overflows, are refused.
-        whole = array.dtype.kind in "iu" and np.abs(array.astype(np.float64)).max() >= 2.0 ** (
-            np.finfo(dtype).nmant + 1
-        )
+        most = 2.0 ** (np.finfo(dtype).nmant + 1)
+        whole = array.dtype.kind != "f" and np.abs(array.astype(np.float64)).max() >= most
         if whole or (np.isinf(cast) & np.isfinite(array)).any():
             return None
     else:
-        if array.dtype.kind == "f":
-            return None
         limits = np.iinfo(dtype)
-        if array.min() < limits.min or array.max() > limits.max:
+        if array.dtype.kind not in "iu" or array.min() < limits.min or array.max() > limits.max:
             return None
         cast = array.astype(dtype)
-    return cast
+    return cast.reshape(shape)
 
 
 def _careful(value, shape, dtype, element):

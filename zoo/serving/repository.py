@@ -159,6 +159,17 @@ def _contents(folder):
     return tuple((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
+def tidy():
+    """Frees what TensorFlow held of models, in cycles of references, and spares what stays from being looked at again.
+
+    The library alone is a million objects: a collection that meets them all takes half a second, and the many lists of
+    a large JSON body bring one about.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 class Repository:
     """Loads and unloads versions, and finds the one that a request means. `poll` is called by one thread at a time.
 
@@ -207,7 +218,8 @@ class Repository:
                 states[number] = State("END")
                 _LOG.info("unloaded", extra={"fields": {"model": model.name, "version": number}})
             del served
-            gc.collect()  # what TensorFlow holds of a model stands in reference cycles
+        if changed:
+            tidy()
         return changed
 
     def _try(self, model, number, folder, contents):

@@ -51,9 +51,10 @@ def log_to(stream=None, requests=True):
     handler.setFormatter(JsonLines())
     if not requests:
         handler.addFilter(lambda record: record.getMessage() != "request")
-    LOG.handlers[:] = [handler]
-    LOG.setLevel(logging.INFO)
-    LOG.propagate = False
+    for logger, level in ((LOG, logging.INFO), (logging.getLogger("uvicorn"), logging.WARNING)):
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
 
 
 class _Connection(h11_impl.H11Protocol):

@@ -1,0 +1,295 @@
+"""Loads a feature server as a busy day would, and checks every answer: what it costs, what it loses, what it leaks.
+
+zoo-load --model=simclr_convnet_fashion_mnist.e15 --seconds=600 --out=saved_models/tables/serving.json
+
+Starts `zoo-serve` on a serving folder of its own. First alone: batches of 32 over gRPC and REST, as numbers and as
+image files, beside the same call of the SavedModel in this process, in turns. Then clients of all four kinds at once,
+with batches of 1, 7 and 32; every tenth request is malformed and must get its error; every minute a new version comes
+and takes over. Whatever is not the right answer is counted as lost or wrong. Latencies are those that the clients see,
+on the same machine as the server. Run it on an otherwise idle one.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import flags
+
+from zoo.tools import config
+
+FLAGS = flags.FLAGS
+BATCHES = (1, 7, 32)
+ROUNDS = 40
+TOLERANCE = 1e-5
+
+
+def define_flags():
+    """Defines this program's flags."""
+    flags.DEFINE_string("model", None, "A published model or a model folder.", required=True)
+    flags.DEFINE_float("seconds", 600, "Of the mixed load.", lower_bound=1)
+    flags.DEFINE_integer("clients", 4, "At one time.", lower_bound=1)
+    flags.DEFINE_float("reload_seconds", 60, "Between new versions.", lower_bound=1)
+    flags.DEFINE_string("out", None, "JSON file to write.")
+
+
+class Server:
+    """A `zoo-serve` of its own process, until `end`."""
+
+    def __init__(self, folder):
+        self._ports, self._log = folder / "ports.json", open(folder / "server.log", "ab")  # noqa: SIM115
+        self._ports.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "zoo.tools.serve", f"--model={folder}", "--port=0", "--grpc_port=0"]
+        began = time.perf_counter()
+        self.process = subprocess.Popen([*command, f"--port_file={self._ports}"], stdout=self._log, stderr=self._log)
+        while not self._ports.exists():
+            if self.process.poll() is not None:
+                raise ValueError(f"zoo-load: the server did not start.\n{(folder / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.01)
+        self.start_seconds = time.perf_counter() - began
+        ports = json.loads(self._ports.read_text())
+        self.addresses = {"gRPC": f"grpc://127.0.0.1:{ports['grpc']}", "REST": f"http://127.0.0.1:{ports['rest']}"}
+
+    def megabytes(self):
+        """What the server holds in memory now."""
+        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.partition("VmRSS:")[2].split()[0]) / 1024
+
+    def end(self, how=signal.SIGTERM):
+        """Ends the server; returns its exit status."""
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=60)
+        self._log.close()
+        return code
+
+
+class Work:
+    """Requests whose answers are known."""
+
+    def __init__(self, folder):
+        import numpy as np
+        import tensorflow as tf
+
+        from zoo.hub import cards
+        from zoo.serving import servable
+
+        shape = cards.read(folder)["input"]["shape"]
+        pixels = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *shape), dtype=np.uint8)
+        self.floats = pixels.astype("float32") / 255
+        self.files = [tf.io.encode_png(image).numpy() for image in pixels]
+        array = np.empty(len(self.files), object)
+        array[:] = self.files
+        model = servable.Servable("direct", 1, folder)
+        self.direct = {
+            "numbers": lambda: model.run(model.signature(), {"images": self.floats}),
+            "files": lambda: model.run(model.signature("encode_bytes"), {"image_bytes": array}),
+        }
+        self.answers = {kind: call()["embedding"] for kind, call in self.direct.items()}
+
+    def images(self, kind, start, count):
+        """A batch as the client takes it."""
+        return (self.floats if kind == "numbers" else self.files)[start : start + count]
+
+
+def overhead(work, clients):
+    """Median milliseconds of a batch of 32: the SavedModel in this process, and through the server, in turns."""
+    import numpy as np
+
+    calls = {("direct", kind): call for kind, call in work.direct.items()}
+    for api, client in clients.items():
+        for kind in work.direct:
+            calls[api, kind] = lambda client=client, kind=kind: client(work.images(kind, 0, 32))
+    times = {name: [] for name in calls}
+    for index in range(ROUNDS + 3):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if index >= 3:
+                times[name].append(1000 * (time.perf_counter() - began))
+    rows = []
+    for api in clients:
+        for kind in work.direct:
+            served, direct = np.array(times[api, kind]), np.array(times["direct", kind])
+            quartiles = np.percentile(served - direct, (25, 75)) / np.median(direct) * 100
+            rows.append(
+                {
+                    "api": api,
+                    "images": kind,
+                    "direct_ms": round(float(np.median(direct)), 2),
+                    "served_ms": round(float(np.median(served)), 2),
+                    "overhead_percent": round(float(np.median(served - direct) / np.median(direct) * 100), 1),
+                    "overhead_quartiles": [round(float(each), 1) for each in quartiles],
+                }
+            )
+    return rows
+
+
+def _malformed(client, api, random_one):
+    """Sends something wrong; whether the answer was the error that it should be."""
+    import numpy as np
+
+    from zoo.serving import status
+
+    wrong = {
+        "range": lambda: client(np.full((2, *random_one.shape), 255.0, np.float32)),
+        "nan": lambda: client(np.full((1, *random_one.shape), np.nan, np.float32)),
+        "shape": lambda: client(np.zeros((1, 3, 3, 3), np.float32)),
+        "file": lambda: client([b"no image"]),
+        "signature": lambda: client.predict("none", {"images": random_one[None]}),
+        "type": lambda: client.predict("serving_default", {"images": np.array([b"x"], object)}),
+    }
+    try:
+        wrong[random.choice(sorted(wrong))]()
+    except status.ServingError as error:
+        return error.code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
+    return False
+
+
+def customer(work, address, name, api, until, seed):
+    """One client: requests until then; returns what it saw."""
+    import numpy as np
+
+    from zoo.serving import client as clients
+
+    chance = random.Random(seed)
+    seen = {"latencies": [], "images": 0, "requests": 0, "malformed": 0, "wrong": 0, "lost": 0, "unrefused": 0}
+    with clients.Client(address, name, retries=0) as client:
+        while time.monotonic() < until:
+            seen["requests"] += 1
+            if chance.random() < 0.1:
+                seen["malformed"] += 1
+                seen["unrefused"] += not _malformed(client, api, work.floats[0])
+                continue
+            kind, count = chance.choice(("numbers", "files")), chance.choice(BATCHES)
+            start = chance.randrange(len(work.files) - count + 1)
+            began = time.perf_counter()
+            try:
+                answer = client(work.images(kind, start, count))
+            except Exception as error:
+                seen["lost"] += 1
+                print(f"lost: {api} {kind} {count}: {error}", file=sys.stderr)
+                continue
+            seen["latencies"].append((api, kind, count, 1000 * (time.perf_counter() - began)))
+            right = answer.shape == work.answers[kind][start : start + count].shape and bool(
+                np.allclose(answer, work.answers[kind][start : start + count], atol=TOLERANCE)
+            )
+            seen["wrong"] += not right
+            seen["images"] += count
+    return seen
+
+
+def mixed(work, server, source, folder, name):
+    """The mixed load, with reloads; what was seen, and the server's memory before and after."""
+    import numpy as np
+
+    from zoo.serving import client, deployment
+
+    began = time.monotonic()
+    until = began + FLAGS.seconds
+    memory, version, served = [], 1, set()
+    with concurrent.futures.ThreadPoolExecutor(FLAGS.clients) as pool:
+        apis = [list(server.addresses)[index % 2] for index in range(FLAGS.clients)]
+        running = [
+            pool.submit(customer, work, server.addresses[api], name, api, until, index)
+            for index, api in enumerate(apis)
+        ]
+        after = began + FLAGS.reload_seconds
+        while time.monotonic() < until:
+            time.sleep(1)
+            memory.append(server.megabytes())
+            with client.Client(server.addresses["gRPC"], name) as asks:
+                states = asks.wait().model_version_status
+                served |= {each.version for each in states if each.state == 30}
+            if time.monotonic() > after:
+                version, after = version + 1, time.monotonic() + FLAGS.reload_seconds
+                deployment.copy(source, folder, name, version)
+                print(f"{time.monotonic() - began:.0f} s: version {version}, {memory[-1]:.0f} MB", flush=True)
+        seen = [each.result() for each in running]
+    latencies = [each for one in seen for each in one["latencies"]]
+    rows = []
+    for api in server.addresses:
+        for count in BATCHES:
+            ms = [each[3] for each in latencies if each[0] == api and each[2] == count]
+            if ms:
+                p50, p99 = np.percentile(ms, (50, 99))
+                row = {"api": api, "batch": count, "requests": len(ms)}
+                rows.append({**row, "p50_ms": round(float(p50), 1), "p99_ms": round(float(p99), 1)})
+    quarter = max(1, len(memory) // 4)
+    totals = {what: sum(each[what] for each in seen) for what in seen[0] if what != "latencies"}
+    return {
+        **totals,
+        "seconds": FLAGS.seconds,
+        "clients": FLAGS.clients,
+        "versions_served": len(served),
+        "features_per_second": round(totals["images"] / FLAGS.seconds, 1),
+        # The first quarter fills caches; growth after it would be a leak.
+        "mb_second_quarter": round(float(np.median(memory[quarter : 2 * quarter])), 1),
+        "mb_last_quarter": round(float(np.median(memory[-quarter:])), 1),
+        "latencies": rows,
+    }
+
+
+def main(argv):
+    """Measures."""
+    del argv
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from zoo.hub import cards, files
+    from zoo.serving import client, deployment
+
+    source = cards.find(FLAGS.model)
+    name = cards.read(source)["name"]
+    work = Work(source)
+    with tempfile.TemporaryDirectory(prefix="zoo-load.") as place:
+        folder = pathlib.Path(place)
+        deployment.copy(source, folder, name, 1)
+        deployment.configure(folder)
+        server = Server(folder)
+        starts = [server.start_seconds]
+        connected = {api: client.Client(address, name) for api, address in server.addresses.items()}
+        costs = overhead(work, connected)
+        for each in connected.values():
+            each.close()
+        for row in costs:
+            print(json.dumps(row), flush=True)
+        load = mixed(work, server, source, folder, name)
+        print(json.dumps(load), flush=True)
+        killed = server.end(signal.SIGKILL)
+        server = Server(folder)
+        starts.append(server.start_seconds)
+        stopped = server.end()
+    record = {
+        "command": config.command("zoo-load", FLAGS),
+        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "model": name,
+        "start_seconds": round(starts[0], 2),
+        "start_after_kill_seconds": round(starts[1], 2),
+        "exit_codes": {"SIGKILL": killed, "SIGTERM": stopped},
+        "overhead": costs,
+        "load": load,
+    }
+    if FLAGS.out:
+        out = pathlib.Path(FLAGS.out).expanduser()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write(out, json.dumps(record, indent=1) + "\n")
+        print(f"Wrote {out}.")
+    failures = load["wrong"] + load["lost"] + load["unrefused"]
+    if failures:
+        print(f"error: {failures} requests were not answered as they should be.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def cli():
+    """The program `zoo-load`."""
+    define_flags()
+    config.launch(main)
+
+
+if __name__ == "__main__":
+    cli()
