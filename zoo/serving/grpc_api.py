@@ -4,6 +4,7 @@ import logging
 
 import grpc
 import numpy as np
+from google.protobuf import message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from zoo.serving import messages, predictor, repository, servable, status, tensors
@@ -13,11 +14,11 @@ _FIELD = "signature_def"
 _LOG = logging.getLogger("zoo.serving")
 
 
-def _spec(message):
-    """Name, version and label of a `ModelSpec`."""
-    if not message.HasField("model_spec"):
+def _spec(request):
+    """Name, version and label of the `ModelSpec` of a request."""
+    if not request.HasField("model_spec"):
         raise status.ServingError("INVALID_ARGUMENT", "Missing ModelSpec")
-    spec = message.model_spec
+    spec = request.model_spec
     return spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None
 
 
@@ -120,10 +121,15 @@ class Services:
         return answer
 
 
-def _method(function, request):
-    return grpc.unary_unary_rpc_method_handler(
-        function, request_deserializer=request.FromString, response_serializer=lambda answer: answer.SerializeToString()
-    )
+def _method(function, kind):
+    async def answer(data, context):
+        try:
+            request = kind.FromString(data)
+        except message.DecodeError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:200])
+        return (await function(request, context)).SerializeToString()
+
+    return grpc.unary_unary_rpc_method_handler(answer)
 
 
 def server(predicts):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import pathlib
+import struct
 
 import numpy as np
 import tensorflow as tf
@@ -181,6 +182,27 @@ def check_kind(signature, name, dtype, shape, limits):
         )
 
 
+def _frames(data):
+    """Pixels of all frames of a GIF file: the decoder unpacks every one, even to answer with the first."""
+    at, pixels = 13 + _colors(data[10]), 0
+    while at < len(data) and data[at] != 0x3B:
+        if data[at] == 0x2C:
+            width, height, flags = struct.unpack_from("<HHB", data, at + 5)
+            pixels += width * height
+            at += 11 + _colors(flags)
+        else:
+            at += 2
+        while at < len(data) and data[at]:
+            at += data[at] + 1
+        at += 1
+    return pixels
+
+
+def _colors(flags):
+    """Bytes of a GIF file's table of colours."""
+    return 3 << (flags & 7) + 1 if flags & 128 else 0
+
+
 def check_values(inputs, limits):
     """Refuses image files that would unpack to too many pixels, by their headers alone.
 
@@ -195,8 +217,8 @@ def check_values(inputs, limits):
     for index, data in enumerate(files.ravel()):
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                pixels = image.width * image.height
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                pixels = max(image.width * image.height, _frames(data) if image.format == "GIF" else 0)
+        except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
             if isinstance(error, Image.DecompressionBombError):
                 raise status.ServingError(
                     "INVALID_ARGUMENT", f"Image {index}: expected at most {limits.pixels} pixels. Received: {error}"
@@ -208,9 +230,10 @@ def check_values(inputs, limits):
             ) from error
         total += pixels
         if pixels > limits.pixels or total > limits.request_pixels:
-            what = f"{limits.pixels} pixels" if pixels > limits.pixels else f"{limits.request_pixels} pixels in all"
+            what = f"{limits.request_pixels} pixels in all. Received: {total}"
+            if pixels > limits.pixels:
+                what = f"{limits.pixels} pixels. Received: {pixels}"
             raise status.ServingError(
                 "INVALID_ARGUMENT",
-                f"Image {index}: expected at most {what}. Received: {max(pixels, total)}; make it smaller first, or "
-                "raise --max_pixels of the server.",
+                f"Image {index}: expected at most {what}; make it smaller first, or raise --max_pixels of the server.",
             )

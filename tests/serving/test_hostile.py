@@ -1,0 +1,508 @@
+"""Requests that mean harm or are broken: each gets its status and words, and the next good one is answered."""
+
+import base64
+import contextlib
+import gzip
+import io
+import json
+import math
+import signal
+import socket
+import struct
+import threading
+import time
+import zlib
+
+import grpc
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from reference import running, toy_models
+
+from zoo.serving import batching, limits, messages, repository, tensors
+
+HEAD = "POST /v1/models/half:predict HTTP/1.1\r\nHost: a\r\n"
+GOOD = {"instances": [1.0]}
+ANSWER = (200, {"predictions": [3.5]})
+BOUNDS = limits.Limits(
+    body_bytes=1 << 20,
+    rows=100,
+    pixels=1_000_000,
+    request_pixels=3_000_000,
+    tensor_bytes=1 << 20,
+    read_seconds=1.0,
+    header_seconds=1.0,
+)
+
+
+@pytest.fixture(scope="module")
+def server(deployed):
+    with running.running(repository.named(deployed), grpc_port=0, bounds=BOUNDS) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _the_next_good_request_is_answered(request):
+    yield
+    if "server" in request.fixturenames:
+        assert running.predict(request.getfixturevalue("server"), "half", GOOD) == ANSWER
+
+
+def refused(answer, code, words):
+    assert answer[0] == code, answer
+    assert set(answer[1]) == {"error"}
+    assert words in answer[1]["error"]
+
+
+def read(connection):
+    """Status and document of the answer that comes, until the connection ends."""
+    connection.settimeout(30)
+    data = b""
+    # The rest of what was sent may be refused by then.
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 16):
+            data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    return (int(head.split()[1]), json.loads(body)) if head else None
+
+
+def connect(server):
+    ports = server if isinstance(server, dict) else server.ports
+    return socket.create_connection(("127.0.0.1", ports["rest"]), timeout=30)
+
+
+# Bodies
+
+
+def test_a_gigabyte_is_refused_before_it_comes(server):
+    with connect(server) as connection:
+        connection.sendall(f"{HEAD}Content-Length: {1 << 30}\r\n\r\n".encode() + b" " * 1000)
+        refused(read(connection), 413, "expected at most 1048576 bytes. Received: 1073741824")
+
+
+def test_a_body_without_end_is_refused(server):
+    chunk = b"%x\r\n%s\r\n" % (1 << 16, b" " * (1 << 16))
+    with connect(server) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode() + 20 * chunk)
+        refused(read(connection), 413, "expected at most 1048576 bytes")
+
+
+def test_what_unpacks_to_too_much_is_refused(server):
+    bomb = gzip.compress(b'{"instances": [' + b" " * (20 << 20))
+    assert len(bomb) < 1 << 20
+    answer = requests.post(running.url(server, "/v1/models/half:predict"), bomb, headers={"Content-Encoding": "gzip"})
+    refused((answer.status_code, answer.json()), 413, "expected at most 1048576 bytes")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "code", "words"),
+    [
+        ("gzip", b"no gzip at all", 400, "no gzip"),
+        ("gzip", gzip.compress(json.dumps(GOOD).encode())[:-20], 400, "JSON Parse error"),
+        ("br", b"...", 415, "Content-Encoding: expected gzip or none. Received: br"),
+    ],
+)
+def test_other_encodings_are_refused(server, encoding, body, code, words):
+    url = running.url(server, "/v1/models/half:predict")
+    answer = requests.post(url, body, headers={"Content-Encoding": encoding})
+    refused((answer.status_code, answer.json()), code, words)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"instances": ' + b"[" * 100_000 + b"NaN", b'{"a":' * 50_000])
+def test_deep_nesting_is_refused(server, body):
+    answer = requests.post(running.url(server, "/v1/models/half:predict"), body)
+    refused((answer.status_code, answer.json()), 400, "JSON Parse error")
+
+
+def test_forty_dimensions_are_refused(server):
+    document = {"signature_name": "matrix", "instances": json.loads("[" * 40 + "1" + "]" * 40)}
+    refused(running.predict(server, "toys", document), 400, "expected at most 32 dimensions")
+
+
+@pytest.mark.parametrize("instances", ['["\\ud800", NaN]', '["\\ud800"], "a": NaN', '[{"\\ud800": NaN}]'])
+def test_halves_of_characters_are_refused(server, instances):
+    body = f'{{"signature_name": "words", "instances": {instances}}}'
+    answer = requests.post(running.url(server, "/v1/models/toys:predict"), body.encode())
+    assert (answer.status_code, set(answer.json())) == (400, {"error"})
+
+
+@pytest.mark.parametrize("numbers", ["1" * 400, "1" * 5000, "1e999", "NaN, " + "1" * 400, "NaN, " + "1" * 5000])
+def test_numbers_beyond_measure_are_refused(server, numbers):
+    answer = requests.post(running.url(server, "/v1/models/half:predict"), f'{{"instances": [{numbers}]}}')
+    assert (answer.status_code, set(answer.json())) == (400, {"error"})
+
+
+# Values
+
+
+def image(side, kind="PNG", value=0):
+    file = io.BytesIO()
+    Image.new("L", (side, side), value).save(file, kind)
+    return file.getvalue()
+
+
+def claiming(side):
+    """A PNG file that claims to have `side` pixels a side."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+
+
+def animation(side, frames):
+    """A GIF file of equal frames, each of which shares nothing with the one before."""
+    one = image(side, "GIF")
+    start = one.index(b"\x2c\0\0\0\0")
+    return one[:start] + one[start:-1] * frames + one[-1:]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([claiming(50_000)], "Image 0: expected at most 1000000 pixels"),
+        ([claiming(1_001)], "Image 0: expected at most 1000000 pixels. Received: 1002001"),
+        ([image(8), image(4_000)], "Image 1: expected at most 1000000 pixels. Received: 16000000"),
+        ([image(900)] * 4, "Image 3: expected at most 3000000 pixels in all. Received: 3240000"),
+        ([animation(900, 4)], "Image 0: expected at most 1000000 pixels. Received: 3240000"),
+        ([b"no image"], "Image 0: expected a JPEG, PNG, GIF, BMP or WebP file. Received: 8 bytes"),
+        ([b""], "Image 0: expected a JPEG, PNG, GIF, BMP or WebP file. Received: 0 bytes"),
+    ],
+    ids=["claimed", "claimed little", "real", "together", "animated", "text", "empty"],
+)
+def test_images_that_are_none_or_too_large(server, files, words):
+    instances = [{"b64": base64.b64encode(each).decode()} for each in files]
+    document = {"signature_name": "encode_bytes", "instances": instances}
+    refused(running.predict(server, "encoder", document), 400, words)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_truncated_files_are_refused(server, kind):
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 99).convert("RGB").save(file, kind)
+    data = file.getvalue()[: len(file.getvalue()) // 3]
+    document = {"signature_name": "encode_bytes", "instances": [{"b64": base64.b64encode(data).decode()}]}
+    status, answer = running.predict(server, "encoder", document)
+    assert status == 400, answer
+    assert "{{" not in answer["error"], "the words of a graph"
+    assert len(answer["error"]) < 300
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 255.0])
+def test_pixels_out_of_range_are_refused(server, value):
+    images = np.zeros((2, *toy_models.IMAGE_SHAPE))
+    images[1, 2, 3, 0] = value
+    url = running.url(server, "/v1/models/encoder:predict")
+    answer = requests.post(url, json.dumps({"instances": images.tolist()}))
+    refused((answer.status_code, answer.json()), 400, "expected images in [0, 1]")
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "words"),
+    [
+        ({"signature_name": "embed", "instances": [[]]}, 400, "not found in signature def"),
+        ({"instances": "half"}, 400, "instances"),
+        ({"instances": np.zeros((101, *toy_models.IMAGE_SHAPE)).tolist()}, 400, "at most 100 rows"),
+        ({"instances": np.zeros((2, 8, 8, 1)).tolist()}, 400, "expected DT_FLOAT [?,8,8,3]. Received: shape [2,8,8,1]"),
+        ({"instances": [np.zeros((8, 8, 3)).tolist(), np.zeros((8, 7, 3)).tolist()]}, 400, "Failed to process element"),
+        ({"instances": []}, 400, "No values"),
+        ({"instances": [[[["0.5"] * 3] * 8] * 8]}, 400, "not of expected type: float"),
+    ],
+    ids=range(7),
+)
+def test_tensors_that_do_not_fit(server, document, code, words):
+    refused(running.predict(server, "encoder", document), code, words)
+
+
+# gRPC
+
+
+@pytest.fixture(scope="module")
+def call(server):
+    """Sends bytes, returns the code and the words of the answer."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
+        method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+
+        def answer(data):
+            try:
+                return "OK", messages.PredictResponse.FromString(method(data, timeout=60))
+            except grpc.RpcError as error:
+                return error.code().name, error.details()
+
+        yield answer
+
+
+def asked(model, signature="", **inputs):
+    request = messages.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = model, signature
+    for name, data in inputs.items():
+        request.inputs[name] = data
+    return request.SerializeToString()
+
+
+def tensor(*shape, dtype=1, **values):
+    proto = messages.Tensor(dtype=dtype, **values)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        (tensor(1, 10**12, float_val=[1.0]), "RESOURCE_EXHAUSTED", "expected at most 1048576 bytes"),
+        (tensor(1, 2**62, 2**62, float_val=[1.0]), "INVALID_ARGUMENT", "Received: shape"),
+        (tensor(10**12, 1, float_val=[1.0]), "INVALID_ARGUMENT", "at most 100 rows"),
+        (tensor(-1, 1, float_val=[1.0]), "INVALID_ARGUMENT", "shape"),
+        (tensor(1, -(10**12), float_val=[1.0]), "INVALID_ARGUMENT", "shape"),
+        (tensor(1, 2, float_val=[1.0, 2.0, 3.0]), "INVALID_ARGUMENT", "3 values"),
+        (tensor(1, 2), "INVALID_ARGUMENT", "0 values"),
+        (tensor(1, 2, tensor_content=b"abc"), "INVALID_ARGUMENT", "3 bytes"),
+        (tensor(1, 1, dtype=2, double_val=[1.0]), "INVALID_ARGUMENT", "Received: DT_DOUBLE"),
+        (tensor(1, 1, dtype=20), "INVALID_ARGUMENT", "unknown type"),
+        (tensor(1, 1, dtype=1 << 30), "INVALID_ARGUMENT", "unknown type"),
+        (messages.Tensor(dtype=1, float_val=[1.0]).SerializeToString(), "INVALID_ARGUMENT", "shape []"),
+        (b"\xff\xff\xff", "INVALID_ARGUMENT", "not a TensorProto"),
+        (b"", "INVALID_ARGUMENT", "unknown type"),
+    ],
+    ids=range(14),
+)
+def test_tensors_that_lie(call, server, data, code, words):
+    answer = call(asked("toys", "matrix", m=data))
+    assert answer[0] == code
+    assert words in answer[1]
+
+
+def test_a_tensor_of_unknown_rank_is_refused(call, server):
+    proto = messages.Tensor(dtype=1, float_val=[1.0])
+    proto.tensor_shape.unknown_rank = True
+    assert call(asked("toys", "scalar", s=proto.SerializeToString()))[0] == "INVALID_ARGUMENT"
+
+
+def test_a_large_message_is_refused(call, server):
+    data = tensors.to_bytes(np.zeros((100, 10_000), np.float32))
+    assert call(asked("toys", "matrix", m=data))[0] == "RESOURCE_EXHAUSTED"
+
+
+def test_a_message_that_is_none_is_refused(call, server):
+    code, words = call(b"\xff\xff\xff")
+    assert code == "INVALID_ARGUMENT"
+    assert "PredictRequest" in words
+
+
+@pytest.mark.parametrize("name", ["x" * 500_000, "€" * 100_000, "../../etc/passwd", "\0", ""])
+def test_names_over_grpc(call, server, name):
+    code, words = call(asked(name))
+    assert code == "NOT_FOUND"
+    assert "Servable not found for request" in words
+    code, words = call(asked("half", name or "?"))
+    assert code == "FAILED_PRECONDITION"
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1/models/..%2F..%2Fetc%2Fpasswd", 404),
+        ("/v1/models/../../etc/passwd", 400),
+        ("/v1/models/%2e%2e", 404),
+        ("/v1/models/..", 404),
+        ("/v1/models/%00", 404),
+        ("/v1/models/half%00", 404),
+        ("/v1/models/half%0a", 404),
+        ("/v1/models/%ff%fe", 404),
+        ("/v1/models/%", 404),
+        ("/v1/models/h%C3%A4lfte", 404),
+        ("/v1/models/half//versions/1", 400),
+        ("//v1/models/half", 404),
+        ("/v1/models/half/versions/" + "9" * 5000, 400),
+        ("/v1/models/half/versions/-1", 400),
+        ("/v1/models/half/versions/%31", 400),
+        ("/v1/models/half/labels/" + "x" * 5000, 400),
+        ("/v1/models/" + "x" * 50_000, 404),
+        ("/etc/passwd", 404),
+        ("/", 404),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_paths(server, path, code):
+    with connect(server) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        status, answer = read(connection)
+    assert status == code
+    assert set(answer) == {"error"}
+    assert len(answer["error"]) < 1000
+    assert "root:" not in answer["error"]
+
+
+def test_heads_without_end_are_refused(server):
+    with connect(server) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(b"GET / HTTP/1.1\r\nA: " + b"a" * (1 << 20))
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01 a TLS hello\r\n\r\n", b"\r\n\r\n\r\n", b"GET\r\n\r\n"])
+def test_what_is_no_http_is_refused(server, data):
+    with connect(server) as connection:
+        connection.sendall(data)
+        assert connection.recv(1000).partition(b"\r\n")[0] in (b"HTTP/1.1 400 Bad Request", b"")
+
+
+# Slow and many
+
+
+def test_a_slow_body_is_refused(server):
+    with connect(server) as connection:
+        connection.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n".encode())
+        stop = threading.Event()
+
+        def dribble():
+            while not stop.wait(0.1):
+                with contextlib.suppress(OSError):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        refused(read(connection), 408, "The body did not come within 1 seconds.")
+        stop.set()
+        thread.join()
+
+
+def test_a_slow_head_is_closed(server):
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connect(server)) for _ in range(3)]
+        for connection, part in zip(connections, (b"", b"GET /health/live HTT", HEAD.encode()), strict=True):
+            connection.sendall(part)
+        assert [connection.recv(100) for connection in connections] == [b""] * 3
+
+
+def test_a_client_that_leaves_is_forgotten(server):
+    for _ in range(20):
+        with connect(server) as connection:
+            connection.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n1234".encode())
+    with connect(server) as connection:
+        connection.sendall(f"{HEAD}Content-Length: {len(json.dumps(GOOD))}\r\n\r\n{json.dumps(GOOD)}".encode())
+
+
+def test_a_thousand_idle_connections(served):
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connect(served)) for _ in range(1000)]
+        for connection in connections[::2]:
+            connection.sendall(HEAD.encode())
+        assert running.predict(served, "half", GOOD) == ANSWER
+        assert requests.get(running.url(served, "/health/ready"), timeout=60).json() == {"status": "ready"}
+
+
+@contextlib.contextmanager
+def gated(deployed, **options):
+    """A server whose model waits for an event; and the event."""
+    gate = threading.Event()
+    batch = batching.Batching(max_batch_size=1, max_enqueued_batches=1, num_batch_threads=1)
+    with running.running((repository.Model("half", deployed / "half"),), batch=batch, **options) as made:
+        found = made.repository.find("half")
+        run = found.run
+        found.run = lambda *arguments: gate.wait(60) and run(*arguments)
+        try:
+            yield made, gate
+        finally:
+            gate.set()
+
+
+def waiting(made):
+    page = requests.get(running.url(made, "/monitoring/prometheus/metrics"), timeout=60).text
+    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith("zoo_serving_waiting_rows "))
+
+
+def test_a_full_queue_says_so(deployed):
+    answers = []
+    with gated(deployed, grpc_port=0) as (made, gate):
+        threads = []
+        for rows in (0, 1):
+            threads.append(threading.Thread(target=lambda: answers.append(running.predict(made, "half", GOOD))))
+            threads[-1].start()
+            while waiting(made) < rows:
+                time.sleep(0.01)
+            time.sleep(0.2)
+        response = requests.post(running.url(made, "/v1/models/half:predict"), json=GOOD, timeout=60)
+        refused((response.status_code, response.json()), 503, "queue")
+        assert int(response.headers["Retry-After"]) >= 1
+        with grpc.insecure_channel(f"127.0.0.1:{made.ports['grpc']}") as channel:
+            method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+            with pytest.raises(grpc.RpcError) as caught:
+                method(asked("half", x=tensors.to_bytes(np.ones(1, np.float32))), timeout=60)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        gate.set()
+        for thread in threads:
+            thread.join()
+        assert answers == [ANSWER, ANSWER]
+        assert running.predict(made, "half", GOOD) == ANSWER
+
+
+def test_an_answer_that_takes_too_long(deployed):
+    with gated(deployed, bounds=limits.Limits(answer_seconds=0.3)) as (made, gate):
+        refused(running.predict(made, "half", GOOD), 504, "No answer within 0.3 seconds")
+        gate.set()
+        assert running.predict(made, "half", GOOD) == ANSWER
+
+
+def test_too_much_in_flight_says_so(deployed):
+    bounds = limits.Limits(in_flight_bytes=1000)
+    with running.running((repository.Model("half", deployed / "half"),), bounds=bounds) as made:
+        refused(running.predict(made, "half", {"instances": [1.0] * 300}), 503, "in flight")
+        for _ in range(50):  # and none is counted twice
+            assert running.predict(made, "half", GOOD) == ANSWER
+
+
+# Processes
+
+
+def predicted(made, answers):
+    """Asks in a thread until there is no answer; each is added to `answers`."""
+
+    def ask():
+        with contextlib.suppress(requests.ConnectionError):
+            while True:
+                answers.append(running.predict(made, "half", GOOD))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_killed_it_serves_again_and_stopped_it_answers_first(deployed, tmp_path):
+    answers = []
+    with running.process(f"--model={deployed}", folder=tmp_path) as (made, ports):
+        thread = predicted(ports, answers)
+        while len(answers) < 10:
+            time.sleep(0.01)
+        made.kill()
+        assert made.wait(60) == -signal.SIGKILL
+        thread.join()
+    flags = ("--batch_timeout_micros=2000000", "--max_batch_size=100")
+    with running.process(f"--model={deployed}", *flags, folder=tmp_path) as (made, ports):
+        thread = predicted(ports, answers)
+        with grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}") as channel, connect(ports) as half_sent:
+            method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+            future = method.future(asked("half", x=tensors.to_bytes(np.ones(1, np.float32))), timeout=60)
+            half_sent.sendall(f"{HEAD}Expect: 100-continue\r\nContent-Length: 20\r\n\r\n".encode())
+            assert b"100 Continue" in half_sent.recv(100)
+            while waiting(ports) < 2:
+                time.sleep(0.01)
+            before = len(answers)
+            made.send_signal(signal.SIGTERM)
+            half_sent.sendall(b'{"instances": [1.0]}')
+            thread.join()
+            assert len(answers) > before
+            answer = messages.PredictResponse.FromString(future.result())
+            assert tensors.to_array(tensors.parsed(answer.outputs["y"], "y")).tolist() == [3.5]
+            assert b'{"predictions":[3.5]}' in half_sent.recv(1000)
+        assert made.wait(60) == 0
+        for port in (ports["rest"], ports["grpc"]):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=5)
+    assert answers == [ANSWER] * len(answers)
