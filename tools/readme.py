@@ -143,6 +143,39 @@ def memory():
     return f"{text}\n\n{table}{_commands(record['command'])}"
 
 
+def serving():
+    """What the feature server costs and how it bears up: the table of `zoo-load`."""
+    path = ROOT / "saved_models" / "tables" / "serving.json"
+    if not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    load = record["load"]
+    heading = ["batch of 32", "images as", "SavedModel, ms", "served, ms", "overhead, %"]
+    lines = []
+    for row in record["overhead"]:
+        low, high = row["overhead_quartiles"]
+        cost = f"{row['overhead_percent']:.1f} ({low:.1f} to {high:.1f})"
+        lines.append([row["api"], row["images"], f"{row['direct_ms']:.1f}", f"{row['served_ms']:.1f}", cost])
+    text = (
+        f"`{record['model']}` on {record['hardware']}, client and server on one machine; medians, and quartiles of the "
+        f"overhead.\n\n{results.grid(heading, lines, heading[2:])}\n"
+    )
+    heading = ["mixed load", "batch", "requests", "p50, ms", "p99, ms"]
+    lines = [
+        [row["api"], str(row["batch"]), f"{row['requests']:,}", f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}"]
+        for row in load["latencies"]
+    ]
+    text += (
+        f"{load['seconds'] / 60:g} minutes, {load['clients']} clients, {load['versions_served']} versions in turn: "
+        f"{load['requests']:,} requests, of which {load['malformed']:,} malformed; {load['lost']} lost, "
+        f"{load['wrong']} wrong, {load['unrefused']} malformed ones not refused; "
+        f"{load['features_per_second']:,.0f} features per second; memory {load['mb_second_quarter']:,.0f} MB in the "
+        f"second quarter, {load['mb_last_quarter']:,.0f} MB in the last. Ready {record['start_seconds']:.1f} s after "
+        f"its start, {record['start_after_kill_seconds']:.1f} s after `kill -9`.\n\n"
+    )
+    return text + results.grid(heading, lines, heading[1:]) + _commands(record["command"])
+
+
 def _number(value):
     if isinstance(value, str):
         return value
@@ -158,6 +191,7 @@ def written(text):
         **{f"table {name}": comparison(name) for name in tables()},
         "table leak": leak(),
         "memory": memory(),
+        "serving": serving(),
     }
     for name, table in made.items():
         start, rest = text.split(f"<!-- {name} -->\n")
