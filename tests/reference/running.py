@@ -1,6 +1,7 @@
 """A feature server in a thread of a test, and one in a process of its own."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -30,6 +31,72 @@ def running(models, **options):
         made.stop()
         thread.join(60)
         assert not thread.is_alive(), "the server does not stop"
+
+
+def until(condition, seconds=60):
+    """Waits for a condition that will be true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def repeated(function):
+    """Calls a function in a thread, again and again; what it raises is raised at the end."""
+    stop, errors = threading.Event(), []
+
+    def loop():
+        try:
+            while not stop.is_set():
+                function()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+class Gate:
+    """Models that wait: `calls` are the rows of every call of one, which is answered once the gate is open."""
+
+    def __init__(self, made):
+        self._open, self.calls = threading.Event(), []
+        for name in made.repository.models:
+            found = made.repository.find(name)
+            found.run = functools.partial(self._run, found.run)
+
+    def _run(self, run, signature, inputs):
+        self.calls.append(max((len(array) for array in inputs.values() if array.ndim), default=1))
+        assert self._open.wait(60)
+        return run(signature, inputs)
+
+    def open(self):
+        self._open.set()
+
+
+@contextlib.contextmanager
+def gated(models, batch, **options):
+    """A server, and the `Gate` of its models."""
+    with running(models, batch=batch, **options) as made:
+        gate = Gate(made)
+        try:
+            yield made, gate
+        finally:
+            gate.open()
+
+
+def waiting(made):
+    """How many rows wait, as the metrics tell."""
+    page = requests.get(url(made, "/monitoring/prometheus/metrics"), timeout=60).text
+    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith("zoo_serving_waiting_rows "))
 
 
 @contextlib.contextmanager

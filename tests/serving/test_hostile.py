@@ -10,7 +10,6 @@ import signal
 import socket
 import struct
 import threading
-import time
 import zlib
 
 import grpc
@@ -397,36 +396,21 @@ def test_a_thousand_idle_connections(served):
         assert requests.get(running.url(served, "/health/ready"), timeout=60).json() == {"status": "ready"}
 
 
-@contextlib.contextmanager
-def gated(deployed, **options):
-    """A server whose model waits for an event; and the event."""
-    gate = threading.Event()
-    batch = batching.Batching(max_batch_size=1, max_enqueued_batches=1, num_batch_threads=1)
-    with running.running((repository.Model("half", deployed / "half"),), batch=batch, **options) as made:
-        found = made.repository.find("half")
-        run = found.run
-        found.run = lambda *arguments: gate.wait(60) and run(*arguments)
-        try:
-            yield made, gate
-        finally:
-            gate.set()
+ONE = batching.Batching(max_batch_size=1, max_enqueued_batches=1, num_batch_threads=1)
 
 
-def waiting(made):
-    page = requests.get(running.url(made, "/monitoring/prometheus/metrics"), timeout=60).text
-    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith("zoo_serving_waiting_rows "))
+def half(deployed):
+    return (repository.Model("half", deployed / "half"),)
 
 
 def test_a_full_queue_says_so(deployed):
     answers = []
-    with gated(deployed, grpc_port=0) as (made, gate):
+    with running.gated(half(deployed), ONE, grpc_port=0) as (made, gate):
         threads = []
         for rows in (0, 1):
             threads.append(threading.Thread(target=lambda: answers.append(running.predict(made, "half", GOOD))))
             threads[-1].start()
-            while waiting(made) < rows:
-                time.sleep(0.01)
-            time.sleep(0.2)
+            running.until(lambda rows=rows: gate.calls and running.waiting(made) == rows)
         response = requests.post(running.url(made, "/v1/models/half:predict"), json=GOOD, timeout=60)
         refused((response.status_code, response.json()), 503, "queue")
         assert int(response.headers["Retry-After"]) >= 1
@@ -435,7 +419,7 @@ def test_a_full_queue_says_so(deployed):
             with pytest.raises(grpc.RpcError) as caught:
                 method(asked("half", x=tensors.to_bytes(np.ones(1, np.float32))), timeout=60)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        gate.set()
+        gate.open()
         for thread in threads:
             thread.join()
         assert answers == [ANSWER, ANSWER]
@@ -443,15 +427,15 @@ def test_a_full_queue_says_so(deployed):
 
 
 def test_an_answer_that_takes_too_long(deployed):
-    with gated(deployed, bounds=limits.Limits(answer_seconds=0.3)) as (made, gate):
+    with running.gated(half(deployed), ONE, bounds=limits.Limits(answer_seconds=0.3)) as (made, gate):
         refused(running.predict(made, "half", GOOD), 504, "No answer within 0.3 seconds")
-        gate.set()
+        gate.open()
         assert running.predict(made, "half", GOOD) == ANSWER
 
 
 def test_too_much_in_flight_says_so(deployed):
     bounds = limits.Limits(in_flight_bytes=1000)
-    with running.running((repository.Model("half", deployed / "half"),), bounds=bounds) as made:
+    with running.running(half(deployed), bounds=bounds) as made:
         refused(running.predict(made, "half", {"instances": [1.0] * 300}), 503, "in flight")
         for _ in range(50):  # and none is counted twice
             assert running.predict(made, "half", GOOD) == ANSWER
@@ -478,8 +462,7 @@ def test_killed_it_serves_again_and_stopped_it_answers_first(deployed, tmp_path)
     answers = []
     with running.process(f"--model={deployed}", folder=tmp_path) as (made, ports):
         thread = predicted(ports, answers)
-        while len(answers) < 10:
-            time.sleep(0.01)
+        running.until(lambda: len(answers) >= 10)
         made.kill()
         assert made.wait(60) == -signal.SIGKILL
         thread.join()
@@ -491,8 +474,7 @@ def test_killed_it_serves_again_and_stopped_it_answers_first(deployed, tmp_path)
             future = method.future(asked("half", x=tensors.to_bytes(np.ones(1, np.float32))), timeout=60)
             half_sent.sendall(f"{HEAD}Expect: 100-continue\r\nContent-Length: 20\r\n\r\n".encode())
             assert b"100 Continue" in half_sent.recv(100)
-            while waiting(ports) < 2:
-                time.sleep(0.01)
+            running.until(lambda: running.waiting(ports) >= 2)
             before = len(answers)
             made.send_signal(signal.SIGTERM)
             half_sent.sendall(b'{"instances": [1.0]}')

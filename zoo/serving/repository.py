@@ -109,7 +109,7 @@ def configured(path):
         folder = pathlib.Path(entry.base_path)
         if not folder.exists() and folder.is_relative_to(MOUNT):
             folder = path.parent / folder.relative_to(MOUNT)
-        if not entry.name or not folder.is_dir():
+        if not (entry.name and entry.base_path and folder.is_dir()):
             raise ValueError(
                 f"{path.name}: expected models with a name and the path of a folder. Received: name={entry.name!r}, "
                 f"base_path={entry.base_path!r}."
