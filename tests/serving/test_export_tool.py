@@ -1,28 +1,11 @@
-import functools
-import importlib.util
-import pathlib
-import sys
-import types
-
 import numpy as np
 import pytest
 from absl import flags
+from reference import programs
 
 import zoo
 from zoo.hub import cards
 from zoo.models import mlp
-
-TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
-DEFINES = ("DEFINE_string", "DEFINE_bool")
-RUN = {"method": "simclr", "data": "digits", "split": "train", "epochs": 2.0, "seed": 0, "config": "a.b = 1\n"}
-
-
-class Trained:
-    def __init__(self, encoder):
-        self.encoder = encoder
-
-    def feature_extractor(self, view=None):
-        return self.encoder
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +15,7 @@ def encoder():
 
 @pytest.fixture
 def start(encoder, monkeypatch):
-    """Starts the program on a stand-in for a training run; restoring a real one is tested with `zoo.tools.config`."""
-    config = types.ModuleType("zoo.tools.config")
-    config.restore = lambda workdir: (Trained(encoder), {**RUN, "workdir": workdir.name})
-    package = types.ModuleType("zoo.tools")
-    package.config = config
-    monkeypatch.setitem(sys.modules, "zoo.tools", package)
-    monkeypatch.setitem(sys.modules, "zoo.tools.config", config)
-    spec = importlib.util.spec_from_file_location("export_tool", TOOLS / "export.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def run(*arguments):
-        # Flags of its own: absl's are one per process, and other programs define the same names.
-        module.FLAGS = flags.FlagValues()
-        defined = {name: functools.partial(getattr(flags, name), flag_values=module.FLAGS) for name in DEFINES}
-        monkeypatch.setattr(module, "flags", types.SimpleNamespace(**defined))
-        module.define_flags()
-        module.FLAGS(["zoo-export", *arguments])
-        return module.main(["zoo-export"])
-
-    return run
+    return programs.export(encoder, monkeypatch)
 
 
 def test_a_run_becomes_a_model(start, encoder, tmp_path, capsys):
@@ -61,7 +24,7 @@ def test_a_run_becomes_a_model(start, encoder, tmp_path, capsys):
     card = cards.opened(out)
     assert card["name"] == "simclr_mlp_digits.v1"
     assert card["description"] == "Encoder mlp, trained by simclr on digits, without labels."
-    assert card["training"] == {**RUN, "workdir": "a"}
+    assert card["training"] == {**programs.RUN, "workdir": "a"}
     assert card["license"] == {"code": "Apache-2.0", "weights": "not stated", "data": "CC-BY-4.0"}
     images = np.random.default_rng(0).random((2, 8, 8, 1), dtype="float32")
     np.testing.assert_array_equal(zoo.load(out)(images, training=False), encoder(images, training=False))
@@ -77,6 +40,32 @@ def test_a_version_folder_needs_a_name(start, tmp_path):
         start("--workdir=/runs/a", f"--out={tmp_path / '1'}", "--name=simclr_mlp_digits.v1")
 
 
-def test_the_flags_that_matter_are_required(start):
-    with pytest.raises(flags.Error, match="workdir"):
-        start("--out=a")
+def test_the_place_is_required(start):
+    with pytest.raises(flags.Error, match="out"):
+        start("--workdir=/runs/a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "^--workdir: expected a training run, or a --model. Received: workdir=None, model=None"),
+        (["--workdir=a", "--model=b", "--serving"], "^--workdir: .*workdir='a', model='b'"),
+        (["--model=b"], "^--model: expected with --serving only"),
+        (["--workdir=a", "--version=2"], "^--version: expected with --serving only. Received: version=2"),
+        (["--workdir=a", "--serving", "--overwrite"], "^--overwrite: expected without --serving"),
+        (
+            ["--workdir=a", "--serving", "--version=0"],
+            "expected a version from 1 to 2\\*\\*63 - 1. Received: version=0",
+        ),
+        (["--workdir=a", "--serving", "--version=-1"], "expected a version from 1"),
+        (["--workdir=a", "--serving", f"--version={2**63}"], "expected a version from 1"),
+        (["--workdir=a", "--serving", "--name=../b"], "^--name: expected lower-case letters"),
+        (["--workdir=a", "--serving", "--name=7"], "^--name: expected lower-case letters"),
+        (["--model=nowhere", "--serving"], "expected the path of a model folder or one of the names"),
+    ],
+    ids=range(11),
+)
+def test_flags_that_do_not_fit_leave_nothing_behind(start, tmp_path, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        start(f"--out={tmp_path / 'served'}", *arguments)
+    assert not (tmp_path / "served").exists()

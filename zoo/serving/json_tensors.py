@@ -376,11 +376,9 @@ def _written(answer, outputs):
 
 def _scalar(value):
     """What a JSON writer does not know: arrays and scalars of NumPy."""
-    if isinstance(value, np.ndarray | np.generic):
-        # float32 as its shortest text, not as the double that is nearest to it.
-        return json.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)) if _plain(value) else value.tolist()
-    raise TypeError(type(value).__name__)
-
-
-def _plain(value):
-    return value.dtype.kind == "f" and bool(np.isfinite(value).all()) and value.dtype.itemsize < 8
+    if not isinstance(value, np.ndarray | np.generic):
+        raise TypeError(type(value).__name__)
+    if value.dtype.kind == "f" and value.dtype.itemsize < 8:
+        # As its shortest text, not as the double that is nearest to it.
+        value = value.astype(str).astype(np.float64)
+    return value.tolist()

@@ -1,0 +1,47 @@
+"""`zoo-export` in the process of a test, on a stand-in for a training run; `zoo.tools.config` has tests of its own."""
+
+import functools
+import importlib.util
+import pathlib
+import sys
+import types
+
+from absl import flags
+
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+DEFINES = ("DEFINE_string", "DEFINE_bool", "DEFINE_integer")
+RUN = {"method": "simclr", "data": "digits", "split": "train", "epochs": 2.0, "seed": 0, "config": "a.b = 1\n"}
+
+
+class Trained:
+    """Stands for a method whose run is over."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+
+    def feature_extractor(self, view=None):
+        return self.encoder
+
+
+def export(encoder, monkeypatch):
+    """A function that runs `zoo-export` with flags."""
+    config = types.ModuleType("zoo.tools.config")
+    config.restore = lambda workdir: (Trained(encoder), {**RUN, "workdir": workdir.name})
+    package = types.ModuleType("zoo.tools")
+    package.config = config
+    monkeypatch.setitem(sys.modules, "zoo.tools", package)
+    monkeypatch.setitem(sys.modules, "zoo.tools.config", config)
+    spec = importlib.util.spec_from_file_location("export_tool", TOOLS / "export.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*arguments):
+        # Flags of its own: absl's are one per process, and other programs define the same names.
+        module.FLAGS = flags.FlagValues()
+        defined = {name: functools.partial(getattr(flags, name), flag_values=module.FLAGS) for name in DEFINES}
+        monkeypatch.setattr(module, "flags", types.SimpleNamespace(**defined))
+        module.define_flags()
+        module.FLAGS(["zoo-export", *arguments])
+        return module.main(["zoo-export"])
+
+    return run

@@ -1,0 +1,210 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from zoo.serving import json_tensors, limits, messages, servable, status, tensors
+
+NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+SHAPES = pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (2, 3), (2, 0, 3), (1, 2, 3, 4)], ids=str)
+
+
+def array(kind, shape):
+    rng = np.random.default_rng(0)
+    if kind == "bool":
+        return rng.random(shape) < 0.5
+    if kind == "object":
+        values = np.empty(shape, object)
+        for index in np.ndindex(*shape):
+            values[index] = rng.bytes(5) + b"\0\xff"
+        return values
+    if kind.startswith("float"):
+        return rng.normal(size=shape).astype(kind)
+    info = np.iinfo(kind)
+    values = rng.integers(info.min, info.max, shape, dtype=kind, endpoint=True)
+    values.ravel()[:2] = [info.min, info.max][: values.size]
+    return values
+
+
+def same(ours, theirs):
+    assert ours.shape == theirs.shape
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@SHAPES
+@pytest.mark.parametrize("kind", [*NUMBERS, "bool", "object"])
+def test_tensorflow_reads_ours(kind, shape):
+    ours = array(kind, shape)
+    proto = tensor_pb2.TensorProto.FromString(tensors.to_bytes(ours))
+    assert tf.dtypes.as_dtype(proto.dtype).name == ("string" if kind == "object" else kind)
+    same(tf.make_ndarray(proto), ours)
+
+
+@SHAPES
+@pytest.mark.parametrize("kind", [*NUMBERS, "bool", "object"])
+def test_we_read_tensorflows(kind, shape):
+    theirs = array(kind, shape)
+    dtype = tf.string if kind == "object" else kind
+    proto = tf.make_tensor_proto(theirs, dtype, shape)
+    same(tensors.to_array(tensors.parsed(proto.SerializeToString(), "x")), theirs)
+
+
+@pytest.mark.parametrize("kind", [*NUMBERS, "bool"])
+def test_values_one_by_one_are_read(kind):
+    """As clients write them that have no NumPy, and as the server writes them."""
+    theirs = array(kind, (2, 3))
+    proto = tensor_pb2.TensorProto.FromString(tensors.to_bytes(theirs))
+    assert not proto.tensor_content
+    same(tensors.to_array(messages.Tensor.FromString(proto.SerializeToString())), theirs)
+    raw = messages.Tensor(dtype=proto.dtype, tensor_content=theirs.tobytes())
+    for size in theirs.shape:
+        raw.tensor_shape.dim.add(size=size)
+    same(tensors.to_array(raw), theirs)
+
+
+@pytest.mark.parametrize("kind", [*NUMBERS, "bool", "object"])
+def test_the_last_value_stands_for_the_rest(kind):
+    values = array(kind, (2,))
+    proto = messages.Tensor.FromString(tensors.to_bytes(values))
+    proto.tensor_shape.dim[0].size = 5
+    read = tensors.to_array(proto)
+    theirs = tf.make_ndarray(tensor_pb2.TensorProto.FromString(proto.SerializeToString()))
+    same(read, theirs)
+    assert read[4] == values[1]
+
+
+def test_special_floats_survive():
+    values = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38], np.float32)
+    read = tensors.to_array(tensors.parsed(tensors.to_bytes(values), "x"))
+    np.testing.assert_array_equal(read.view(np.uint32), values.view(np.uint32))
+
+
+def test_strings_and_orders_of_memory():
+    same(
+        tensors.to_array(tensors.parsed(tensors.to_bytes(np.array(["é", "b"])), "x")),
+        np.array(["é".encode(), b"b"], object),
+    )
+    columns = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    for values in (columns, columns[:, ::2], columns.astype(">f4"), columns.astype(np.float16).T):
+        read = tensors.to_array(tensors.parsed(tensors.to_bytes(values), "x"))
+        np.testing.assert_array_equal(read, values)
+
+
+def test_types_that_have_no_tensor():
+    with pytest.raises(ValueError, match="^tensors: expected one of float32, .*Received: dtype=complex64"):
+        tensors.to_bytes(np.zeros(2, np.complex64))
+
+
+# JSON
+
+
+def signature(kind="float32", shape=(None,), **inputs):
+    inputs = inputs or {"x": servable.Spec(np.dtype(kind), shape)}
+    return servable.Signature("s", None, inputs, {"y": servable.Spec(np.dtype("float32"), (None,))})
+
+
+def read(document, *arguments, **inputs):
+    arrays, rows = json_tensors.arrays(document, signature(*arguments, **inputs), limits.Limits())
+    return arrays["x"]
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_json_numbers_take_the_type_of_the_tensor(kind):
+    values = array(kind, (2, 3))
+    same(read({"instances": values.tolist()}, kind, (None, 3)), values)
+    same(read({"inputs": {"x": values.tolist()}}, kind, (None, 3)), values)
+
+
+@pytest.mark.parametrize("kind", [each for each in NUMBERS if "int" in each])
+def test_json_numbers_out_of_range_are_refused(kind):
+    for value in (np.iinfo(kind).min - 1, np.iinfo(kind).max + 1, 1.0, 1.5):
+        with pytest.raises(status.ServingError, match=f"is not of expected type: {kind}"):
+            read({"instances": [0, value]}, kind)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("float16", 2047), ("float32", 2**24 - 1), ("float64", 2**53 - 1)])
+def test_whole_numbers_that_floats_do_not_hold_are_refused(kind, most):
+    same(read({"instances": [most, -most]}, kind), np.array([most, -most], kind))
+    for value in (most + 2, -most - 2, 10**400):
+        with pytest.raises(status.ServingError, match="without loss of precision"):
+            read({"instances": [value]}, kind)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, {}, [], {"b64": "AA=="}])
+def test_among_numbers_only_numbers_are_taken(value):
+    for values in ([value], [1.0, value], [value, 2]):
+        with pytest.raises(status.ServingError):
+            read({"instances": values})
+
+
+def test_one_long_string_among_many_does_not_fill_the_memory():
+    """NumPy gives every string of an array the room of the longest."""
+    values = ["a" * 20_000, *["b"] * 2_000]
+    tracemalloc.start()
+    try:
+        with pytest.raises(status.ServingError, match="String is not of expected type: float"):
+            read({"instances": values})
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "values", [[[1, 2], [3]], [[1, 2], 3], [1, [2]], [[1], [[2]]], [[], [1]], [[[1], [2]], [[3, 4]]]]
+)
+def test_ragged_lists_are_refused(values):
+    for key in ("instances", "inputs"):
+        with pytest.raises(status.ServingError) as caught:
+            read({key: values}, "float32", None)
+        assert caught.value.http == 400
+
+
+def test_what_a_message_repeats_is_short():
+    with pytest.raises(status.ServingError) as caught:
+        json_tensors.arrays({"instances": [1] * 10**6, "inputs": "x" * 10**6}, signature(), limits.Limits())
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize(
+    ("outputs", "rows", "expected"),
+    [
+        ({"y": np.array([[0.1, 2.0]], np.float32)}, True, b'{"predictions":[[0.1,2.0]]}'),
+        ({"y": np.array(0.1, np.float32)}, False, b'{"outputs":0.1}'),
+        ({"y": np.array(True)}, False, b'{"outputs":true}'),
+        ({"y": np.array(b"a", object)}, False, b'{"outputs":"a"}'),
+        ({"y_bytes": np.array([b"\xff"], object)}, True, b'{"predictions":[{"b64":"/w=="}]}'),
+        ({"a": np.array([1], np.int64), "b": np.array([True])}, True, b'{"predictions":[{"a":1,"b":true}]}'),
+        ({"a": np.array([[1]]), "b": np.array(2)}, False, b'{"outputs":{"a":[[1]],"b":2}}'),
+        ({"y": np.zeros((0, 3), np.float32)}, True, b'{"predictions":[]}'),
+        ({"y": np.array([2**64 - 1], np.uint64)}, False, b'{"outputs":[18446744073709551615]}'),
+    ],
+    ids=range(9),
+)
+def test_json_answers(outputs, rows, expected):
+    assert json_tensors.dumps(outputs, rows) == expected
+
+
+def test_json_answers_that_are_not_finite():
+    outputs = {"a": np.array([[np.nan, np.inf], [-np.inf, 0.1]], np.float32), "b": np.array([np.nan, 0.2])}
+    assert (
+        json_tensors.dumps(outputs, False)
+        == b'{"outputs": {"a": [[NaN, Infinity], [-Infinity, 0.1]], "b": [NaN, 0.2]}}'
+    )
+    rows = b'{"predictions": [{"a": [NaN, Infinity], "b": NaN}, {"a": [-Infinity, 0.1], "b": 0.2}]}'
+    assert json_tensors.dumps(outputs, True) == rows
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ({"y": np.array(1.0)}, "Tensor name: y has no shape information"),
+        ({"a": np.zeros(2), "b": np.zeros(3)}, "Tensor name: b has inconsistent batch size: 3 expecting: 2"),
+    ],
+    ids=range(2),
+)
+def test_answers_that_have_no_rows(outputs, words):
+    with pytest.raises(status.ServingError, match=words):
+        json_tensors.dumps(outputs, True)
