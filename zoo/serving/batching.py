@@ -93,9 +93,11 @@ class Batcher:
         return await self._enter((*key, object()), run, inputs, 1)
 
     async def _enter(self, key, run, inputs, rows):
-        queue = self._queues.get(key, ())
+        # Of one function, whatever the shapes of its rows; who has given up waits no more.
+        queues = [queue for other, queue in self._queues.items() if other[:2] == key[:2]]
+        waiting = sum(task.rows for queue in queues for task in queue if not task.future.done())
         capacity = self.settings.max_enqueued_batches * self.settings.max_batch_size
-        if sum(task.rows for task in queue) + rows > capacity:
+        if waiting + rows > capacity:
             raise status.ServingError(
                 "UNAVAILABLE",
                 f"The batch scheduling queue to which this task was submitted is full; {capacity} rows wait already. "
