@@ -140,8 +140,9 @@ class _Rest:
 
         self._errors = requests.exceptions.RequestException
         self._session, self._timeout = requests.Session(), timeout
-        part = f"/versions/{version}" if version is not None else f"/labels/{label}" if label is not None else ""
-        self._url = f"{address.rstrip('/')}/v1/models/{requests.utils.quote(model, safe='')}{part}"
+        quoted = lambda name: requests.utils.quote(name, safe="")  # noqa: E731
+        part = f"/versions/{version}" if version is not None else f"/labels/{quoted(label)}" if label else ""
+        self._url = f"{address.rstrip('/')}/v1/models/{quoted(model)}{part}"
 
     def close(self):
         self._session.close()
