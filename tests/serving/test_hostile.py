@@ -218,10 +218,10 @@ def test_tensors_that_do_not_fit(server, document, code, words):
 # gRPC
 
 
-@pytest.fixture(scope="module")
-def call(server):
+@contextlib.contextmanager
+def calling(made):
     """Sends bytes, returns the code and the words of the answer."""
-    with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{made.ports['grpc']}") as channel:
         method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
 
         def answer(data):
@@ -231,6 +231,12 @@ def call(server):
                 return error.code().name, error.details()
 
         yield answer
+
+
+@pytest.fixture(scope="module")
+def call(server):
+    with calling(server) as made:
+        yield made
 
 
 def asked(model, signature="", **inputs):
@@ -414,11 +420,8 @@ def test_a_full_queue_says_so(deployed):
         response = requests.post(running.url(made, "/v1/models/half:predict"), json=GOOD, timeout=60)
         refused((response.status_code, response.json()), 503, "queue")
         assert int(response.headers["Retry-After"]) >= 1
-        with grpc.insecure_channel(f"127.0.0.1:{made.ports['grpc']}") as channel:
-            method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-            with pytest.raises(grpc.RpcError) as caught:
-                method(asked("half", x=tensors.to_bytes(np.ones(1, np.float32))), timeout=60)
-            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        with calling(made) as call:
+            assert call(asked("half", x=tensor(1, float_val=[1.0])))[0] == "UNAVAILABLE"
         gate.open()
         for thread in threads:
             thread.join()
@@ -435,10 +438,15 @@ def test_an_answer_that_takes_too_long(deployed):
 
 def test_too_much_in_flight_says_so(deployed):
     bounds = limits.Limits(in_flight_bytes=1000)
-    with running.running(half(deployed), bounds=bounds) as made:
+    with running.running(half(deployed), bounds=bounds, grpc_port=0) as made:
         refused(running.predict(made, "half", {"instances": [1.0] * 300}), 503, "in flight")
-        for _ in range(50):  # and none is counted twice
-            assert running.predict(made, "half", GOOD) == ANSWER
+        with calling(made) as call:
+            # From one value, which stands for all.
+            code, words = call(asked("half", x=tensor(300, float_val=[1.0])))
+            assert (code, "in flight" in words) == ("UNAVAILABLE", True)
+            for _ in range(10):  # none is counted twice
+                assert running.predict(made, "half", {"instances": [1.0] * 50})[0] == 200
+                assert call(asked("half", x=tensor(200, float_val=[1.0])))[0] == "OK"
 
 
 # Processes

@@ -1,6 +1,8 @@
 """TensorFlow Serving's gRPC services, for any client that knows them: PredictionService, ModelService, and health."""
 
+import contextlib
 import logging
+import math
 
 import grpc
 import numpy as np
@@ -42,6 +44,7 @@ class Services:
 
     def __init__(self, predicts):
         self.predictor = predicts
+        self._held = 0  # bytes of the arrays of all requests
 
     async def predict(self, request, context):
         """`PredictionService.Predict`."""
@@ -69,14 +72,16 @@ class Services:
         signature = _signature(found, request.model_spec.signature_name)
         told.update(version=found.version, signature=signature.name)
         servable.check_names(signature, request.inputs)
-        inputs = {}
+        protos, size = {}, 0
         for name, data in request.inputs.items():
-            proto = tensors.parsed(data, name)
-            dtype, shape = tensors.dtype_of(proto), tensors.shape_of(proto)
+            protos[name] = tensors.parsed(data, name)
+            dtype, shape = tensors.dtype_of(protos[name]), tensors.shape_of(protos[name])
             servable.check_kind(signature, name, dtype, shape, self.predictor.limits)
-            inputs[name] = tensors.to_array(proto, name)
-        told["rows"] = max((len(array) for array in inputs.values() if array.ndim), default=1)
-        outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
+            size += math.prod(shape) * dtype.itemsize
+        with self._holding(size):
+            inputs = {name: tensors.to_array(proto, name) for name, proto in protos.items()}
+            told["rows"] = max((len(array) for array in inputs.values() if array.ndim), default=1)
+            outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
         answer = messages.PredictResponse()
         answer.model_spec.name = found.name
         answer.model_spec.version.value = found.version
@@ -84,6 +89,20 @@ class Services:
         for name, array in outputs.items():
             answer.outputs[name] = tensors.to_bytes(np.asarray(array))
         return answer
+
+    @contextlib.contextmanager
+    def _holding(self, size):
+        """Counts the bytes of a request's arrays while it is under way: a few bytes of it may have asked for many."""
+        limit = self.predictor.limits.in_flight_bytes
+        if self._held + size > limit:
+            raise status.ServingError(
+                "UNAVAILABLE", f"The requests in flight hold {limit} bytes already, or would. Try again later."
+            )
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
 
     async def metadata(self, request, context):
         """`PredictionService.GetModelMetadata`."""
