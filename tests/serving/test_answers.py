@@ -139,6 +139,29 @@ def test_clients_of_mixed_sizes_each_get_their_own_rows(served, encoder):
     assert not failures
 
 
+def test_what_sets_rows_against_rows_is_not_joined(deployed):
+    """The outer product of a request's rows must not meet those of another; nor be cut where it is large."""
+    answers = {}
+
+    def ask(size):
+        numbers = [float(each) for each in range(1, size + 1)]
+        document = {"signature_name": "outer", "inputs": {"p": numbers, "q": numbers}}
+        answers[size] = running.predict(made, "toys", document)[1].get("outputs")
+
+    batch = batching.Batching(max_batch_size=64, num_batch_threads=1)
+    with running.gated((repository.Model("toys", deployed / "toys"),), batch) as (made, gate):
+        threads = [threading.Thread(target=ask, args=(size,)) for size in (1, 2, 3, 128)]
+        for thread in threads:
+            thread.start()
+        running.until(lambda: len(gate.calls) + running.waiting(made) == 4)
+        gate.open()
+        for thread in threads:
+            thread.join()
+    for size in (1, 2, 3, 128):
+        numbers = np.arange(1, size + 1)
+        np.testing.assert_array_equal(answers[size], np.outer(numbers, numbers))
+
+
 def test_a_bad_image_in_a_joined_call_fails_alone(deployed, encoder):
     good = [(pixels(rows, rows) / 255).astype(np.float32) for rows in (2, 3, 4)]
     bad = [np.full((1, *toy_models.IMAGE_SHAPE), value, np.float32) for value in (np.nan, 255.0)]

@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 import zlib
 
 import grpc
@@ -383,6 +384,25 @@ def test_a_slow_head_is_closed(server):
         for connection, part in zip(connections, (b"", b"GET /health/live HTT", HEAD.encode()), strict=True):
             connection.sendall(part)
         assert [connection.recv(100) for connection in connections] == [b""] * 3
+
+
+def test_an_answer_that_is_not_read_is_dropped(deployed):
+    numbers = [1 / 3] * 1000
+    body = json.dumps({"signature_name": "outer", "inputs": {"p": numbers, "q": numbers}}).encode()
+    models = (repository.Model("toys", deployed / "toys"),)
+    with running.running(models, bounds=limits.Limits(answer_seconds=1.0)) as made, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", made.ports["rest"]))
+        head = HEAD.replace("half", "toys") + f"Content-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        time.sleep(2)
+        connection.settimeout(30)
+        count = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := connection.recv(1 << 16):
+                count += len(part)
+        assert count < 10_000_000  # of 11 MB
 
 
 def test_a_client_that_leaves_is_forgotten(server):

@@ -61,8 +61,14 @@ class Signature:
 
     @property
     def batched(self):
-        """Whether all tensors begin with a free dimension, so that requests can be joined and answers parted."""
-        return all(spec.shape and spec.shape[0] is None for spec in (*self.inputs.values(), *self.outputs.values()))
+        """Whether all tensors begin with a free dimension, so that requests can be joined and answers parted.
+
+        Another free dimension of an output must be one of an input, or it is the batch once more: rows against rows.
+        """
+        inputs, outputs = [[spec.shape for spec in specs.values()] for specs in (self.inputs, self.outputs)]
+        if not all(shape and shape[0] is None for shape in (*inputs, *outputs)):
+            return False
+        return any(None in shape[1:] for shape in inputs) or not any(None in shape[1:] for shape in outputs)
 
 
 def _spec(tensor):

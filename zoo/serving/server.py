@@ -58,18 +58,30 @@ def log_to(stream=None, requests=True):
 
 
 class _Connection(h11_impl.H11Protocol):
-    """A connection that is closed when no request comes, or only a part of its head, for too long."""
+    """A connection that ends when no request comes, or only a part of its head, or no answer is read, for too long."""
 
     header_seconds = limits.Limits.header_seconds
+    answer_seconds = limits.Limits.answer_seconds
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        self._seen = None
+        self._seen = self._unread = None
         self._patience = self.loop.call_later(self.header_seconds, self._look)
 
     def connection_lost(self, exc):
         self._patience.cancel()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self):
+        super().pause_writing()
+        # To close it would be to wait until the answer is read.
+        self._unread = self.loop.call_later(self.answer_seconds, self.transport.abort)
+
+    def resume_writing(self):
+        super().resume_writing()
+        if self._unread:
+            self._unread.cancel()
 
     def _look(self):
         idle = self.cycle is None or self.cycle.response_complete
@@ -184,7 +196,8 @@ class Server:
         listening = socket.create_server((self.host, self.ports["rest"]), family=_family(self.host), backlog=2048)
         self.ports["rest"] = listening.getsockname()[1]
         app = rest.App(predicts, lambda: not self._stop.is_set(), self._metrics_path)
-        kind = type("Connection", (_Connection,), {"header_seconds": self.bounds.header_seconds})
+        patience = {"header_seconds": self.bounds.header_seconds, "answer_seconds": self.bounds.answer_seconds}
+        kind = type("Connection", (_Connection,), patience)
         config = uvicorn.Config(
             app,
             http=kind,
