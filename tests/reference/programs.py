@@ -1,4 +1,4 @@
-"""`zoo-export` in the process of a test, on a stand-in for a training run; `zoo.tools.config` has tests of its own."""
+"""Programs in the process of a test, on a stand-in for `zoo.tools.config`, which has tests of its own."""
 
 import functools
 import importlib.util
@@ -9,7 +9,7 @@ import types
 from absl import flags
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
-DEFINES = ("DEFINE_string", "DEFINE_bool", "DEFINE_integer")
+DEFINES = ("DEFINE_string", "DEFINE_multi_string", "DEFINE_bool", "DEFINE_integer", "DEFINE_float")
 RUN = {"method": "simclr", "data": "digits", "split": "train", "epochs": 2.0, "seed": 0, "config": "a.b = 1\n"}
 
 
@@ -27,21 +27,31 @@ def export(encoder, monkeypatch):
     """A function that runs `zoo-export` with flags."""
     config = types.ModuleType("zoo.tools.config")
     config.restore = lambda workdir: (Trained(encoder), {**RUN, "workdir": workdir.name})
+    return program("export", config, monkeypatch)
+
+
+def serve(monkeypatch):
+    """A function that runs `zoo-serve` with flags."""
+    return program("serve", types.ModuleType("zoo.tools.config"), monkeypatch)
+
+
+def program(name, config, monkeypatch):
+    """A function that runs a program of `tools` with flags, and with a stand-in for `zoo.tools.config`."""
     package = types.ModuleType("zoo.tools")
     package.config = config
     monkeypatch.setitem(sys.modules, "zoo.tools", package)
     monkeypatch.setitem(sys.modules, "zoo.tools.config", config)
-    spec = importlib.util.spec_from_file_location("export_tool", TOOLS / "export.py")
+    spec = importlib.util.spec_from_file_location(f"{name}_tool", TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
     def run(*arguments):
         # Flags of its own: absl's are one per process, and other programs define the same names.
         module.FLAGS = flags.FlagValues()
-        defined = {name: functools.partial(getattr(flags, name), flag_values=module.FLAGS) for name in DEFINES}
+        defined = {each: functools.partial(getattr(flags, each), flag_values=module.FLAGS) for each in DEFINES}
         monkeypatch.setattr(module, "flags", types.SimpleNamespace(**defined))
         module.define_flags()
-        module.FLAGS(["zoo-export", *arguments])
-        return module.main(["zoo-export"])
+        module.FLAGS([name, *arguments])
+        return module.main([name])
 
     return run

@@ -1,0 +1,216 @@
+"""Around the answers: flags, ports, health, metrics, logs."""
+
+import io
+import json
+import logging
+import socket
+
+import grpc
+import pytest
+import requests
+from absl import flags
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from reference import programs, running
+
+from zoo.serving import batching, limits, repository, server
+
+GOOD = {"instances": [1.0]}
+
+
+def half(deployed):
+    return (repository.Model("half", deployed / "half"),)
+
+
+def test_health(served):
+    for path, answer in (("live", {"status": "live"}), ("ready", {"status": "ready"})):
+        response = requests.get(running.url(served, f"/health/{path}"))
+        assert (response.status_code, response.json()) == (200, answer)
+    with grpc.insecure_channel(f"127.0.0.1:{served.ports['grpc']}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "tensorflow.serving.PredictionService"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=60)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_metrics_count_what_happens(deployed):
+    with running.running(half(deployed)) as made:
+        for _ in range(3):
+            running.predict(made, "half", {"instances": [1.0, 2.0]})
+        running.predict(made, "half", {"instances": ["one"]})
+        for name in ("a", "b", "c"):
+            running.predict(made, name, GOOD)
+        lines = requests.get(running.url(made, "/monitoring/prometheus/metrics")).text.splitlines()
+    counts = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+    of = ":tensorflow:serving:"
+    assert counts[f'{of}request_count{{model_name="half",status="OK"}}'] == 3
+    assert counts[f'{of}request_count{{model_name="half",status="INVALID_ARGUMENT"}}'] == 1
+    # Names that strangers make up are one.
+    assert counts[f'{of}request_count{{model_name="unknown",status="NOT_FOUND"}}'] == 3
+    assert counts[f'{of}request_example_count_total{{model="half"}}'] == 6
+    labels = 'API="Predict",entrypoint="REST",model_name="half",status="OK"'
+    assert counts[f"{of}request_latency_count{{{labels}}}"] == 3
+    assert counts["zoo_serving_waiting_rows"] == 0
+
+
+@pytest.fixture
+def log():
+    logger = logging.getLogger("zoo.serving")
+    loggers = [logger, logging.getLogger("uvicorn")]
+    before = [(each, each.handlers[:], each.level, each.propagate) for each in loggers]
+    stream = io.StringIO()
+    yield stream
+    for each, handlers, level, propagate in before:
+        each.handlers[:], each.propagate = handlers, propagate
+        each.setLevel(level)
+
+
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_logs_are_json_lines(deployed, log, all_of_them):
+    server.log_to(log, all_of_them)
+    with running.running(half(deployed)) as made:
+        running.predict(made, "half", GOOD)
+        running.predict(made, "half\nx", GOOD)
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert all({"time", "level", "event"} <= set(line) for line in lines)
+    events = [line["event"] for line in lines]
+    assert {"loaded", "serving", "draining", "stopped"} <= set(events)
+    told = [line for line in lines if line["event"] == "request"]
+    if not all_of_them:
+        assert not told
+        return
+    fine, unknown = told
+    assert fine["ms"] > 0
+    expected = {"api": "REST", "status": 200, "model": "half", "version": 2, "signature": "serving_default", "rows": 1}
+    assert {name: fine[name] for name in expected} == expected
+    assert (unknown["status"], unknown["model"]) == (404, "half\nx")
+
+
+def test_what_goes_wrong_inside_is_an_answer_and_a_line(deployed, log, monkeypatch):
+    server.log_to(log)
+    with running.running(half(deployed)) as made:
+        found = made.repository.find("half")
+        with monkeypatch.context() as patch:
+            patch.setattr(found, "run", lambda *arguments: 1 / 0)
+            code, answer = running.predict(made, "half", GOOD)
+        assert (code, answer) == (500, {"error": "ZeroDivisionError: division by zero"})
+        assert running.predict(made, "half", GOOD)[0] == 200
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines() if "traceback" in line]
+    assert "ZeroDivisionError" in line["traceback"]
+
+
+def test_one_api_may_be_left_out(deployed):
+    with running.running(half(deployed), port=None, grpc_port=0) as made:
+        assert made.ports["rest"] is None
+        with grpc.insecure_channel(f"127.0.0.1:{made.ports['grpc']}") as channel:
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+    with pytest.raises(ValueError, match="^Server: expected a port for REST, for gRPC or for both. Received: none"):
+        server.Server(half(deployed), port=None, grpc_port=None)
+
+
+@pytest.mark.parametrize("which", ["port", "grpc_port"])
+def test_a_port_that_is_taken_is_an_error(deployed, which):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        made = server.Server(half(deployed), **{"port": None, "grpc_port": None, which: taken.getsockname()[1]})
+        with pytest.raises(OSError, match="expected a free port|[Aa]ddress already in use"):
+            made.run()
+
+
+def test_only_this_machine_is_listened_to(served):
+    assert served.host == "127.0.0.1"
+    with socket.socket() as other, pytest.raises(OSError):
+        other.settimeout(5)
+        other.connect(("127.0.0.2", served.ports["rest"]))
+
+
+@pytest.mark.parametrize("bounds", [{"rows": 0}, {"body_bytes": -1}, {"read_seconds": 0}, {"pixels": True}], ids=str)
+def test_limits_that_are_none(bounds):
+    (name,) = bounds
+    with pytest.raises(ValueError, match=f"^Limits: expected `{name}` > 0. Received: {name}="):
+        limits.Limits(**bounds)
+
+
+# Flags
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Runs the program; returns what it would have served, and how."""
+
+    class Recorded:
+        def __init__(self, *arguments):
+            names = ("models", "host", "port", "grpc_port", "batch", "bounds", "poll_seconds", "metrics_path")
+            made.append(dict(zip(names, arguments, strict=True)))
+
+        def run(self, ready):
+            ready({"rest": 1, "grpc": 2})
+
+    made = []
+    program = programs.serve(monkeypatch)
+    monkeypatch.setattr(server, "Server", Recorded)
+    monkeypatch.setattr(server, "log_to", lambda **options: None)
+
+    def run(*arguments):
+        assert program(*arguments) == 0
+        return made[-1]
+
+    return run
+
+
+def test_flags_become_settings(start, deployed, tmp_path):
+    (tmp_path / "batching.config").write_text("max_batch_size { value: 8 } num_batch_threads { value: 3 }")
+    made = start(
+        f"--model={deployed}",
+        f"--batching_parameters_file={tmp_path / 'batching.config'}",
+        "--max_batch_size=16",
+        "--max_body_mb=0.5",
+        "--max_pixels=100",
+        "--answer_seconds=7",
+        "--port=-1",
+        "--poll_seconds=0",
+        f"--port_file={tmp_path / 'ports.json'}",
+    )
+    assert [model.name for model in made["models"]] == ["half", "toys", "encoder"]
+    assert made["batch"] == batching.Batching(max_batch_size=16, num_batch_threads=3)
+    bounds = limits.Limits(body_bytes=1 << 19, pixels=100, request_pixels=1000, answer_seconds=7.0)
+    assert made["bounds"] == bounds
+    assert (made["host"], made["port"], made["grpc_port"], made["poll_seconds"]) == ("127.0.0.1", None, 8500, None)
+    ports = json.loads((tmp_path / "ports.json").read_text())
+    assert (ports["rest"], ports["grpc"]) == (1, 2)
+    assert ports["pid"] > 0
+
+
+def test_the_monitoring_configuration_places_the_page(start, deployed, tmp_path):
+    path = tmp_path / "monitoring.config"
+    for text, expected in (
+        ('prometheus_config { enable: true path: "/metrics" }', "/metrics"),
+        ("prometheus_config { enable: true }", "/monitoring/prometheus/metrics"),
+        ("prometheus_config { enable: false }", None),
+    ):
+        path.write_text(text)
+        made = start(f"--model={deployed / 'half'}", f"--monitoring_config_file={path}")
+        assert made["metrics_path"] == expected
+
+
+def test_settings_beside_a_model_are_read(start, deployed, tmp_path):
+    (tmp_path / "batching.config").write_text("max_batch_size { value: 8 }")
+    (tmp_path / "models.config").write_text(
+        f"model_config_list {{ config {{ name: 'm' base_path: '{deployed / 'half'}' }} }}"
+    )
+    assert start(f"--model={tmp_path}")["batch"].max_batch_size == 8
+    made = start(f"--model_config_file={tmp_path / 'models.config'}", f"--model={deployed / 'half'}")
+    assert [model.name for model in made["models"]] == ["half", "m"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "^--model: expected a published name or a folder"),
+        (["--model_config_file=/none"], "expected the path of a configuration file. Received: '/none'"),
+        (["--model=none.of.them"], "expected the path of a model folder or one of the names"),
+    ],
+)
+def test_flags_that_do_not_fit(start, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        start(*arguments)
+    with pytest.raises(flags.Error):
+        start("--model=a", "--max_rows=0")
