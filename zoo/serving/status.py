@@ -29,6 +29,8 @@ CODES = (
 ).split()
 # Characters of a message: it may repeat a part of a request, and travels in gRPC's headers, 8 KiB percent-encoded.
 _LONGEST = 600
+# Lines of TensorFlow's errors that tell where, not what.
+_TRACE = re.compile(r"Graph execution error|Detected at node|<stack traces unavailable>|\d+ root error|\[\[\{\{")
 
 
 class ServingError(Exception):
@@ -61,6 +63,6 @@ def of_engine(error):
         text = text.replace("= ", "=")
     else:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        told = [line for line in lines if not re.match(r"Graph execution error|Detected at node|\d+ root error", line)]
+        told = [line for line in lines if not _TRACE.match(line)]
         text = re.sub(r"^\(\d+\) [A-Z_ ]+: +", "", (told or lines or [type(error).__name__])[0])
     return ServingError(CODES[error.error_code] if 0 < error.error_code < len(CODES) else "UNKNOWN", text)
