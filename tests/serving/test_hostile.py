@@ -102,6 +102,7 @@ def test_what_unpacks_to_too_much_is_refused(server):
         ("gzip", gzip.compress(json.dumps(GOOD).encode())[:-20], 400, "JSON Parse error"),
         ("br", b"...", 415, "Content-Encoding: expected gzip or none. Received: br"),
     ],
+    ids=["none", "cut", "other"],
 )
 def test_other_encodings_are_refused(server, encoding, body, code, words):
     url = running.url(server, "/v1/models/half:predict")
