@@ -5,8 +5,10 @@ zoo-load --model=simclr_convnet_fashion_mnist.e15 --seconds=600 --out=saved_mode
 Starts `zoo-serve` on a serving folder of its own. First alone: batches of 32 over gRPC and REST, as numbers and as
 image files, beside the same call of the SavedModel in this process, in turns. Then clients of all four kinds at once,
 with batches of 1, 7 and 32; every tenth request is malformed and must get its error; every minute a new version comes
-and takes over. Whatever is not the right answer is counted as lost or wrong. Latencies are those that the clients see,
-on the same machine as the server. Run it on an otherwise idle one.
+and takes over: the model itself and one of fresh weights, by turns, so that an answer made of both would be seen.
+Whatever is not the answer of one of them is counted as lost or wrong. Latencies are those that the clients see, on the
+same machine as the server. Run it on an otherwise idle one. Its exit status is 1 if anything was lost or wrong, if no
+version was changed, or if the server's memory grew by a tenth after the first quarter.
 """
 
 import concurrent.futures
@@ -29,6 +31,7 @@ FLAGS = flags.FLAGS
 BATCHES = (1, 7, 32)
 ROUNDS = 40
 TOLERANCE = 1e-5
+_KEPT = ("name", "description", "license", "citation", "input")
 
 
 def define_flags():
@@ -71,9 +74,14 @@ class Server:
 
 
 class Work:
-    """Requests whose answers are known."""
+    """Requests whose answers are known.
 
-    def __init__(self, folder):
+    Args:
+        folder: of the model.
+        other: of the one that takes turns with it.
+    """
+
+    def __init__(self, folder, other):
         import numpy as np
         import tensorflow as tf
 
@@ -91,7 +99,16 @@ class Work:
             "numbers": lambda: model.run(model.signature(), {"images": self.floats}),
             "files": lambda: model.run(model.signature("encode_bytes"), {"image_bytes": array}),
         }
-        self.answers = {kind: call()["embedding"] for kind, call in self.direct.items()}
+        fresh = servable.Servable("fresh", 1, other)
+        answers = fresh.run(fresh.signature(), {"images": self.floats})["embedding"]
+        self.answers = {kind: (call()["embedding"], answers) for kind, call in self.direct.items()}
+
+    def right(self, kind, start, count, answer):
+        """Whether this is the answer of one of the two models."""
+        import numpy as np
+
+        wanted = [each[start : start + count] for each in self.answers[kind]]
+        return any(answer.shape == each.shape and np.allclose(answer, each, atol=TOLERANCE) for each in wanted)
 
     def images(self, kind, start, count):
         """A batch as the client takes it."""
@@ -154,8 +171,6 @@ def _malformed(client, api, random_one):
 
 def customer(work, address, name, api, until, seed):
     """One client: requests until then; returns what it saw."""
-    import numpy as np
-
     from zoo.serving import client as clients
 
     chance = random.Random(seed)
@@ -177,15 +192,12 @@ def customer(work, address, name, api, until, seed):
                 print(f"lost: {api} {kind} {count}: {error}", file=sys.stderr)
                 continue
             seen["latencies"].append((api, kind, count, 1000 * (time.perf_counter() - began)))
-            right = answer.shape == work.answers[kind][start : start + count].shape and bool(
-                np.allclose(answer, work.answers[kind][start : start + count], atol=TOLERANCE)
-            )
-            seen["wrong"] += not right
+            seen["wrong"] += not work.right(kind, start, count, answer)
             seen["images"] += count
     return seen
 
 
-def mixed(work, server, source, folder, name):
+def mixed(work, server, sources, folder, name):
     """The mixed load, with reloads; what was seen, and the server's memory before and after."""
     import numpy as np
 
@@ -205,11 +217,10 @@ def mixed(work, server, source, folder, name):
             time.sleep(1)
             memory.append(server.megabytes())
             with client.Client(server.addresses["gRPC"], name) as asks:
-                states = asks.wait().model_version_status
-                served |= {each.version for each in states if each.state == 30}
+                served |= {number for number, state in asks.wait().items() if state == "AVAILABLE"}
             if time.monotonic() > after:
                 version, after = version + 1, time.monotonic() + FLAGS.reload_seconds
-                deployment.copy(source, folder, name, version)
+                deployment.copy(sources[(version + 1) % 2], folder, name, version)
                 print(f"{time.monotonic() - began:.0f} s: version {version}, {memory[-1]:.0f} MB", flush=True)
         seen = [each.result() for each in running]
     latencies = [each for one in seen for each in one["latencies"]]
@@ -240,14 +251,15 @@ def main(argv):
     """Measures."""
     del argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from zoo.hub import cards, files
-    from zoo.serving import client, deployment
+    from zoo.hub import cards, files, pretrained
+    from zoo.serving import client, deployment, export
 
     source = cards.find(FLAGS.model)
     name = cards.read(source)["name"]
-    work = Work(source)
     with tempfile.TemporaryDirectory(prefix="zoo-load.") as place:
-        folder = pathlib.Path(place)
+        folder, fresh = pathlib.Path(place) / "served", pathlib.Path(place) / "fresh"
+        export.export(pretrained.load(source, weights=None), fresh, {name: cards.read(source)[name] for name in _KEPT})
+        work = Work(source, fresh)
         deployment.copy(source, folder, name, 1)
         deployment.configure(folder)
         server = Server(folder)
@@ -258,7 +270,7 @@ def main(argv):
             each.close()
         for row in costs:
             print(json.dumps(row), flush=True)
-        load = mixed(work, server, source, folder, name)
+        load = mixed(work, server, (source, fresh), folder, name)
         print(json.dumps(load), flush=True)
         killed = server.end(signal.SIGKILL)
         server = Server(folder)
@@ -280,9 +292,16 @@ def main(argv):
         files.write(out, json.dumps(record, indent=1) + "\n")
         print(f"Wrote {out}.")
     failures = load["wrong"] + load["lost"] + load["unrefused"]
-    if failures:
-        print(f"error: {failures} requests were not answered as they should be.", file=sys.stderr)
-    return 1 if failures else 0
+    grown = load["mb_last_quarter"] > 1.1 * load["mb_second_quarter"]
+    if failures or grown or load["versions_served"] < 2:
+        print(
+            f"error: expected every request answered as it should be, several versions and steady memory. Received: "
+            f"{failures} failures, {load['versions_served']} version(s), {load['mb_second_quarter']} MB, then "
+            f"{load['mb_last_quarter']} MB.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
 
 
 def cli():

@@ -11,9 +11,11 @@ curl -d '{"signature_name": "encode_bytes", "instances": [{"b64": "..."}]}' loca
 /monitoring/prometheus/metrics. A version folder that appears in a served folder is loaded, warmed and swapped in.
 """
 
+import logging
 import multiprocessing
 import os
 import pathlib
+import sys
 
 from absl import flags
 
@@ -54,13 +56,19 @@ def define_flags():
     flags.DEFINE_bool("log_requests", True, "Write a line for every request, not only for what goes wrong.")
 
 
-def _batching(batching, repository, messages):
+def _settings(flag, name):
+    """The configuration file that a flag names, else the one beside the models, else None."""
+    if FLAGS[flag].value is not None:
+        return FLAGS[flag].value
+    places = [pathlib.Path(model).expanduser() for model in FLAGS.model]
+    places += [pathlib.Path(FLAGS.model_config_file).parent] if FLAGS.model_config_file else []
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _batching(batching, deployment, repository, messages):
     """The batcher's settings: of the file, then of the flags."""
     found = {"num_batch_threads": multiprocessing.cpu_count()}
-    path = FLAGS.batching_parameters_file
-    if path is None:
-        beside = [pathlib.Path(model).expanduser() / "batching.config" for model in FLAGS.model]
-        path = next((each for each in beside if each.is_file()), None)
+    path = _settings("batching_parameters_file", deployment.BATCHING)
     if path is not None:
         read = repository.read_text(path, messages.BatchingParameters)
         found |= {name: getattr(read, name).value for name in _BATCHING if read.HasField(name)}
@@ -72,16 +80,16 @@ def main(argv):
     del argv
     # TensorFlow would tell of every request that a model refuses, in words of its own.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from zoo.serving import batching, limits, messages, metrics, repository, server
+    from zoo.serving import batching, deployment, limits, messages, metrics, repository, server
 
     if not FLAGS.model and not FLAGS.model_config_file:
         raise ValueError("--model: expected a published name or a folder, see --help. Received: none.")
     models = [each for name in FLAGS.model for each in repository.named(name)]
     if FLAGS.model_config_file:
         models += repository.configured(FLAGS.model_config_file)
-    path = metrics.PATH
-    if FLAGS.monitoring_config_file:
-        prometheus = repository.read_text(FLAGS.monitoring_config_file, messages.MonitoringConfig).prometheus_config
+    path, monitoring = metrics.PATH, _settings("monitoring_config_file", deployment.MONITORING)
+    if monitoring is not None:
+        prometheus = repository.read_text(monitoring, messages.MonitoringConfig).prometheus_config
         path = (prometheus.path or metrics.PATH) if prometheus.enable else None
     bounds = limits.Limits(
         body_bytes=int(FLAGS.max_body_mb * (1 << 20)),
@@ -100,7 +108,7 @@ def main(argv):
         FLAGS.host,
         None if FLAGS.port < 0 else FLAGS.port,
         None if FLAGS.grpc_port < 0 else FLAGS.grpc_port,
-        _batching(batching, repository, messages),
+        _batching(batching, deployment, repository, messages),
         bounds,
         FLAGS.poll_seconds or None,
         path,
@@ -112,7 +120,14 @@ def main(argv):
 def cli():
     """The program `zoo-serve`."""
     define_flags()
-    config.launch(main)
+    try:
+        config.launch(main)
+    except SystemExit as end:
+        # What still runs in threads has had its time; the interpreter would wait for it.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 if __name__ == "__main__":

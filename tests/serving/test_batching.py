@@ -158,7 +158,9 @@ def test_who_gives_up_is_not_answered_and_takes_no_room():
         given_up, kept = ask(batcher, model, *"ab"), ask(batcher, model, "c")
         await until(lambda: batcher.waiting == 3)
         given_up.cancel()
-        await asyncio.sleep(0)
+        await until(lambda: batcher.waiting == 1)
+        # Nor does anything hold the memory of what it brought.
+        await until(lambda: sum(map(len, batcher._queues.values())) == 1)
         more = ask(batcher, model, "d")
         await asyncio.sleep(0)
         model.let()
@@ -268,3 +270,38 @@ def test_settings_that_are_none(settings):
     (name,) = settings
     with pytest.raises(ValueError, match=f"^Batching: expected `{name}` >= [01]. Received: {name}="):
         batching.Batching(**settings)
+
+
+def test_a_request_is_let_in_whole_or_not_at_all():
+    model = Model(let=False)
+
+    async def main(batcher):
+        first = await busy(batcher, model)
+        kept = ask(batcher, model, *"ab")
+        await until(lambda: batcher.waiting == 2)
+        with pytest.raises(status.ServingError, match="full; 2 rows wait already, of 4 at most") as caught:
+            await ask(batcher, model, *"cde")
+        assert caught.value.code == "UNAVAILABLE" and batcher.waiting == 2
+        with pytest.raises(status.ServingError, match="Expected a request of at most 4 rows. Received: 5.") as caught:
+            await ask(batcher, model, *"fghij")
+        assert caught.value.code == "INVALID_ARGUMENT"
+        model.let()
+        return values(await first), values(await kept)
+
+    assert run(main, max_batch_size=2, max_enqueued_batches=2) == (["firstfirst"], ["aa", "bb"])
+    assert model.calls == [["first"], ["a", "b"]]
+
+
+def test_halves_find_what_is_bad():
+    model = Model(let=False)
+
+    async def main(batcher):
+        first = await busy(batcher, model)
+        rest = [ask(batcher, model, "bad" if index == 9 else str(index)) for index in range(32)]
+        await until(lambda: batcher.waiting == 32)
+        model.let()
+        return await asyncio.gather(first, *rest, return_exceptions=True)
+
+    _, *rest = run(main)
+    assert [isinstance(each, ValueError) for each in rest] == [index == 9 for index in range(32)]
+    assert len(model.calls) <= 2 + 2 * 5

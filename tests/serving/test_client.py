@@ -183,7 +183,7 @@ ONE = np.zeros((1, 1, 1, 1), np.uint8)
 
 
 def test_a_busy_server_is_asked_again(busy):
-    Busy.left[:] = [(503, {"error": "full"}), (429, {"error": "later"}), (503, b"<html>")]
+    Busy.left[:] = [(503, {"error": "full"}), (503, {"error": "later"}), (503, b"<html>")]
     assert busy(ONE).tolist() == [[1.0]]
     assert Busy.seen == ["/v1/models/m/labels/new:predict"] * 4
     assert len(busy.pauses) == 3
@@ -226,7 +226,7 @@ def test_a_server_that_is_not_there(scheme, monkeypatch):
         with pytest.raises(status.ServingError) as caught:
             asked(ONE)
         assert caught.value.code == "UNAVAILABLE"
-        with pytest.raises(TimeoutError, match="expected an answer within 0 seconds"):
+        with pytest.raises(TimeoutError, match="expected a version to answer with within 0 seconds"):
             asked.wait(0)
 
 

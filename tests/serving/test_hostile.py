@@ -31,8 +31,8 @@ BOUNDS = limits.Limits(
     pixels=1_000_000,
     request_pixels=3_000_000,
     tensor_bytes=1 << 20,
-    read_seconds=1.0,
-    header_seconds=1.0,
+    read_seconds=3.0,
+    header_seconds=3.0,
 )
 
 
@@ -99,10 +99,14 @@ def test_what_unpacks_to_too_much_is_refused(server):
     ("encoding", "body", "code", "words"),
     [
         ("gzip", b"no gzip at all", 400, "no gzip"),
-        ("gzip", gzip.compress(json.dumps(GOOD).encode())[:-20], 400, "JSON Parse error"),
+        ("gzip", gzip.compress(json.dumps(GOOD).encode())[:-20], 400, "no gzip: expected its end"),
+        ("gzip", gzip.compress(json.dumps(GOOD).encode())[:-1], 400, "no gzip: expected its end"),
+        ("gzip", gzip.compress(json.dumps(GOOD).encode()) + b"x", 400, "no gzip: expected nothing after its end"),
+        ("gzip", gzip.compress(b"{") + gzip.compress(b"}"), 400, "no gzip: expected nothing after its end"),
+        ("gzip", gzip.compress(b"{}") + b"\0" * (2 << 20), 413, "expected at most 1048576 bytes"),
         ("br", b"...", 415, "Content-Encoding: expected gzip or none. Received: br"),
     ],
-    ids=["none", "cut", "other"],
+    ids=["none", "cut", "cut trailer", "more", "two", "endless", "other"],
 )
 def test_other_encodings_are_refused(server, encoding, body, code, words):
     url = running.url(server, "/v1/models/half:predict")
@@ -167,7 +171,7 @@ def animation(side, frames):
         ([claiming(1_001)], "Image 0: expected at most 1000000 pixels. Received: 1002001"),
         ([image(8), image(4_000)], "Image 1: expected at most 1000000 pixels. Received: 16000000"),
         ([image(900)] * 4, "Image 3: expected at most 3000000 pixels in all. Received: 3240000"),
-        ([animation(900, 4)], "Image 0: expected at most 1000000 pixels. Received: 3240000"),
+        ([animation(900, 4)], "Image 0: expected at most 1000000 pixels. Received: 1620000"),
         ([b"no image"], "Image 0: expected a JPEG, PNG, GIF, BMP or WebP file. Received: 8 bytes"),
         ([b""], "Image 0: expected a JPEG, PNG, GIF, BMP or WebP file. Received: 0 bytes"),
     ],
@@ -267,7 +271,7 @@ def tensor(*shape, dtype=1, **values):
 @pytest.mark.parametrize(
     ("data", "code", "words"),
     [
-        (tensor(1, 10**12, float_val=[1.0]), "RESOURCE_EXHAUSTED", "expected at most 1048576 bytes"),
+        (tensor(1, 10**12, float_val=[1.0]), "INVALID_ARGUMENT", "expected at most 1048576 bytes"),
         (tensor(1, 2**62, 2**62, float_val=[1.0]), "INVALID_ARGUMENT", "Received: shape"),
         (tensor(10**12, 1, float_val=[1.0]), "INVALID_ARGUMENT", "at most 100 rows"),
         (tensor(-1, 1, float_val=[1.0]), "INVALID_ARGUMENT", "shape"),
@@ -382,7 +386,7 @@ def test_a_slow_body_is_refused(server):
 
         thread = threading.Thread(target=dribble)
         thread.start()
-        refused(read(connection), 408, "The body did not come within 1 seconds.")
+        refused(read(connection), 408, "The body did not come within 3 seconds.")
         stop.set()
         thread.join()
 
@@ -399,13 +403,13 @@ def test_an_answer_that_is_not_read_is_dropped(deployed):
     numbers = [1 / 3] * 1000
     body = json.dumps({"signature_name": "outer", "inputs": {"p": numbers, "q": numbers}}).encode()
     models = (repository.Model("toys", deployed / "toys"),)
-    with running.running(models, bounds=limits.Limits(answer_seconds=1.0)) as made, socket.socket() as connection:
+    with running.running(models, bounds=limits.Limits(answer_seconds=4.0)) as made, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", made.ports["rest"]))
         head = HEAD.replace("half", "toys") + f"Content-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
-        time.sleep(2)
+        time.sleep(6)
         connection.settimeout(30)
         count = 0
         with contextlib.suppress(ConnectionResetError):
@@ -462,7 +466,7 @@ def test_an_answer_that_takes_too_long(deployed):
     with running.gated(half(deployed), ONE, bounds=limits.Limits(answer_seconds=0.3)) as (made, gate):
         refused(running.predict(made, "half", GOOD), 504, "No answer within 0.3 seconds")
         gate.open()
-        assert running.predict(made, "half", GOOD) == ANSWER
+        running.until(lambda: running.predict(made, "half", GOOD) == ANSWER)
 
 
 def test_too_much_in_flight_says_so(deployed):

@@ -129,8 +129,9 @@ def test_json_numbers_out_of_range_are_refused(kind):
 def test_whole_numbers_that_floats_do_not_hold_are_refused(kind, most):
     same(read({"instances": [most, -most]}, kind), np.array([most, -most], kind))
     for value in (most + 2, -most - 2, 10**400):
-        with pytest.raises(status.ServingError, match="without loss of precision"):
-            read({"instances": [value]}, kind)
+        for values in ([value], [value, 0.5]):
+            with pytest.raises(status.ServingError, match="without loss of precision"):
+                read({"instances": values}, kind)
 
 
 @pytest.mark.parametrize("value", [True, "1", None, {}, [], {"b64": "AA=="}])
@@ -160,6 +161,14 @@ def test_ragged_lists_are_refused(values):
         with pytest.raises(status.ServingError) as caught:
             read({key: values}, "float32", None)
         assert caught.value.http == 400
+
+
+def test_lists_within_one_row_are_not_followed_for_ever():
+    deep = 1.0
+    for _ in range(900):
+        deep = [deep]
+    with pytest.raises(status.ServingError, match="at most 32 dimensions"):
+        read({"instances": [1.0, deep]}, "float32", None)
 
 
 def test_what_a_message_repeats_is_short():

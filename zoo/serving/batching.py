@@ -13,6 +13,8 @@ import numpy as np
 
 from zoo.serving import status
 
+_ROWS = "The model's answer does not have the rows of the request."
+
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
@@ -61,11 +63,12 @@ class Batcher:
         self._runs = {}
         self._busy = 0
         self._calls = set()  # the loop itself holds tasks weakly
+        self._timer = None  # looks again when the next batch is due
 
     @property
     def waiting(self):
         """Rows that wait."""
-        return sum(task.rows for queue in self._queues.values() for task in queue)
+        return sum(task.rows for queue in self._queues.values() for task in queue if not task.future.done())
 
     async def submit(self, key, run, inputs, rows):
         """An answer, when its turn comes; requests of equal keys are joined.
@@ -80,35 +83,59 @@ class Batcher:
             ServingError: UNAVAILABLE where the queue is full, or what `run` raised for these inputs.
         """
         most = self.settings.max_batch_size
-        if rows > most:
-            parts = [{name: array[i : i + most] for name, array in inputs.items()} for i in range(0, rows, most)]
-            answers = await asyncio.gather(
-                *(self._enter(key, run, part, min(most, rows - i * most)) for i, part in enumerate(parts))
-            )
-            return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-        return await self._enter(key, run, inputs, rows)
+        starts = range(0, rows, most)
+        parts = [({name: array[i : i + most] for name, array in inputs.items()}, min(most, rows - i)) for i in starts]
+        answers = await self._enter(key, run, parts if len(parts) > 1 else [(inputs, rows)])
+        if len(answers) == 1:
+            return answers[0]
+        for (_, count), answer in zip(parts, answers, strict=True):
+            if any(len(array) != count for array in answer.values()):
+                raise status.ServingError("INTERNAL", _ROWS)
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     async def alone(self, key, run, inputs):
         """An answer of one call that is not joined with any other, for functions without a free first dimension."""
-        return await self._enter((*key, object()), run, inputs, 1)
+        (answer,) = await self._enter((*key, object()), run, [(inputs, 1)])
+        return answer
 
-    async def _enter(self, key, run, inputs, rows):
-        # Of one function, whatever the shapes of its rows; who has given up waits no more.
+    async def _enter(self, key, run, parts):
+        """The answers of a request's parts, `(inputs, rows)` each; they are let in together or not at all."""
+        # Of one function, whatever the shapes of its rows.
         queues = [queue for other, queue in self._queues.items() if other[:2] == key[:2]]
         waiting = sum(task.rows for queue in queues for task in queue if not task.future.done())
         capacity = self.settings.max_enqueued_batches * self.settings.max_batch_size
+        rows = sum(count for _, count in parts)
+        if rows > capacity:
+            raise status.ServingError(
+                "INVALID_ARGUMENT", f"Expected a request of at most {capacity} rows. Received: {rows}."
+            )
         if waiting + rows > capacity:
             raise status.ServingError(
                 "UNAVAILABLE",
-                f"The batch scheduling queue to which this task was submitted is full; {capacity} rows wait already. "
-                "Try again later.",
+                f"The batch scheduling queue to which this task was submitted is full; {waiting} rows wait already, of "
+                f"{capacity} at most. Try again later.",
             )
         loop = asyncio.get_running_loop()
-        task = _Task(inputs, rows, loop.create_future(), loop.time())
-        self._queues.setdefault(key, collections.deque()).append(task)
+        tasks = [_Task(inputs, count, loop.create_future(), loop.time()) for inputs, count in parts]
+        self._queues.setdefault(key, collections.deque()).extend(tasks)
         self._runs[key] = run
         self._dispatch()
-        return await task.future
+        try:
+            return await asyncio.gather(*(task.future for task in tasks))
+        finally:
+            if not all(task.future.done() and not task.future.cancelled() for task in tasks):
+                self._forget(key, tasks)
+
+    def _forget(self, key, tasks):
+        """Takes what nobody waits for out of its queue: it would hold the memory of its inputs."""
+        for task in tasks:
+            task.future.cancel()
+        left = collections.deque(task for task in self._queues.get(key, ()) if not task.future.done())
+        if left:
+            self._queues[key] = left
+        else:
+            self._queues.pop(key, None)
+            self._runs.pop(key, None)
 
     def _dispatch(self):
         """Starts calls as long as threads are free and batches are due."""
@@ -124,14 +151,15 @@ class Batcher:
 
     def _next(self, loop):
         """The next batch that is due: its key, function and tasks; or None."""
+        later = []
         for key in list(self._queues):
             queue = self._queues[key]
-            while queue and queue[0].future.done():  # given up by who asked
+            while queue and queue[0].future.done():  # given up a moment ago
                 queue.popleft()
             if queue and sum(task.rows for task in queue) < self.settings.max_batch_size:
                 due = queue[0].since + self.settings.batch_timeout_micros / 1e6
                 if due > loop.time():
-                    loop.call_at(due, self._dispatch)
+                    later.append(due)
                     continue
             batch, rows = [], 0
             while queue and rows + queue[0].rows <= self.settings.max_batch_size:
@@ -145,6 +173,9 @@ class Batcher:
                 del self._queues[key], self._runs[key]
             if batch:
                 return key, run, batch
+        if self._timer:
+            self._timer.cancel()
+        self._timer = loop.call_at(min(later), self._dispatch) if later else None
         return None
 
     async def _call(self, key, run, batch):
@@ -155,6 +186,9 @@ class Batcher:
             self._dispatch()
 
     async def _answer(self, key, run, batch):
+        batch = [task for task in batch if not task.future.done()]
+        if not batch:
+            return
         joined = batch[0].inputs
         if len(batch) > 1:
             joined = {name: np.concatenate([task.inputs[name] for task in batch]) for name in batch[0].inputs}
@@ -163,11 +197,13 @@ class Batcher:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._pool, run, joined)
             if len(batch) > 1 and any(len(array) != rows for array in answer.values()):
-                raise ValueError("the answer does not have the rows of the request")
+                raise status.ServingError("INTERNAL", _ROWS)
         except Exception as error:
             if len(batch) > 1:
-                for task in batch:  # one of them is at fault; each is told of its own
-                    await self._answer(key, run, [task])
+                # One of them is at fault, and is told; the others are answered. Halves find it in few calls.
+                half = len(batch) // 2
+                await self._answer(key, run, batch[:half])
+                await self._answer(key, run, batch[half:])
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
             return

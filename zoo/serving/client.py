@@ -15,14 +15,13 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import random
 import time
 
 import numpy as np
 import orjson
 
 from zoo.serving import messages, status, tensors
-
-_RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 class Client:
@@ -94,7 +93,7 @@ class Client:
         return self.predict("features", {"images": _floats(np.asarray(images))})
 
     def predict(self, signature, inputs):
-        """Any signature whose tensors begin with the batch: arrays by name -> arrays by name."""
+        """Any signature of an encoder: arrays `[B, ...]` by name -> float32 arrays `[B, ...]` by name."""
         rows = {len(array) for array in inputs.values()}
         if len(rows) != 1 or rows == {0}:
             raise ValueError(f"Client: expected inputs of as many rows, one or more. Received: rows={sorted(rows)}.")
@@ -104,24 +103,33 @@ class Client:
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     def wait(self, seconds=60.0):
-        """Waits until the model answers for its state; `TimeoutError` if it does not."""
+        """Waits until the server has a version of the model to answer with; `TimeoutError` if it does not get one.
+
+        Returns:
+            The states of its versions by number, `"AVAILABLE"` for example.
+        """
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return self._transport.status()
+                found = self._transport.states()
+                if "AVAILABLE" in found.values():
+                    return found
             except status.ServingError as error:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"Client: expected an answer within {seconds:g} seconds. {error}") from error
-                time.sleep(0.1)
+                found = error
+            if time.monotonic() >= deadline:
+                raise TimeoutError(
+                    f"Client: expected a version to answer with within {seconds:g} seconds. Received: {found}."
+                )
+            time.sleep(0.1)
 
     def _attempt(self, signature, inputs):
         for attempt in range(self.retries + 1):
             try:
                 return self._transport.predict(signature, inputs)
             except status.ServingError as error:
-                if error.code not in _RETRIED or attempt == self.retries:
+                if error.code != "UNAVAILABLE" or attempt == self.retries:
                     raise
-            time.sleep(0.1 * 2**attempt)
+            time.sleep(random.uniform(0.08, 0.12) * 2**attempt)  # not all clients at the same moment
         raise AssertionError
 
 
@@ -138,7 +146,7 @@ class _Rest:
     def __init__(self, address, model, version, label, timeout):
         import requests
 
-        self._errors = requests.exceptions.RequestException
+        self._errors = requests.exceptions
         self._session, self._timeout = requests.Session(), timeout
         quoted = lambda name: requests.utils.quote(name, safe="")  # noqa: E731
         part = f"/versions/{version}" if version is not None else f"/labels/{quoted(label)}" if label else ""
@@ -150,7 +158,9 @@ class _Rest:
     def _answer(self, method, url, **arguments):
         try:
             response = self._session.request(method, url, timeout=self._timeout, **arguments)
-        except self._errors as error:
+        except self._errors.Timeout as error:
+            raise status.ServingError("DEADLINE_EXCEEDED", f"No answer from {url}: {error}") from error
+        except self._errors.RequestException as error:
             raise status.ServingError("UNAVAILABLE", f"No answer from {url}: {error}") from error
         if response.status_code != 200:
             codes = {http: code for code, http in reversed(status.HTTP.items())}
@@ -160,10 +170,13 @@ class _Rest:
             except (ValueError, KeyError, TypeError):
                 message = response.text[:500]
             raise status.ServingError(code, message, response.status_code)
-        return orjson.loads(response.content)
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError:  # NaN and Infinity
+            return json.loads(response.content)
 
-    def status(self):
-        return self._answer("GET", self._url)
+    def states(self):
+        return {int(each["version"]): each["state"] for each in self._answer("GET", self._url)["model_version_status"]}
 
     def predict(self, signature, inputs):
         columns = {name: _as_json(array) for name, array in inputs.items()}
@@ -223,8 +236,10 @@ class _Grpc:
         except self._grpc.RpcError as error:
             raise status.ServingError(error.code().name, error.details()) from error
 
-    def status(self):
-        return self._call(self._status, self._request(messages.GetModelStatusRequest))
+    def states(self):
+        answer = self._call(self._status, self._request(messages.GetModelStatusRequest))
+        names = {number: name for name, number in messages.STATES.items()}
+        return {each.version: names.get(each.state, "UNKNOWN") for each in answer.model_version_status}
 
     def predict(self, signature, inputs):
         request = self._request(messages.PredictRequest)

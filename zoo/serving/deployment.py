@@ -167,6 +167,9 @@ def _readme(folder, names):
         model = repository.Model(name, folder / name)
         version, path = max(model.wanted().items())
         found = servable.Servable(name, version, path, warm=False)
+        if not (path / cards.CARD).is_file() or "encode_bytes" not in found.signatures:
+            parts.append(f"## {name}\n\nSignatures: {', '.join(f'`{each}`' for each in found.signatures)}.\n")
+            continue  # not of this zoo
         card = cards.read(path)
         example = path.parent / "example.png"
         example.write_bytes(_example(card))

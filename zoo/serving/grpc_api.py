@@ -1,6 +1,5 @@
 """TensorFlow Serving's gRPC services, for any client that knows them: PredictionService, ModelService, and health."""
 
-import contextlib
 import logging
 import math
 
@@ -9,7 +8,7 @@ import numpy as np
 from google.protobuf import message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from zoo.serving import messages, predictor, repository, servable, status, tensors
+from zoo.serving import messages, predictor, servable, status, tensors
 
 _ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _FIELD = "signature_def"
@@ -44,7 +43,6 @@ class Services:
 
     def __init__(self, predicts):
         self.predictor = predicts
-        self._held = 0  # bytes of the arrays of all requests
 
     async def predict(self, request, context):
         """`PredictionService.Predict`."""
@@ -60,7 +58,7 @@ class Services:
         except Exception as error:
             code = "INTERNAL"
             _LOG.exception("failed", extra={"fields": {"api": "GRPC"}})
-            await context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+            await context.abort(grpc.StatusCode.INTERNAL, status.unexpected(error).message)
         finally:
             ms = watch.done(told.get("model", ""), code)
             _LOG.info("request", extra={"fields": {"api": "GRPC", "status": code, "ms": ms, **told}})
@@ -78,10 +76,14 @@ class Services:
             dtype, shape = tensors.dtype_of(protos[name]), tensors.shape_of(protos[name])
             servable.check_kind(signature, name, dtype, shape, self.predictor.limits)
             size += math.prod(shape) * dtype.itemsize
-        with self._holding(size):
+        # A few bytes of a request may ask for many.
+        self.predictor.room.take(size)
+        try:
             inputs = {name: tensors.to_array(proto, name) for name, proto in protos.items()}
             told["rows"] = max((len(array) for array in inputs.values() if array.ndim), default=1)
             outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
+        finally:
+            self.predictor.room.give(size)
         answer = messages.PredictResponse()
         answer.model_spec.name = found.name
         answer.model_spec.version.value = found.version
@@ -89,20 +91,6 @@ class Services:
         for name, array in outputs.items():
             answer.outputs[name] = tensors.to_bytes(np.asarray(array))
         return answer
-
-    @contextlib.contextmanager
-    def _holding(self, size):
-        """Counts the bytes of a request's arrays while it is under way: a few bytes of it may have asked for many."""
-        limit = self.predictor.limits.in_flight_bytes
-        if self._held + size > limit:
-            raise status.ServingError(
-                "UNAVAILABLE", f"The requests in flight hold {limit} bytes already, or would. Try again later."
-            )
-        self._held += size
-        try:
-            yield
-        finally:
-            self._held -= size
 
     async def metadata(self, request, context):
         """`PredictionService.GetModelMetadata`."""
@@ -134,19 +122,25 @@ class Services:
             await context.abort(getattr(grpc.StatusCode, error.code), error.message)
         answer = messages.GetModelStatusResponse()
         for version, state in states.items():
-            entry = answer.model_version_status.add(version=version, state=repository.STATES[state.state])
+            entry = answer.model_version_status.add(version=version, state=messages.STATES[state.state])
             entry.status.error_code = status.CODES.index(state.code)
             entry.status.error_message = state.message
         return answer
 
 
-def _method(function, kind):
+def _method(function, kind, room):
     async def answer(data, context):
         try:
+            room.take(len(data))
+        except status.ServingError as error:
+            await context.abort(getattr(grpc.StatusCode, error.code), error.message)
+        try:
             request = kind.FromString(data)
+            return (await function(request, context)).SerializeToString()
         except message.DecodeError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:200])
-        return (await function(request, context)).SerializeToString()
+        finally:
+            room.give(len(data))
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -163,14 +157,17 @@ def server(predicts):
             ("grpc.max_receive_message_length", predicts.limits.body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # a port that is taken is an error, not half of the requests
+            ("grpc.max_concurrent_streams", predicts.limits.rpcs),
+            ("grpc.max_connection_idle_ms", int(10_000 * predicts.limits.header_seconds)),
         ],
-        maximum_concurrent_rpcs=max(1, predicts.limits.in_flight_bytes // (1 << 20)),
+        maximum_concurrent_rpcs=predicts.limits.rpcs,
     )
+    room = predicts.room
     prediction = {
-        "Predict": _method(services.predict, messages.PredictRequest),
-        "GetModelMetadata": _method(services.metadata, messages.GetModelMetadataRequest),
+        "Predict": _method(services.predict, messages.PredictRequest, room),
+        "GetModelMetadata": _method(services.metadata, messages.GetModelMetadataRequest, room),
     }
-    model = {"GetModelStatus": _method(services.status, messages.GetModelStatusRequest)}
+    model = {"GetModelStatus": _method(services.status, messages.GetModelStatusRequest, room)}
     made.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),

@@ -204,8 +204,9 @@ def _flat(value, shape):
 def _quick(value, shape, dtype):
     """The array of regular numbers; None where it takes a closer look."""
     flat = _flat(value, shape)
+    types = set(map(type, flat or ()))
     # NumPy would take booleans for numbers.
-    if not flat or not set(map(type, flat)) <= {int, float}:
+    if not types or not types <= {int, float}:
         return None
     try:
         array = np.array(flat)
@@ -218,7 +219,7 @@ def _quick(value, shape, dtype):
             cast = array.astype(dtype)
         # Whole numbers beyond the mantissa, and what overflows, are refused.
         most = 2.0 ** (np.finfo(dtype).nmant + 1)
-        whole = array.dtype.kind != "f" and np.abs(array.astype(np.float64)).max() >= most
+        whole = int in types and (np.abs(array.astype(np.float64)) >= most).any()
         if whole or (np.isinf(cast) & np.isfinite(array)).any():
             return None
     else:
@@ -239,6 +240,8 @@ def _careful(value, shape, dtype, element):
             try:
                 # Every row is first held against its own shape, then against that of the first.
                 inner = _shape(item)
+                if len(inner) > _RANKS:
+                    raise _bad(f"Expecting at most {_RANKS} dimensions but got: {len(inner)}")
                 before = len(flat)
                 _fill(item, 0, inner, dtype, flat)
                 if len(flat) - before != math.prod(shape[1:]):

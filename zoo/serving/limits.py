@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from zoo.serving import status
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -9,7 +11,10 @@ class Limits:
 
     Args:
         body_bytes: of one request, also when unpacked from gzip.
-        in_flight_bytes: of all bodies that are held at one time.
+        in_flight_bytes: of all requests that are under way, bodies and arrays.
+        rpcs: calls over gRPC at one time. It takes in whole messages before it asks: at worst `rpcs` times
+            `body_bytes`.
+        connections: over HTTP at one time.
         rows: images of a request.
         pixels: of an image file, unpacked.
         request_pixels: of all image files of a request, unpacked.
@@ -22,6 +27,8 @@ class Limits:
 
     body_bytes: int = 64 << 20
     in_flight_bytes: int = 512 << 20
+    rpcs: int = 128
+    connections: int = 10_000
     rows: int = 1024
     pixels: int = 25_000_000
     request_pixels: int = 250_000_000
@@ -36,3 +43,26 @@ class Limits:
             value = getattr(self, field.name)
             if isinstance(value, bool) or not value > 0:
                 raise ValueError(f"Limits: expected `{field.name}` > 0. Received: {field.name}={value!r}.")
+
+
+class Room:
+    """Bytes that the requests under way may hold together.
+
+    Args:
+        size: of them.
+    """
+
+    def __init__(self, size):
+        self.size, self.held = size, 0
+
+    def take(self, size):
+        """Counts bytes; UNAVAILABLE where they are too many."""
+        if self.held + size > self.size:
+            raise status.ServingError(
+                "UNAVAILABLE", f"The requests in flight hold {self.held} of {self.size} bytes already. Try again later."
+            )
+        self.held += size
+
+    def give(self, size):
+        """Counts them off again."""
+        self.held -= size

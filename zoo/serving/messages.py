@@ -69,6 +69,10 @@ _DECLARED = {
 }
 
 
+# `ModelVersionStatus.State`.
+STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
+
+
 def _add_field(message, declared):
     name, _, kind = declared.partition(":")
     name, _, number = name.partition("=")

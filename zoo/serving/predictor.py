@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from zoo.serving import limits as bounding
 from zoo.serving import metrics as metering
 from zoo.serving import servable, status
 
@@ -20,6 +21,7 @@ class Predictor:
     def __init__(self, repository, batcher, limits, metrics=None):
         self.repository, self.batcher, self.limits = repository, batcher, limits
         self.metrics = metrics or metering.Metrics()
+        self.room = bounding.Room(limits.in_flight_bytes)
 
     async def predict(self, found, signature, inputs, output_filter=()):
         """Features of arrays.
@@ -38,11 +40,12 @@ class Predictor:
         """
         _check_filter(signature, output_filter)
         servable.check_names(signature, inputs)
-        servable.check_values(inputs, self.limits)
         run = lambda arrays: found.run(signature, arrays)  # noqa: E731
         rows = {array.shape[0] for array in inputs.values()} if signature.batched else {None}
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
+                if servable.IMAGE_FILES in inputs:
+                    await asyncio.to_thread(servable.check_values, inputs, self.limits)
                 if len(rows) == 1 and rows not in ({None}, {0}):
                     shapes = tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
                     key = (found, signature.name, shapes)
@@ -82,9 +85,9 @@ class Watch:
         self._started = time.perf_counter()
 
     def done(self, model, code):
-        """Counts a prediction that ended; returns how many milliseconds it took."""
+        """Counts a prediction that ended; returns how many milliseconds it took, for people."""
         seconds = time.perf_counter() - self._started
         # Names that strangers make up must not fill the memory.
         known = model if model in self._predictor.repository.models else "unknown"
         self._predictor.metrics.request(known, self._entrypoint, code, seconds)
-        return seconds * 1e3
+        return round(seconds * 1e3, 2)

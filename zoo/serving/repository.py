@@ -18,7 +18,6 @@ from zoo.serving import messages, servable, status
 CONFIG = "models.config"
 # Where the container of `deployment` mounts the folder that holds the configuration.
 MOUNT = "/models"
-STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 _LOG = logging.getLogger("zoo.serving")
 
 
@@ -124,7 +123,7 @@ def configured(path):
 
 
 def read_text(path, kind):
-    """A message from its text form; `ValueError` where the file has something else."""
+    """A message from its text form; `ValueError` where the file has something else, or what this server does not do."""
     path = pathlib.Path(path)
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), kind())
@@ -141,7 +140,7 @@ class State:
     """A version as `GetModelStatus` tells it.
 
     Args:
-        state: a key of `STATES`.
+        state: a key of `messages.STATES`.
         code: status code of the last attempt to load it.
         message: what went wrong.
         contents: what the folder held then; a failed version is tried again when that changes.
@@ -188,11 +187,26 @@ class Repository:
         # Replaced as a whole, never changed, so that readers in other threads need no lock.
         self._served = {model.name: {} for model in models}
         self._polling = threading.Lock()
+        self._looked = False
+        self._seen = {}  # contents of folders without a card, at the last look
+        self._untidy = 0
 
     def poll(self):
         """Looks at the folders once; returns whether anything changed."""
+        changed = False
         with self._polling:
-            return any([self._poll(model) for model in self.models.values()])
+            for model in self.models.values():
+                try:
+                    changed |= self._poll(model)
+                except OSError as error:  # the others are looked at all the same
+                    fields = {"model": model.name, "error": str(error)}
+                    _LOG.error("could not look at the versions", extra={"fields": fields})
+            # Requests that are under way hold what was just unloaded: the next look tidies once more.
+            if self._untidy:
+                tidy()
+                self._untidy -= 1
+            self._looked = True
+        return changed
 
     def _poll(self, model):
         states, wanted = self._states[model.name], model.wanted()
@@ -207,6 +221,10 @@ class Repository:
             old = states.get(number)
             if old is not None and old.contents == contents:
                 continue  # failed, and still as it was
+            if self._looked and not (folder / cards.CARD).is_file() and self._seen.get(folder) != contents:
+                self._seen[folder] = contents  # nothing vouches for it: it may still be on its way
+                continue
+            self._seen.pop(folder, None)
             changed = True
             self._try(model, number, folder, contents)
         served = self._served[model.name]
@@ -217,9 +235,7 @@ class Repository:
             for number in gone:
                 states[number] = State("END")
                 _LOG.info("unloaded", extra={"fields": {"model": model.name, "version": number}})
-            del served
-        if changed:
-            tidy()
+            self._untidy = 2
         return changed
 
     def _try(self, model, number, folder, contents):
@@ -234,6 +250,7 @@ class Repository:
             return
         self._served[model.name] = {**self._served[model.name], number: loaded}
         states[number] = State("AVAILABLE", contents=contents)
+        self._untidy = 2
         _LOG.info("loaded", extra={"fields": fields})
 
     def failures(self):

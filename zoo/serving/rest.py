@@ -24,6 +24,7 @@ _STATUS = re.compile(
 )
 _LINGER_SECONDS = 2.0  # that a body which was refused is read on, so that the client gets to see why
 _THREADED = 64 << 10  # bytes from which a body is parsed in a thread
+_SLICE = 1 << 20  # bytes that are unpacked at a time
 _LOG = logging.getLogger("zoo.serving")
 
 
@@ -32,13 +33,13 @@ class App:
 
     Args:
         predicts: `predictor.Predictor`.
-        ready: function that tells whether requests are welcome: not while the server drains.
         metrics_path: where Prometheus finds its page; None for nowhere.
     """
 
-    def __init__(self, predicts, ready=lambda: True, metrics_path=metrics.PATH):
-        self.predictor, self._ready, self._metrics_path = predicts, ready, metrics_path
-        self._held = 0  # bytes of all bodies
+    def __init__(self, predicts, metrics_path=metrics.PATH):
+        self.predictor, self._metrics_path = predicts, metrics_path
+        # Parsing one large body takes several times its size, and the interpreter: one at a time.
+        self._large = asyncio.Semaphore(1)
 
     async def __call__(self, scope, receive, send):
         """An ASGI request."""
@@ -64,9 +65,9 @@ class App:
             response, code = responses.Response(status_code=499), "CANCELLED"
         except Exception as error:
             _LOG.exception("failed", extra={"fields": {"path": path[:200]}})
-            response, code = _error(status.ServingError("INTERNAL", f"{type(error).__name__}: {error}")), "INTERNAL"
+            response, code = _error(status.unexpected(error)), "INTERNAL"
         finally:
-            self._held -= held
+            self.predictor.room.give(held)
         if predict:
             fields = {"api": "REST", "path": path[:200], "status": response.status_code, **told}
             _LOG.info("request", extra={"fields": {**fields, "ms": watch.done(told.get("model", ""), code)}})
@@ -77,8 +78,9 @@ class App:
             if path == "/health/live":
                 return responses.JSONResponse({"status": "live"})
             if path == "/health/ready":
-                ready = self._ready()
-                return responses.JSONResponse({"status": "ready" if ready else "draining"}, 200 if ready else 503)
+                without = self.predictor.repository.failures()
+                found = {"status": "no version to serve", "models": without} if without else {"status": "ready"}
+                return responses.JSONResponse(found, 503 if without else 200)
             if self._metrics_path and path == self._metrics_path:
                 return responses.Response(self.predictor.metrics.page(), media_type="text/plain; version=0.0.4")
         found = _STATUS.fullmatch(path) if method == "GET" else None
@@ -106,13 +108,11 @@ class App:
                 f"Expected {method} signature method_name to be tensorflow/serving/{verb.lower()}. Was: "
                 "tensorflow/serving/predict",
             )
-        document = await _threaded(json_tensors.parse, body)
-        servable = self.predictor.repository.find(*spec)
-        signature = servable.signature(json_tensors.signature_name(document))
-        told.update(version=servable.version, signature=signature.name)
-        limits = self.predictor.limits
-        arrays, rows = await _threaded(json_tensors.arrays, body, document, signature, limits)
-        del document
+        if len(body) < _THREADED:
+            servable, signature, arrays, rows = self._parsed(body, spec, told)
+        else:
+            async with self._large:
+                servable, signature, arrays, rows = await asyncio.to_thread(self._parsed, body, spec, told)
         told["rows"] = max((len(array) for array in arrays.values() if array.ndim), default=1)
         outputs = await self.predictor.predict(servable, signature, arrays)
         large = sum(array.nbytes for array in outputs.values())
@@ -123,54 +123,63 @@ class App:
         )
         return responses.Response(written, media_type="application/json")
 
+    def _parsed(self, body, spec, told):
+        """What a body asks of which signature: servable, signature, arrays, and whether the answer is to have rows."""
+        document = json_tensors.parse(body)
+        servable = self.predictor.repository.find(*spec)
+        signature = servable.signature(json_tensors.signature_name(document))
+        told.update(version=servable.version, signature=signature.name)
+        return servable, signature, *json_tensors.arrays(document, signature, self.predictor.limits)
+
     async def _body(self, request):
         """The body of a request, unpacked, and how many bytes of it count as held until the answer is out."""
-        limits, held = self.predictor.limits, 0
+        limits, room, held = self.predictor.limits, self.predictor.room, 0
         announced = request.headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced) > limits.body_bytes:
-            raise _too_large(announced, limits)
+        if announced.isdecimal() and int(announced[:20]) > limits.body_bytes:
+            raise _too_large(announced[:20], limits)
         encoding = request.headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip"):
             raise status.ServingError(
                 "INVALID_ARGUMENT", f"Content-Encoding: expected gzip or none. Received: {encoding[:200]}", http=415
             )
-        unpack = zlib.decompressobj(31) if encoding == "gzip" else None
+        chunks = request.stream() if encoding == "identity" else _unpacked(request.stream(), limits)
         body = bytearray()
         try:
             async with asyncio.timeout(limits.read_seconds):
-                async for chunk in request.stream():
-                    if unpack:
-                        chunk = unpack.decompress(chunk, limits.body_bytes + 1 - len(body))
+                async for chunk in chunks:
                     if len(body) + len(chunk) > limits.body_bytes:
                         raise _too_large(len(body) + len(chunk), limits)
-                    if self._held + len(chunk) > limits.in_flight_bytes:
-                        raise status.ServingError(
-                            "UNAVAILABLE",
-                            f"The requests in flight hold {limits.in_flight_bytes} bytes already. Try again later.",
-                        )
-                    self._held += len(chunk)
+                    room.take(len(chunk))
                     held += len(chunk)
                     body += chunk
-        except TimeoutError:
-            self._held -= held
-            raise status.ServingError(
-                "DEADLINE_EXCEEDED", f"The body did not come within {limits.read_seconds:g} seconds.", http=408
-            ) from None
-        except zlib.error as error:
-            self._held -= held
-            raise status.ServingError("INVALID_ARGUMENT", f"The body is no gzip: {error}") from error
-        except BaseException:
-            self._held -= held
+        except BaseException as error:
+            room.give(held)
+            if isinstance(error, TimeoutError):
+                raise status.ServingError(
+                    "DEADLINE_EXCEEDED", f"The body did not come within {limits.read_seconds:g} seconds.", http=408
+                ) from None
             raise
         return bytes(body), held
 
 
-async def _threaded(function, body, *arguments):
-    """Calls a function of a body, in a thread if that is large: other requests go on meanwhile."""
-    arguments = arguments or (body,)
-    if len(body) < _THREADED:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
+async def _unpacked(chunks, limits):
+    """The parts of a gzip body, unpacked a slice at a time: a small part may stand for much, or for nothing at all."""
+    unpack, packed = zlib.decompressobj(31), 0
+    try:
+        async for chunk in chunks:
+            packed += len(chunk)
+            if packed > limits.body_bytes:
+                raise _too_large(packed, limits)
+            while chunk and not unpack.eof:
+                yield unpack.decompress(chunk, _SLICE)
+                chunk = unpack.unconsumed_tail
+                await asyncio.sleep(0)  # others have their turn
+            if chunk or unpack.unused_data:
+                raise status.ServingError("INVALID_ARGUMENT", "The body is no gzip: expected nothing after its end.")
+    except zlib.error as error:
+        raise status.ServingError("INVALID_ARGUMENT", f"The body is no gzip: {error}") from error
+    if not unpack.eof:
+        raise status.ServingError("INVALID_ARGUMENT", "The body is no gzip: expected its end.")
 
 
 def _too_large(received, limits):

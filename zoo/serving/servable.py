@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import pathlib
 import struct
 
@@ -16,6 +17,8 @@ from zoo.serving import status, tensors, warmup_requests
 DEFAULT = "serving_default"
 IMAGE_FILES = "image_bytes"
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+_HEAD = 1 << 20  # bytes of an image file in which its size must stand
+_BLOCKS = 1_000_000  # of a GIF file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,11 @@ class Servable:
         if (folder / cards.CARD).is_file():
             cards.opened(folder)
         proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-        self.definitions = dict(proto.meta_graphs[0].signature_def)
+        # Copies: the originals would keep the whole graph.
+        definitions = proto.meta_graphs[0].signature_def
+        self.definitions = {
+            key: type(value).FromString(value.SerializeToString()) for key, value in definitions.items()
+        }
         # Kept: the functions do not keep the variables that they use.
         self._loaded = tf.saved_model.load(str(folder))
         self.signatures = {key: _signature(key, function) for key, function in self._loaded.signatures.items()}
@@ -128,7 +135,7 @@ class Servable:
 
         Args:
             signature: `Signature`.
-            inputs: arrays by name, as `check` passes them.
+            inputs: arrays by name, of the kinds that `check_kind` lets pass.
 
         Returns:
             arrays by name.
@@ -177,21 +184,19 @@ def check_kind(signature, name, dtype, shape, limits):
         raise status.ServingError(
             "INVALID_ARGUMENT", f"Input {name}: expected at most {limits.rows} rows a request. Received: {shape[0]}."
         )
-    count = 1
-    for size in shape:
-        count *= size
-    if count * dtype.itemsize > limits.tensor_bytes:
+    size = math.prod(shape) * dtype.itemsize
+    if size > limits.tensor_bytes:
         raise status.ServingError(
-            "RESOURCE_EXHAUSTED",
+            "INVALID_ARGUMENT",
             f"Input {name}: expected at most {limits.tensor_bytes} bytes. Received: shape "
-            f"[{','.join(map(str, shape))}], {count * dtype.itemsize} bytes.",
+            f"[{','.join(map(str, shape))}], {size} bytes.",
         )
 
 
-def _frames(data):
-    """Pixels of all frames of a GIF file: the decoder unpacks every one, even to answer with the first."""
-    at, pixels = 13 + _colors(data[10]), 0
-    while at < len(data) and data[at] != 0x3B:
+def _frames(data, most):
+    """Pixels of all frames of a GIF file, up to `most`: the decoder unpacks each, even to answer with the first."""
+    at, pixels, blocks = 13 + _colors(data[10]), 0, 0
+    while at < len(data) and data[at] != 0x3B and pixels <= most:
         if data[at] == 0x2C:
             width, height, flags = struct.unpack_from("<HHB", data, at + 5)
             pixels += width * height
@@ -200,6 +205,9 @@ def _frames(data):
             at += 2
         while at < len(data) and data[at]:
             at += data[at] + 1
+            blocks += 1
+        if blocks > _BLOCKS:
+            raise ValueError("a GIF of too many blocks")
         at += 1
     return pixels
 
@@ -222,8 +230,11 @@ def check_values(inputs, limits):
     total = 0
     for index, data in enumerate(files.ravel()):
         try:
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                pixels = max(image.width * image.height, _frames(data) if image.format == "GIF" else 0)
+            # The head is enough, but for WebP: a file may be made of millions of parts that say nothing.
+            head = data if data[8:12] == b"WEBP" else data[:_HEAD]
+            with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
+                frames = _frames(data, limits.pixels) if image.format == "GIF" else 0
+                pixels = max(image.width * image.height, frames)
         except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
             if isinstance(error, Image.DecompressionBombError):
                 raise status.ServingError(

@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=lambda value: round(value, 3) if isinstance(value, float) else str(value))
+        return json.dumps(line, default=str)
 
 
 def log_to(stream=None, requests=True):
@@ -142,7 +142,7 @@ class Server:
             raise ValueError(
                 "serve: expected a version to serve of every model. " + "; ".join(self.repository.failures())
             )
-        self._stop, self._loop = None, None
+        self._stop, self._loop, self._asked = None, None, False
 
     def run(self, ready=lambda ports: None):
         """Serves until SIGTERM, SIGINT or `stop`; requests under way are answered first.
@@ -154,11 +154,15 @@ class Server:
 
     def stop(self):
         """Asks the server to stop; from any thread."""
+        self._asked = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _run(self, ready):
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        if self._asked:
+            self._stop.set()
         for name in (signal.SIGTERM, signal.SIGINT):
             # Not in threads other than the main one, where tests run it.
             with contextlib.suppress(ValueError, RuntimeError):
@@ -195,7 +199,7 @@ class Server:
             return None
         listening = socket.create_server((self.host, self.ports["rest"]), family=_family(self.host), backlog=2048)
         self.ports["rest"] = listening.getsockname()[1]
-        app = rest.App(predicts, lambda: not self._stop.is_set(), self._metrics_path)
+        app = rest.App(predicts, self._metrics_path)
         patience = {"header_seconds": self.bounds.header_seconds, "answer_seconds": self.bounds.answer_seconds}
         kind = type("Connection", (_Connection,), patience)
         config = uvicorn.Config(
@@ -206,6 +210,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            limit_concurrency=self.bounds.connections,
             timeout_keep_alive=self.bounds.header_seconds,
             timeout_graceful_shutdown=self.bounds.drain_seconds,
         )

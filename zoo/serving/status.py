@@ -66,3 +66,8 @@ def of_engine(error):
         told = [line for line in lines if not _TRACE.match(line)]
         text = re.sub(r"^\(\d+\) [A-Z_ ]+: +", "", (told or lines or [type(error).__name__])[0])
     return ServingError(CODES[error.error_code] if 0 < error.error_code < len(CODES) else "UNKNOWN", text)
+
+
+def unexpected(error):
+    """A fault of the server's own, as a `ServingError`."""
+    return ServingError("INTERNAL", f"{type(error).__name__}: {error}")
