@@ -218,6 +218,30 @@ def test_extractors_are_the_towers_and_all_of_them_side_by_side():
     )
 
 
+def of_two_shapes(**arguments):
+    """Towers of which two take the same image, and one another."""
+    shapes = {"luma": SHAPE, "chroma": SHAPE, "depth": (8, 8, 1)}
+    encoders = [(name, lambda name=name: presets.encoder(shapes[name], name=name)) for name in shapes]
+    return multiview.Multiview(encoders, presets.projector, presets.queue, shared=False, **arguments)
+
+
+def test_towers_that_take_one_image_stand_side_by_side_though_others_do_not():
+    assert list(of_two_shapes().feature_extractors()) == ["luma", "chroma", "depth"]
+    networks = of_two_shapes(joined=("chroma", "luma")).feature_extractors()
+    assert list(networks) == ["joined", "luma", "chroma", "depth"]
+    images = batch("moco")[0]
+    expected = np.concatenate([networks[name](images) for name in ("chroma", "luma")], axis=1)
+    np.testing.assert_allclose(networks["joined"](images), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"of one shape; bind .*'depth': \(8, 8, 1\)"):
+        of_two_shapes(joined=("luma", "depth"))
+    with pytest.raises(ValueError, match=r"two or more of the towers.* Received: joined=\('depth',\)"):
+        of_two_shapes(joined=("depth",))
+
+
+def test_towers_of_one_view_can_be_kept_apart():
+    assert list(presets.make("cmc", joined=()).feature_extractors()) == ["luma", "chroma"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -228,6 +252,10 @@ def test_extractors_are_the_towers_and_all_of_them_side_by_side():
         ({"jigsaw_weight": 2}, r"`jigsaw_weight` in \[0, 1\]"),
         ({"dictionary": lambda *towers: presets.queue(*towers, splits=0)}, "`splits` to be a positive integer"),
         ({"dictionary": lambda *towers: dictionaries.Instances(*towers, size=5, negatives=5)}, "1 to the 4 other"),
+        ({"dictionary": lambda *towers: presets.bank(*towers, per_image="no")}, "`per_image` to be True or False"),
+        ({"joined": ("image", "depth")}, r"of the towers image, or \(\) for none. Received: joined=\('image', '"),
+        ({"joined": "image"}, "`joined` to be two or more"),
+        ({"joined": ("image", "image")}, "`joined` to be two or more"),
         ({"comparison": lambda population, name: comparisons.NCE(0)}, "`population` to be a positive integer"),
     ],
 )
@@ -243,6 +271,7 @@ def test_refuses(arguments, message):
         ({"batch_size": 12}, "multiple of the global batch of 12"),
         ({"ids": np.arange(36)}, "at most 24"),
         ({"batch_size": 4}, "groups of two or more"),
+        ({"replica_count": 8}, "1 or a multiple of the 8 replicas; bind `dictionaries.Momentum.splits`"),
     ],
 )
 def test_refuses_data_that_do_not_fit(arguments, message):

@@ -6,11 +6,11 @@ import pytest
 from reference import presets
 
 from zoo.data import sources
-from zoo.train import checkpoint, loop, optimizers, schedules
+from zoo.train import checkpoint, loop, optimizers, schedules, strategies
 from zoo.views import modality, view
 
 
-def run(workdir, name, epochs=2, callbacks=(), **changes):
+def run(workdir, name, epochs=2, callbacks=(), strategy=None, **changes):
     """Batches of 16 from the 64 images that the presets know."""
     return loop.run(
         lambda: presets.make(name, **changes),
@@ -23,6 +23,7 @@ def run(workdir, name, epochs=2, callbacks=(), **changes):
         batch_size=16,
         rhythm=loop.Rhythm(steps_per_call=2),
         callbacks=callbacks,
+        strategy=strategy,
     )
 
 
@@ -75,6 +76,13 @@ def instances(**arguments):
 def test_what_does_not_fit_is_refused_before_anything_is_written(name, changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", name, **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_groups_that_replicas_cannot_share_are_refused_before_anything_is_written(tmp_path):
+    dictionary = lambda *towers: presets.queue(*towers, splits=2)  # noqa: E731
+    with pytest.raises(ValueError, match="`splits` to be 1 or a multiple of the 4 replicas"):
+        run(tmp_path / "run", "moco", strategy=strategies.strategy("mirrored"), dictionary=dictionary)
     assert not (tmp_path / "run").exists()
 
 
