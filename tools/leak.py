@@ -2,10 +2,10 @@
 
 zoo-leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:26384]' --out=leak.json
 
-Each query looks for its own key among those of all *other* batches, twice: once the keys were encoded together with
-those of the query's batch, as in training, and once apart from them, in groups of as many keys of which no two have
-queries in one group of batch norm. All else is equal, the noise of such statistics too; what a query finds more often
-in the first case, it finds by the batch (He et al., 2019, https://arxiv.org/abs/1911.05722, Section 3.3).
+Each query looks for its own key among a queue of keys of *other* batches, twice: once the keys were encoded together
+with those of the query's batch, as in training, and once apart from them, in groups of as many keys of which no two
+have queries in one group of batch norm. All else is equal, the noise of such statistics too; what a query finds more
+often in the first case, it finds by the batch (He et al., 2019, https://arxiv.org/abs/1911.05722, Section 3.3).
 """
 
 import json
@@ -28,12 +28,13 @@ def define_flags():
     flags.DEFINE_string("out", None, "JSON file to write.", required=True)
 
 
-def found(queries, keys):
+def found(queries, keys, rivals):
     """How often a query's own key comes before all keys of other batches.
 
     Args:
         queries: unit vectors by batch, `[M, B, D]`.
         keys: likewise.
+        rivals: how many batches a query meets, the next ones; all others where there are fewer.
 
     Returns:
         Share of the queries.
@@ -41,11 +42,10 @@ def found(queries, keys):
     import numpy as np
 
     hits = []
-    for number, batch in enumerate(queries):  # all at once are M * B * M * B numbers
-        scores = (batch @ keys.reshape(-1, keys.shape[-1]).T).reshape(-1, *keys.shape[:2])  # [B, M, B]
-        own = np.diagonal(scores[:, number]).copy()  # [B]
-        scores[:, number] = -np.inf
-        hits.append(own > scores.max(axis=(1, 2)))
+    for number, batch in enumerate(queries):
+        others = (number + 1 + np.arange(min(rivals, len(keys) - 1))) % len(keys)
+        scores = batch @ keys[others].reshape(-1, keys.shape[-1]).T  # [B, others * B]
+        hits.append(np.sum(batch * keys[number], axis=1) > scores.max(axis=1))
     return float(np.mean(hits))
 
 
@@ -88,23 +88,27 @@ def measure(method, views, data, size, seed=0):
     # Group by group, an image from each group of queries in turn.
     dealt = np.arange(count).reshape(-1, group).T.reshape(-1)
 
-    def seen(rows):
-        images, ids = data.fetch(rows).astype("float32") / 255, data.ids[rows].astype("int32")
-        return *views(images, seeds.Seed(seed).fold(ids)), ops.convert_to_tensor(ids)
-
-    queries, together, apart = [], [], []
+    queries, together, views_of_keys = [], [], []
     for start in range(0, count, size):
-        query, key, ids = seen(np.arange(start, start + size))
+        rows = np.arange(start, start + size)
+        images, ids = data.fetch(rows).astype("float32") / 255, data.ids[rows].astype("int32")
+        query, key = views(images, seeds.Seed(seed).fold(ids))
         with norm.split(splits):
-            queries.append(method.towers[0](query, training=True))
-        together.append(dictionary.recall((key,), ids, replicas.Alone())[1][0][0])
+            queries.append(ops.convert_to_numpy(method.towers[0](query, training=True)))
+        recalled = dictionary.recall((key,), ops.convert_to_tensor(ids), replicas.Alone())[1]
+        together.append(ops.convert_to_numpy(recalled[0][0]))
+        views_of_keys.append(ops.convert_to_numpy(key))
+    views_of_keys, apart = np.concatenate(views_of_keys), []
+    for start in range(0, count, size):
         with norm.split(splits):
-            apart.append(dictionary.key_towers[0](seen(dealt[start : start + size])[1], training=True))
-    queries, together, apart = (
-        np.stack([ops.convert_to_numpy(z) for z in side]) for side in (queries, together, apart)
-    )
-    apart = apart.reshape(count, -1)[np.argsort(dealt)].reshape(apart.shape)
-    return {"together": found(queries, together), "apart": found(queries, apart)}
+            keys = dictionary.key_towers[0](views_of_keys[dealt[start : start + size]], training=True)
+        apart.append(ops.convert_to_numpy(keys))
+    apart = np.concatenate(apart)[np.argsort(dealt)].reshape(count // size, size, -1)
+    rivals = dictionary.population // size
+    return {
+        "together": found(np.stack(queries), np.stack(together), rivals),
+        "apart": found(np.stack(queries), apart, rivals),
+    }
 
 
 def main(argv):

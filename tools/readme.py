@@ -119,9 +119,9 @@ def leak():
     heading = ["batch norm", "in training", "keys together", "keys apart", "leak", "knn", "linear"]
     text = (
         "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In "
-        "training, against the queue, in the last epoch; then for images that were not trained on, against the keys of "
-        "other batches: keys encoded together with those of the query's batch, as in training, and apart from them, in "
-        "groups of the same size. What a query finds by its batch, the leak, is the difference.\n\n"
+        "training, against the queue, in the last epoch; then for images that were not trained on, against as many "
+        "keys of other batches: keys encoded together with those of the query's batch, as in training, and apart from "
+        "them, in groups of the same size. What a query finds by its batch, the leak, is the difference.\n\n"
     )
     return text + results.grid(heading, lines, heading[1:]) + _commands(*commands)
 
