@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from reference import presets
 
 from zoo.data import sources
-from zoo.train import checkpoint, loop, optimizers, schedules, strategies
+from zoo.methods import comparisons
+from zoo.train import checkpoint, loop, optimizers, schedules, step, strategies
 from zoo.views import modality, view
 
 
@@ -25,6 +27,24 @@ def run(workdir, name, epochs=2, callbacks=(), strategy=None, **changes):
         callbacks=callbacks,
         strategy=strategy,
     )
+
+
+@pytest.mark.parametrize("comparison", [comparisons.Softmax, comparisons.NCE])
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_one_step_of_every_combination_moves_weights_and_memory(name, comparison):
+    method, teacher = presets.make(name, comparison), optimizers.SGD(0.1)
+    teacher.build(method.trainable_variables)
+    method.begin()
+    one = step.Step(method, presets.views(name), step.alone(teacher), seed=0, steps_per_epoch=4)
+    data = sources.load("digits", f"train[:{presets.DATA}]", channels=3)
+    before = [keras.ops.convert_to_numpy(v) for v in method.variables]
+    logs = one({"image": data.fetch(np.arange(8)), "id": tf.range(8)}, tf.constant(0))
+    assert np.isfinite(logs["loss"])
+    moved = {v.path for v, was in zip(method.variables, before, strict=True) if np.any(v.numpy() != was)}
+    assert moved >= {v.path for v in method.trainable_variables}
+    kinds = {path.split("/")[-1] for path in moved}
+    assert kinds >= ({"rows", "draws"} if presets.PRESETS[name][2] == "bank" else {"keys", "ids", "pointer"})
+    assert ("estimates" in kinds) == (comparison is comparisons.NCE)
 
 
 class StopInTheMiddle(keras.callbacks.Callback):
