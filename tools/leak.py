@@ -2,10 +2,10 @@
 
 zoo-leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:26384]' --out=leak.json
 
-Each query looks for its own key among a queue of keys of *other* batches, twice: once the keys were encoded together
-with those of the query's batch, as in training, and once apart from them, in groups of as many keys of which no two
-have queries in one group of batch norm. All else is equal, the noise of such statistics too; what a query finds more
-often in the first case, it finds by the batch (He et al., 2019, https://arxiv.org/abs/1911.05722, Section 3.3).
+Each query looks for its own key among a queue of keys of *other* batches, twice: once its key was encoded together with
+those of the query's batch, as in training, and once apart from them, in a group of as many keys of which no two have
+queries in one group of batch norm. All else is equal, the noise of such statistics too; what a query finds more often
+in the first case, it finds by the batch (He et al., 2019, https://arxiv.org/abs/1911.05722, Section 3.3).
 """
 
 import json
@@ -28,12 +28,13 @@ def define_flags():
     flags.DEFINE_string("out", None, "JSON file to write.", required=True)
 
 
-def found(queries, keys, rivals):
+def found(queries, own, keys, rivals):
     """How often a query's own key comes before all keys of other batches.
 
     Args:
         queries: unit vectors by batch, `[M, B, D]`.
-        keys: likewise.
+        own: likewise, the key of each query.
+        keys: likewise, what other queries meet.
         rivals: how many batches a query meets, the next ones; all others where there are fewer.
 
     Returns:
@@ -45,7 +46,7 @@ def found(queries, keys, rivals):
     for number, batch in enumerate(queries):
         others = (number + 1 + np.arange(min(rivals, len(keys) - 1))) % len(keys)
         scores = batch @ keys[others].reshape(-1, keys.shape[-1]).T  # [B, others * B]
-        hits.append(np.sum(batch * keys[number], axis=1) > scores.max(axis=1))
+        hits.append(np.sum(batch * own[number], axis=1) > scores.max(axis=1))
     return float(np.mean(hits))
 
 
@@ -104,11 +105,8 @@ def measure(method, views, data, size, seed=0):
             keys = dictionary.key_towers[0](views_of_keys[dealt[start : start + size]], training=True)
         apart.append(ops.convert_to_numpy(keys))
     apart = np.concatenate(apart)[np.argsort(dealt)].reshape(count // size, size, -1)
-    rivals = dictionary.population // size
-    return {
-        "together": found(np.stack(queries), np.stack(together), rivals),
-        "apart": found(np.stack(queries), apart, rivals),
-    }
+    queries, together, rivals = np.stack(queries), np.stack(together), dictionary.population // size
+    return {name: found(queries, own, together, rivals) for name, own in (("together", together), ("apart", apart))}
 
 
 def main(argv):

@@ -116,12 +116,12 @@ def leak():
         numbers = [f"{100 * share:.2f}" for share in (trained, together, apart)]
         lines.append([norm, *numbers, f"{100 * (together - apart):+.2f}", found["knn"], found["linear"]])
         commands.append(record["command"])
-    heading = ["batch norm", "in training", "keys together", "keys apart", "leak", "knn", "linear"]
+    heading = ["batch norm", "in training", "key together", "key apart", "leak", "knn", "linear"]
     text = (
         "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In "
         "training, against the queue, in the last epoch; then for images that were not trained on, against as many "
-        "keys of other batches: keys encoded together with those of the query's batch, as in training, and apart from "
-        "them, in groups of the same size. What a query finds by its batch, the leak, is the difference.\n\n"
+        "keys of other batches: its key encoded together with those of its batch, as in training, and apart from them, "
+        "in a group of the same size. What a query finds by its batch, the leak, is the difference.\n\n"
     )
     return text + results.grid(heading, lines, heading[1:]) + _commands(*commands)
 

@@ -9,19 +9,20 @@ from zoo.tools import leak
 def test_counts_queries_whose_key_beats_those_of_other_batches(rivals, met):
     random = np.random.default_rng(0)
     queries = random.normal(size=(4, 4, 5))
-    queries, keys = memory_numpy.unit(queries), memory_numpy.unit(queries + random.normal(size=(4, 4, 5)))
+    own, keys = (memory_numpy.unit(queries + random.normal(size=(4, 4, 5))) for _ in range(2))
+    queries = memory_numpy.unit(queries)
     hits = []
     for batch in range(4):
         others = keys[np.atleast_1d(met[batch])].reshape(-1, 5)
-        for query, key in zip(queries[batch], keys[batch], strict=True):
+        for query, key in zip(queries[batch], own[batch], strict=True):
             hits.append(query @ key > (others @ query).max())
-    assert leak.found(queries, keys, rivals) == np.mean(hits) and 0 < np.mean(hits) < 1
+    assert leak.found(queries, own, keys, rivals) == np.mean(hits) and 0 < np.mean(hits) < 1
 
 
 def test_keys_of_the_own_batch_do_not_count():
     queries = np.zeros((2, 3, 6))
     queries[0, :, 0] = queries[1, :, 1] = 1
-    assert leak.found(queries, queries, 1) == 1.0  # each batch is of one mind, and the other far away
+    assert leak.found(queries, queries, queries, 1) == 1.0  # each batch is of one mind, and the other far away
 
 
 class Greys:
