@@ -33,7 +33,9 @@ OTHERS = {
     "methods/pirl.gin": (["views/jigsaw.gin"], [ONE_AND_PATCHES]),
     "methods/infomin.gin": (["views/jigsaw.gin"], []),
     "methods/cmc.gin": (["encoders/luma_chroma_small.gin"], [ONE_VIEW]),
+    "methods/cmc_jigsaw.gin": (["encoders/luma_chroma_small.gin", "views/jigsaw.gin"], [ONE_AND_PATCHES]),
     "methods/cmc_v2.gin": (["encoders/luma_chroma_small.gin"], []),
+    "comparisons/nce.gin": (["methods/insdis.gin"], [ONE_VIEW]),
     "views/jigsaw.gin": (["methods/infomin.gin"], []),
     "views/patches.gin": ([], ["DISTANCE = 5", "sources.load.size = 37"]),
 }

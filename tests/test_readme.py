@@ -125,7 +125,7 @@ def test_methods_stand_in_the_order_of_the_program(checkout):
 
 
 def test_the_leak_is_a_mean_over_the_runs(checkout):
-    measured = {"command": "zoo-leak", "rows": [{"batch": 0.3, "moving": 0.1}, {"batch": 0.4, "moving": 0.2}]}
+    measured = {"command": "zoo-leak", "rows": [{"together": 0.3, "apart": 0.1}, {"together": 0.4, "apart": 0.2}]}
     for method, value, accuracies in (("moco", 0.7, (0.1, 0.2)), ("moco_plain", 0.6, (0.5, 0.7))):
         assert readme.leak() == ""  # of one norm alone there is nothing to compare
         judge(checkout / "fashion_mnist" / method, value, accuracies)

@@ -1,11 +1,11 @@
 """Measures whether batch norm tells a query which key is of its own batch: MoCo's leak.
 
-zoo-leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:14096]' --out=leak.json
+zoo-leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:26384]' --out=leak.json
 
-Images that were not trained on are encoded twice: with the statistics of their batches, as in training, and with moving
-averages, under which no image knows of another. Each query then looks for its own key among those of all *other*
-batches. What it finds more often with the statistics of batches, it finds by the batch (He et al., 2019,
-https://arxiv.org/abs/1911.05722, Section 3.3).
+Each query looks for its own key among a queue of keys of *other* batches, twice: once its key was encoded together with
+those of the query's batch, as in training, and once apart from them, in a group of as many keys of which no two have
+queries in one group of batch norm. All else is equal, the noise of such statistics too; what a query finds more often
+in the first case, it finds by the batch (He et al., 2019, https://arxiv.org/abs/1911.05722, Section 3.3).
 """
 
 import json
@@ -21,71 +21,110 @@ FLAGS = flags.FLAGS
 def define_flags():
     """Defines this program's flags."""
     flags.DEFINE_multi_string("workdir", None, "Folder of a training run with a queue; may be repeated.", required=True)
-    flags.DEFINE_string("split", None, "Split of images that were not trained on.", required=True)
+    flags.DEFINE_string(
+        "split", None, "Split of images that were not trained on, N * N of them for plain batch norm.", required=True
+    )
     flags.DEFINE_integer("seed", 0, "Of the views, an integer.", lower_bound=0)
     flags.DEFINE_string("out", None, "JSON file to write.", required=True)
 
 
-def found(queries, keys):
+def found(queries, own, keys, rivals):
     """How often a query's own key comes before all keys of other batches.
 
     Args:
         queries: unit vectors by batch, `[M, B, D]`.
-        keys: likewise.
+        own: likewise, the key of each query.
+        keys: likewise, what other queries meet.
+        rivals: how many batches a query meets, the next ones; all others where there are fewer.
 
     Returns:
         Share of the queries.
     """
     import numpy as np
 
-    own = np.sum(queries * keys, axis=-1)  # [M, B]
-    scores = np.einsum("mbd,nkd->mbnk", queries, keys)  # [M, B, M, B]
-    batches = np.arange(len(queries))
-    scores[batches, :, batches] = -np.inf
-    return float(np.mean(own > scores.max(axis=(2, 3))))
+    hits = []
+    for number, batch in enumerate(queries):
+        others = (number + 1 + np.arange(min(rivals, len(keys) - 1))) % len(keys)
+        scores = batch @ keys[others].reshape(-1, keys.shape[-1]).T  # [B, others * B]
+        hits.append(np.sum(batch * own[number], axis=1) > scores.max(axis=1))
+    return float(np.mean(hits))
 
 
-def measure(workdir):
-    """Accuracy with the statistics of batches, and with moving averages."""
-    import keras
+def measure(method, views, data, size, seed=0):
+    """How often queries find keys that were encoded with those of their batch, and apart from them.
+
+    Args:
+        method: a `multiview.Multiview` of one tower, with a momentum encoder and without a jigsaw branch. The moving
+            averages of its batch norm move.
+        views: `(images, seed) -> (queries, keys)`, a `zoo.views.view.Views`.
+        data: a `zoo.data.sources.Source` of images that were not trained on.
+        size: of the batches, N.
+        seed: of the views, an integer.
+
+    Returns:
+        Dictionary of two shares, `together` and `apart`.
+    """
     import numpy as np
+    from keras import ops
 
     from zoo import replicas, seeds
-    from zoo.data import sources
     from zoo.methods import dictionaries
+    from zoo.models import norm
 
-    method, run = config.restore(workdir)
-    if not isinstance(getattr(method, "dictionary", None), dictionaries.Momentum):
-        raise ValueError(f"--workdir: expected a run with a momentum encoder and a queue. Received: {workdir}.")
-    views = config.binding("views")
-    data, size = sources.load(run["data"], FLAGS.split), run["batch_size"]
-    encoded = {"moving": [], "batch": []}
-    for mode, parts in encoded.items():  # moving averages first, for the other mode moves them
-        for start in range(0, data.size - size + 1, size):
-            rows = np.arange(start, start + size)
-            images, ids = data.fetch(rows).astype("float32") / 255, data.ids[rows].astype("int32")
-            query, key, *_ = views(images, seeds.Seed(FLAGS.seed).fold(ids))
-            if mode == "moving":
-                pair = method.towers[0](query), method.dictionary.key_towers[0](key)
-            else:
-                seen = method.contrast((query, key), {"id": keras.ops.convert_to_tensor(ids)}, replicas.Alone())[2]
-                (keys, _), queries, *_ = seen
-                pair = queries[0], keys[0]
-            parts.append([keras.ops.convert_to_numpy(z) for z in pair])
-    return {mode: found(*(np.stack(side) for side in zip(*parts, strict=True))) for mode, parts in encoded.items()}
+    dictionary = getattr(method, "dictionary", None)
+    if not isinstance(dictionary, dictionaries.Momentum) or len(method.towers) > 1 or method.jigsaw_heads:
+        raise ValueError(
+            "--workdir: expected a run with a momentum encoder, one tower and no jigsaw branch. Received: "
+            f"{method.title}."
+        )
+    splits = dictionary.splits
+    group = size // splits  # images of one group of batch norm
+    fewest = -(-group // splits) * size
+    if data.size < fewest:
+        raise ValueError(
+            f"--split: expected {fewest} images or more, so that {group} keys of one group can have queries in as many "
+            f"groups. Received: {data.size}."
+        )
+    count = data.size // size * size
+    # Group by group, an image from each group of queries in turn.
+    dealt = np.arange(count).reshape(-1, group).T.reshape(-1)
+
+    queries, together, views_of_keys = [], [], []
+    for start in range(0, count, size):
+        rows = np.arange(start, start + size)
+        images, ids = data.fetch(rows).astype("float32") / 255, data.ids[rows].astype("int32")
+        query, key = views(images, seeds.Seed(seed).fold(ids))
+        with norm.split(splits):
+            queries.append(ops.convert_to_numpy(method.towers[0](query, training=True)))
+        recalled = dictionary.recall((key,), ops.convert_to_tensor(ids), replicas.Alone())[1]
+        together.append(ops.convert_to_numpy(recalled[0][0]))
+        views_of_keys.append(ops.convert_to_numpy(key))
+    views_of_keys, apart = np.concatenate(views_of_keys), []
+    for start in range(0, count, size):
+        with norm.split(splits):
+            keys = dictionary.key_towers[0](views_of_keys[dealt[start : start + size]], training=True)
+        apart.append(ops.convert_to_numpy(keys))
+    apart = np.concatenate(apart)[np.argsort(dealt)].reshape(count // size, size, -1)
+    queries, together, rivals = np.stack(queries), np.stack(together), dictionary.population // size
+    return {name: found(queries, own, together, rivals) for name, own in (("together", together), ("apart", apart))}
 
 
 def main(argv):
     """Measures every run."""
     del argv
+    from zoo.data import sources
     from zoo.hub import files
 
-    rows = [{"workdir": workdir, **measure(workdir)} for workdir in FLAGS.workdir]
+    rows = []
+    for workdir in FLAGS.workdir:
+        method, run = config.restore(workdir)
+        data = sources.load(run["data"], FLAGS.split)
+        shares = measure(method, config.binding("views"), data, run["batch_size"], FLAGS.seed)
+        rows.append({"workdir": workdir, **shares})
+        print("{workdir}: {together:.4f} with the keys of the batch, {apart:.4f} apart from them".format(**rows[-1]))
     place = pathlib.Path(FLAGS.out).expanduser()
     place.parent.mkdir(parents=True, exist_ok=True)
     files.write(place, json.dumps({"command": config.command("zoo-leak", FLAGS, "out"), "rows": rows}, indent=1) + "\n")
-    for row in rows:
-        print("{workdir}: {batch:.4f} with statistics of batches, {moving:.4f} with moving averages".format(**row))
     return 0
 
 

@@ -111,18 +111,17 @@ def leak():
             return ""
         trained = statistics.mean(_last(path, "contrast_accuracy") for path in paths)
         record = json.loads((folder / "leak.json").read_text())
-        batch, moving = (statistics.mean(row[mode] for row in record["rows"]) for mode in ("batch", "moving"))
+        together, apart = (statistics.mean(row[keys] for row in record["rows"]) for keys in ("together", "apart"))
         found = {row.protocol: row.text for row in rows}
-        numbers = [f"{100 * share:.2f}" for share in (trained, batch, moving)]
-        lines.append([norm, *numbers, f"{100 * (batch - moving):+.2f}", found["knn"], found["linear"]])
+        numbers = [f"{100 * share:.2f}" for share in (trained, together, apart)]
+        lines.append([norm, *numbers, f"{100 * (together - apart):+.2f}", found["knn"], found["linear"]])
         commands.append(record["command"])
-    heading = ["batch norm", "in training", "batch statistics", "moving averages", "leak", "knn", "linear"]
-    text = "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In "
-    text += (
-        "training, against the queue, in the last epoch; then for images that were not trained on, against the keys "
-    )
-    text += (
-        "of other batches, with the statistics of batches and with moving averages. A leak is what the former add.\n\n"
+    heading = ["batch norm", "in training", "key together", "key apart", "leak", "knn", "linear"]
+    text = (
+        "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In "
+        "training, against the queue, in the last epoch; then for images that were not trained on, against as many "
+        "keys of other batches: its key encoded together with those of its batch, as in training, and apart from them, "
+        "in a group of the same size. What a query finds by its batch, the leak, is the difference.\n\n"
     )
     return text + results.grid(heading, lines, heading[1:]) + _commands(*commands)
 

@@ -51,6 +51,16 @@ def test_bank_moves_rows_as_the_paper_says():
     np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1, rtol=1e-5)
 
 
+def test_a_row_that_cancels_out_comes_back():
+    bank, one = memory.Bank(3, 4), ops.convert_to_tensor(np.array([1], "int32"))
+    before = ops.convert_to_numpy(bank.rows)
+    bank.update(one, ops.convert_to_tensor(-before[1:2]))
+    np.testing.assert_array_equal(bank.rows, before * [[1], [0], [1]])
+    new = unit(1, 4)
+    bank.update(one, ops.convert_to_tensor(new))
+    np.testing.assert_allclose(bank.rows[1:2], new, atol=1e-6)
+
+
 @pytest.mark.parametrize("per_image", [True, False])
 def test_bank_draws_uniformly_but_never_the_querys_own_row(per_image):
     bank = memory.Bank(6, 1)
@@ -98,6 +108,7 @@ def test_average_follows_the_parameters_and_leaves_statistics_alone():
     ("make", "message"),
     [
         (lambda: memory.Queue(0, 4), "`size` to be a positive integer"),
+        (lambda: memory.Bank(1, 4), "`size` of two or more"),
         (lambda: memory.Bank(4, 4, momentum=1.5), r"`momentum` in \[0, 1\]"),
         (lambda: memory.Queue(12, 4).check(np.arange(100), 8), "multiple of the global batch of 8"),
         (lambda: memory.Queue(96, 4).check(np.arange(100), 8), "at most 88.*size = 88"),

@@ -4,17 +4,10 @@ import pytest
 from keras import ops
 from reference import memory_numpy, presets
 
-from zoo import replicas, seeds
+from zoo import replicas
 from zoo.methods import comparisons, dictionaries, multiview
 
 SHAPE = presets.SHAPE
-
-
-def batch(name, seed=0, size=8):
-    """Views of a preset, as tensors."""
-    images = np.random.default_rng(seed).uniform(size=(size, *SHAPE)).astype("float32")
-    made = presets.views(name)(images, seeds.Seed(seed).fold(np.arange(size, dtype="int32")))
-    return tuple(ops.convert_to_tensor(view) for view in made)
 
 
 class OfPresets(contract.Contract):
@@ -27,7 +20,7 @@ class OfPresets(contract.Contract):
         return presets.make(self.name)
 
     def images(self, seed=0, batch=8):
-        return globals()["batch"](self.name, seed, batch)
+        return presets.batch(self.name, seed, batch)
 
     def examples(self, first=0, batch=8):
         return super().examples(first, batch)
@@ -66,7 +59,7 @@ def test_bank_methods_are_the_papers(name, comparison):
     method.begin()
     towers = len(method.towers)
     for step in range(2):
-        views, ids = batch(name, step), np.arange(8 * step, 8 * step + 8, dtype="int32")
+        views, ids = presets.batch(name, step), np.arange(8 * step, 8 * step + 8, dtype="int32")
         banks = [ops.convert_to_numpy(bank.rows) for bank in method.dictionary.banks]
         drawn = [ops.convert_to_numpy(bank.sample(ids, 9)[0]) for bank in method.dictionary.banks]
         queries = embeddings(method, views)
@@ -97,7 +90,7 @@ def test_queue_methods_are_the_papers(name):
     towers = len(method.towers)
     references = [memory_numpy.Queue(ops.convert_to_numpy(q.keys)) for q in method.dictionary.queues]
     for step in range(3):
-        views, ids = batch(name, step), np.arange(8 * step, 8 * step + 8, dtype="int32")
+        views, ids = presets.batch(name, step), np.arange(8 * step, 8 * step + 8, dtype="int32")
         queries = embeddings(method, views)
         keys = [ops.convert_to_numpy(tower(views[1], training=True)) for tower in method.dictionary.key_towers]
         loss, _, seen = method.contrast(views, {"id": ops.convert_to_tensor(ids)}, replicas.Alone())
@@ -124,7 +117,7 @@ def test_patches_meet_the_candidates_of_the_image():
         keras_seeded()
         method = presets.make("infomin", jigsaw_weight=weight)
         method.begin()
-        loss = method.contrast(batch("infomin"), {"id": ops.arange(8)}, replicas.Alone())[0]
+        loss = method.contrast(presets.batch("infomin"), {"id": ops.arange(8)}, replicas.Alone())[0]
         weights.append(ops.convert_to_numpy(loss))
     assert np.abs(weights[0] - weights[2]).max() > 1e-3
     np.testing.assert_allclose(weights[1], 0.7 * weights[0] + 0.3 * weights[2], rtol=1e-4)
@@ -145,7 +138,7 @@ def test_core_view_and_full_graph(pairs, memory):
     make = presets.bank if memory == "bank" else lambda *towers: presets.queue(*towers, splits=1)
     method = multiview.Multiview(encoders, presets.projector, make, temperature=0.2, shared=False, pairs=pairs)
     method.begin()
-    views = tuple(batch("cmc", seed)[0] for seed in range(3 if memory == "bank" else 6))
+    views = tuple(presets.batch("cmc", seed)[0] for seed in range(3 if memory == "bank" else 6))
     ids = np.arange(8, dtype="int32")
     method.check([SHAPE] * len(views), np.arange(presets.DATA), 8)
     queries = [ops.convert_to_numpy(method.towers[i](views[i], training=True)) for i in range(3)]
@@ -173,7 +166,9 @@ def test_shuffled_keys_come_back_in_the_order_of_the_images():
         for tower in method.dictionary.key_towers:
             for layer in tower.encoder.layers:
                 layer.trainable = False  # batch norm then uses its moving averages
-        found.append(method.dictionary.recall((batch("moco")[1],), ops.arange(8), replicas.Alone())[0][0].positive)
+        found.append(
+            method.dictionary.recall((presets.batch("moco")[1],), ops.arange(8), replicas.Alone())[0][0].positive
+        )
     np.testing.assert_allclose(*found, atol=1e-5)
 
 
@@ -197,14 +192,14 @@ def test_extractors_know_nothing_of_groups(name):
     """Whoever fine-tunes the encoder of a method with split batch norm gets the usual one, of any batch."""
     method = presets.make(name)
     encoder = method.feature_extractor()
-    images = batch(name)[0]
-    method.contrast(batch(name), {"id": ops.arange(8)}, replicas.Alone())
+    images = presets.batch(name)[0]
+    method.contrast(presets.batch(name), {"id": ops.arange(8)}, replicas.Alone())
     assert encoder(images[:5], training=True).shape[0] == 5  # no multiple of the groups
 
 
 def test_extractors_are_the_towers_and_all_of_them_side_by_side():
     method = presets.make("cmc")
-    images = batch("cmc")[0]
+    images = presets.batch("cmc")[0]
     found = {name: ops.convert_to_numpy(net(images)) for name, net in method.feature_extractors().items()}
     assert list(found) == ["joined", "luma", "chroma"]
     assert method.feature_extractor().name == "joined" and method.feature_extractor("luma") is method.towers[0].encoder
@@ -218,6 +213,30 @@ def test_extractors_are_the_towers_and_all_of_them_side_by_side():
     )
 
 
+def of_two_shapes(**arguments):
+    """Towers of which two take the same image, and one another."""
+    shapes = {"luma": SHAPE, "chroma": SHAPE, "depth": (8, 8, 1)}
+    encoders = [(name, lambda name=name: presets.encoder(shapes[name], name=name)) for name in shapes]
+    return multiview.Multiview(encoders, presets.projector, presets.queue, shared=False, **arguments)
+
+
+def test_towers_that_take_one_image_stand_side_by_side_though_others_do_not():
+    assert list(of_two_shapes().feature_extractors()) == ["luma", "chroma", "depth"]
+    networks = of_two_shapes(joined=("chroma", "luma")).feature_extractors()
+    assert list(networks) == ["joined", "luma", "chroma", "depth"]
+    images = presets.batch("moco")[0]
+    expected = np.concatenate([networks[name](images) for name in ("chroma", "luma")], axis=1)
+    np.testing.assert_allclose(networks["joined"](images), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"of one shape; bind .*'depth': \(8, 8, 1\)"):
+        of_two_shapes(joined=("luma", "depth"))
+    with pytest.raises(ValueError, match=r"two or more of the towers.* Received: joined=\('depth',\)"):
+        of_two_shapes(joined=("depth",))
+
+
+def test_towers_of_one_view_can_be_kept_apart():
+    assert list(presets.make("cmc", joined=()).feature_extractors()) == ["luma", "chroma"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -228,6 +247,10 @@ def test_extractors_are_the_towers_and_all_of_them_side_by_side():
         ({"jigsaw_weight": 2}, r"`jigsaw_weight` in \[0, 1\]"),
         ({"dictionary": lambda *towers: presets.queue(*towers, splits=0)}, "`splits` to be a positive integer"),
         ({"dictionary": lambda *towers: dictionaries.Instances(*towers, size=5, negatives=5)}, "1 to the 4 other"),
+        ({"dictionary": lambda *towers: presets.bank(*towers, per_image="no")}, "`per_image` to be True or False"),
+        ({"joined": ("image", "depth")}, r"of the towers image, or \(\) for none. Received: joined=\('image', '"),
+        ({"joined": "image"}, "`joined` to be two or more"),
+        ({"joined": ("image", "image")}, "`joined` to be two or more"),
         ({"comparison": lambda population, name: comparisons.NCE(0)}, "`population` to be a positive integer"),
     ],
 )
@@ -243,6 +266,7 @@ def test_refuses(arguments, message):
         ({"batch_size": 12}, "multiple of the global batch of 12"),
         ({"ids": np.arange(36)}, "at most 24"),
         ({"batch_size": 4}, "groups of two or more"),
+        ({"replica_count": 8}, "1 or a multiple of the 8 replicas; bind `dictionaries.Momentum.splits`"),
     ],
 )
 def test_refuses_data_that_do_not_fit(arguments, message):

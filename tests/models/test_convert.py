@@ -39,7 +39,14 @@ def test_towers_see_their_channels_alone():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(("lap",), "Did you mean"), (("lab", ()), "channel numbers"), (("rgb", (3,)), "below 3")]
+    ("arguments", "message"),
+    [
+        (("lap",), "Did you mean"),
+        (("lab", ()), "different channel numbers"),
+        (("lab", (0, 0)), "different channel numbers"),
+        (("lab", (1, True)), "different channel numbers"),
+        (("rgb", (3,)), "below 3"),
+    ],
 )
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):

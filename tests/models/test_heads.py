@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from reference import multiview_numpy
 
 from zoo.models import architecture, convnet, heads
 
@@ -45,6 +46,14 @@ def test_moco_and_byol_heads():
     np.testing.assert_allclose(ops.convert_to_numpy(head(features)), expected, atol=1e-5)
     head = heads.projector(6, widths=(5, 3), final_norm=False)
     assert [layer.name for layer in head.layers][-2:] == ["hidden1_relu", "embedding"]
+
+
+def test_jigsaw_head_is_pirls():
+    head = heads.jigsaw(6, 3, patches=4, widths=(5, 2))
+    for variable in head.variables:
+        variable.assign(variable + 0.1 * np.random.default_rng(1).normal(size=variable.shape))
+    expected = multiview_numpy.jigsaw_head(features.reshape(4, 4, 6), multiview_numpy.weights_of(head), 2)
+    np.testing.assert_allclose(head(features.reshape(4, 4, 6)), expected, atol=1e-5)
 
 
 def test_initial_kernels():

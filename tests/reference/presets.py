@@ -1,5 +1,9 @@
 """The methods with a memory, as small as they get: the seven of PyContrast, and what lies between them."""
 
+import numpy as np
+from keras import ops
+
+from zoo import seeds
 from zoo.methods import comparisons, dictionaries, multiview
 from zoo.models import convnet, heads
 from zoo.views import color, geometry, jigsaw, view
@@ -30,8 +34,8 @@ def projector(features):
     return heads.projector(features, (8, 4), batch_norm=False, use_bias=True)
 
 
-def bank(towers, fresh, per_image=True):
-    return dictionaries.Instances(towers, fresh, size=DATA, negatives=9, per_image=per_image)
+def bank(towers, fresh, per_image=True, negatives=9):
+    return dictionaries.Instances(towers, fresh, size=DATA, negatives=negatives, per_image=per_image)
 
 
 def queue(towers, fresh, splits=4, size=32):
@@ -62,3 +66,10 @@ def views(name):
     image = view.Chain((geometry.Crop(8, area=(0.3, 1.0)), geometry.Flip(), view.Sometimes(color.Grayscale(), 0.2)))
     patches = view.Chain((geometry.Crop(8, area=(0.6, 1.0)), jigsaw.Jigsaw(grid=2, size=3)))
     return view.Views((image,) * (1 + (memory == "queue")) + (patches,) * puzzle)
+
+
+def batch(name, seed=0, size=8):
+    """Views of a preset, as tensors."""
+    images = np.random.default_rng(seed).uniform(size=(size, *SHAPE)).astype("float32")
+    made = views(name)(images, seeds.Seed(seed).fold(np.arange(size, dtype="int32")))
+    return tuple(ops.convert_to_tensor(view) for view in made)

@@ -57,8 +57,11 @@ def make_preset(group, name):
     """The step of one of the methods with a memory, and its optimizer."""
     keras.utils.set_random_seed(0)
     with group.scope():
-        comparison = {"comparison": presets.comparisons.NCE} if name == "cmc" else {}
-        method = presets.make(name, **comparison)
+        changes = {
+            "cmc": {"comparison": presets.comparisons.NCE},
+            "pirl": {"dictionary": lambda *towers: presets.bank(*towers, per_image=False)},
+        }
+        method = presets.make(name, **changes.get(name, {}))
         teacher = optimizers.SGD(0.02)
         teacher.build(method.trainable_variables)
         method.begin()

@@ -6,6 +6,7 @@ import tensorflow as tf
 from reference import presets
 
 import zoo
+from zoo.models import convnet, joined
 from zoo.serving import export
 
 IMAGES = np.random.default_rng(0).uniform(size=(4, *presets.SHAPE)).astype("float32")
@@ -39,3 +40,20 @@ def test_every_view_takes_rgb_images_wherever_it_is_loaded(name, view, tmp_path)
     bytes_in = served.signatures["encode_bytes"](image_bytes=png[None])["embedding"]
     np.testing.assert_allclose(bytes_in, encoder(np.round(IMAGES[:1] * 255) / 255), atol=1e-5)
     assert zoo.load(str(folder), input_shape=(16, 16, 3)).input_shape == (None, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("ways", "expected"),
+    [
+        (({"mean": 0.3, "std": 0.2}, {"mean": 0.3, "std": 0.2}), (0.3, 0.2)),
+        (({"mean": 0.3, "std": 0.2}, {"mean": 0.4, "std": 0.2}), (0.0, 1.0)),
+        (({"mean": 0.3, "std": 0.2}, {"mean": 0.3, "std": 0.2, "space": "lab"}), (0.0, 1.0)),
+    ],
+    ids=["alike", "apart", "converted"],
+)
+def test_a_card_states_mean_and_deviation_only_where_all_encoders_share_them(ways, expected, tmp_path):
+    model = joined.join([convnet.convnet(presets.SHAPE, (4, 8), **way) for way in ways])
+    folder = tmp_path / "cmc_convnet_digits.joined"
+    written = export.export(model, folder, card(folder.name), warmup=False)["input"]
+    assert (written["mean"], written["std"]) == expected
+    assert zoo.load(str(folder))(IMAGES).shape == (4, 16)

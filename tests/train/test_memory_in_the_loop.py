@@ -3,14 +3,16 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from reference import presets
 
 from zoo.data import sources
-from zoo.train import checkpoint, loop, optimizers, schedules
+from zoo.methods import comparisons
+from zoo.train import checkpoint, loop, optimizers, schedules, step, strategies
 from zoo.views import modality, view
 
 
-def run(workdir, name, epochs=2, callbacks=(), **changes):
+def run(workdir, name, epochs=2, callbacks=(), strategy=None, **changes):
     """Batches of 16 from the 64 images that the presets know."""
     return loop.run(
         lambda: presets.make(name, **changes),
@@ -23,7 +25,26 @@ def run(workdir, name, epochs=2, callbacks=(), **changes):
         batch_size=16,
         rhythm=loop.Rhythm(steps_per_call=2),
         callbacks=callbacks,
+        strategy=strategy,
     )
+
+
+@pytest.mark.parametrize("comparison", [comparisons.Softmax, comparisons.NCE])
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_one_step_of_every_combination_moves_weights_and_memory(name, comparison):
+    method, teacher = presets.make(name, comparison), optimizers.SGD(0.1)
+    teacher.build(method.trainable_variables)
+    method.begin()
+    one = step.Step(method, presets.views(name), step.alone(teacher), seed=0, steps_per_epoch=4)
+    data = sources.load("digits", f"train[:{presets.DATA}]", channels=3)
+    before = [keras.ops.convert_to_numpy(v) for v in method.variables]
+    logs = one({"image": data.fetch(np.arange(8)), "id": tf.range(8)}, tf.constant(0))
+    assert np.isfinite(logs["loss"])
+    moved = {v.path for v, was in zip(method.variables, before, strict=True) if np.any(v.numpy() != was)}
+    assert moved >= {v.path for v in method.trainable_variables}
+    kinds = {path.split("/")[-1] for path in moved}
+    assert kinds >= ({"rows", "draws"} if presets.PRESETS[name][2] == "bank" else {"keys", "ids", "pointer"})
+    assert ("estimates" in kinds) == (comparison is comparisons.NCE)
 
 
 class StopInTheMiddle(keras.callbacks.Callback):
@@ -75,6 +96,13 @@ def instances(**arguments):
 def test_what_does_not_fit_is_refused_before_anything_is_written(name, changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", name, **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_groups_that_replicas_cannot_share_are_refused_before_anything_is_written(tmp_path):
+    dictionary = lambda *towers: presets.queue(*towers, splits=2)  # noqa: E731
+    with pytest.raises(ValueError, match="`splits` to be 1 or a multiple of the 4 replicas"):
+        run(tmp_path / "run", "moco", strategy=strategies.strategy("mirrored"), dictionary=dictionary)
     assert not (tmp_path / "run").exists()
 
 

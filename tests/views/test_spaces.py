@@ -23,6 +23,7 @@ def test_split_keeps_normalised_channels(space, channels):
         ("labb", (0,), "Did you mean 'lab'"),
         ("lab", (), r"Split: expected `channels` .* Received: channels=\(\)"),
         ("lab", (0, 0), "Split: expected `channels`"),
+        ("lab", (True,), "Split: expected `channels`"),
         ("lab", (3,), "Split: expected `channels`"),
         ("lab", "ab", "Split: expected `channels`"),
     ],

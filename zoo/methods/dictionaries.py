@@ -33,9 +33,9 @@ class Momentum(keras.layers.Layer):
     """MoCo: a queue of the keys of a momentum encoder (He et al., 2019, https://arxiv.org/abs/1911.05722).
 
     Batch norm must not tell the query which key comes from its own batch. Hence batches are normalised in `splits`
-    groups, as if on so many devices, and keys are shuffled among the groups (Section 3.3, shuffling BN): with the
-    groups of the queries in a row, group g of the keys takes every splits-th image. Groups are parts of the global
-    batch, so any number of replicas that divides `splits` computes the same.
+    groups, as if on so many devices, and keys are shuffled among the groups (Section 3.3, shuffling BN): a group of
+    queries is images in a row, a group of keys is dealt out, an image from each group of queries in turn. Groups are
+    parts of the global batch, so any number of replicas that divides `splits` computes the same.
 
     Args:
         towers: the M trained networks `[B, H, W, C] -> [B, D]`.
@@ -67,8 +67,13 @@ class Momentum(keras.layers.Layer):
         for average in self.averages:
             average.begin()
 
-    def check(self, ids, batch_size):
-        """Refuses queues and groups that do not fit the data, see `memory.Queue.check`."""
+    def check(self, ids, batch_size, replica_count=1):
+        """Refuses queues and groups that do not fit the data or the replicas, see `memory.Queue.check`."""
+        if self.splits > 1 and self.splits % replica_count:
+            raise ValueError(
+                f"Momentum: expected `splits` to be 1 or a multiple of the {replica_count} replicas; bind "
+                f"`dictionaries.Momentum.splits`. Received: splits={self.splits}."
+            )
         if batch_size % self.splits or batch_size < 2 * self.splits:
             raise ValueError(
                 f"Momentum: expected `splits` to divide the global batch of {batch_size} into groups of two or more, "
@@ -144,6 +149,8 @@ class Instances(keras.layers.Layer):
     def __init__(self, towers, fresh, size, negatives=4096, momentum=0.5, per_image=True, first=0, name="instances"):
         super().__init__(name=name)
         del fresh
+        if not isinstance(per_image, bool):
+            raise ValueError(f"Instances: expected `per_image` to be True or False. Received: per_image={per_image!r}.")
         if isinstance(negatives, bool) or not isinstance(negatives, int) or not 1 <= negatives < size:
             raise ValueError(
                 f"Instances: expected `negatives` from 1 to the {size - 1} other images; bind "
@@ -158,8 +165,9 @@ class Instances(keras.layers.Layer):
     def begin(self):
         """Nothing to do."""
 
-    def check(self, ids, batch_size):
+    def check(self, ids, batch_size, replica_count=1):
         """Refuses data other than the bank's, see `memory.Bank.check`."""
+        del replica_count
         for bank in self.banks:
             bank.check(ids, batch_size)
 

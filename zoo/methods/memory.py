@@ -175,6 +175,8 @@ class Bank(keras.layers.Layer):
     def __init__(self, size, width, momentum=0.5, first=0, name="bank"):
         super().__init__(name=name)
         _positive("Bank", size=size, width=width)
+        if size < 2:
+            raise ValueError(f"Bank: expected `size` of two or more, for there to be others. Received: size={size}.")
         _share("Bank", "momentum", momentum)
         self.size, self.momentum, self.first = size, momentum, first
         self.rows = self.add_weight(
@@ -221,6 +223,7 @@ class Bank(keras.layers.Layer):
         """
         rows = ids - self.first
         moved = self.momentum * read(self.rows, rows) + (1 - self.momentum) * embeddings
+        # Opposite embeddings may cancel out; such a row stays 0, equally far from all, until the image's next visit.
         write(self.rows, rows, ops.normalize(moved, axis=-1))
         self.draws.assign(self.draws + 1)
 

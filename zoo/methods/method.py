@@ -32,18 +32,19 @@ class Method(keras.Model):
         """Features `[B, H, W, C] -> [B, F]`."""
         return self.encoder(images, training=training)
 
-    def check(self, shapes, ids, batch_size):
+    def check(self, shapes, ids, batch_size, replica_count=1):
         """Refuses views or data that the method cannot contrast; runs before the first step.
 
         Args:
             shapes: tuple of V view shapes `(H, W, C)`.
             ids: of all examples, integers `[n]`.
             batch_size: of the global batch.
+            replica_count: among how many replicas it is divided.
 
         Raises:
             ValueError: says what to bind.
         """
-        del ids, batch_size
+        del ids, batch_size, replica_count
         for shape in shapes:
             self.check_shape(self.encoder, shape)
 

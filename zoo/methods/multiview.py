@@ -82,11 +82,16 @@ class Multiview(method.Method):
         comparison: factory of what compares them, see `zoo.methods.comparisons`.
         temperature: positive float.
         shared: whether all towers see the same view of a side; False: a view each.
+        joined: names of the towers that take one image, whose features stand side by side in the encoder `joined`; by
+            default all where `shared`, none otherwise.
         pairs: which towers are contrasted, both ways (CMC, Section 3.4): `"full"` all, `"core"` the first with every
             other one. A single tower is contrasted with itself. Losses are summed over the pairs.
         jigsaw: factory of the head of patches, called with F and D, such as `heads.jigsaw`, or None.
         jigsaw_weight: share of the jigsaw branch in the loss, in [0, 1].
         name: of the model.
+
+    Differs from PyContrast: with several towers, patches too are compared with candidates of the other tower; there,
+    with those of their own. None of its methods has both.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class Multiview(method.Method):
         comparison=comparisons.Softmax,
         temperature=0.07,
         shared=True,
+        joined=None,
         pairs="full",
         jigsaw=None,
         jigsaw_weight=0.5,
@@ -118,6 +124,8 @@ class Multiview(method.Method):
 
         self.towers = towers()
         self.encoder = self.towers[0].encoder
+        self.joined = (self.names if shared else ()) if joined is None else joined
+        self._check_joined()
         self.dictionary = dictionary(self.towers, towers)
         self.temperature = temperature
         count = len(self.towers)
@@ -131,6 +139,25 @@ class Multiview(method.Method):
         self.comparisons = [
             comparison(population=self.dictionary.population, name=f"comparison{i}") for i in range(branches)
         ]
+
+    def _check_joined(self):
+        """Refuses towers that are not there, and those that cannot take one image."""
+        names = self.joined
+        are = isinstance(names, (list, tuple)) and all(name in self.names for name in names)
+        if not are or len(set(names)) < len(names) or (len(names) == 1 < len(self.names)):
+            raise ValueError(
+                f"Multiview: expected `joined` to be two or more of the towers {', '.join(self.names)}, or () for "
+                f"none. Received: joined={names!r}."
+            )
+        shapes = {name: tower.encoder.input_shape[1:] for name, tower in self._by_name().items() if name in names}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(
+                "Multiview: expected towers that take one image to be of one shape; bind "
+                f"`multiview.Multiview.joined`. Received: joined={shapes}."
+            )
+
+    def _by_name(self):
+        return dict(zip(self.names, self.towers, strict=True))
 
     @property
     def _sides(self):
@@ -155,7 +182,7 @@ class Multiview(method.Method):
             return (self.towers[0](queries[0]),)
         return self.towers[0](queries[0]), self.towers[0](self._side(views, 1)[0])
 
-    def check(self, shapes, ids, batch_size):
+    def check(self, shapes, ids, batch_size, replica_count=1):
         """Refuses views, data and batches that do not fit; see `method.Method.check`."""
         count = len(self.towers)
         names = ["queries"] + ["keys"] * self.dictionary.views_of_keys + ["patches"] * bool(self.jigsaw_heads)
@@ -172,7 +199,7 @@ class Multiview(method.Method):
                     self._check_patches(i, shape)
                 else:
                     self.check_shape(self.towers[i].encoder, shape)
-        self.dictionary.check(ids, batch_size)
+        self.dictionary.check(ids, batch_size, replica_count)
 
     def _check_patches(self, number, shape):
         channels = self.towers[number].encoder.input_shape[-1]
@@ -235,9 +262,6 @@ class Multiview(method.Method):
             comparison.remember(its)
 
     def feature_extractors(self):
-        """Networks by name: one per tower and, where they share a view, `joined`: their features side by side."""
-        each = {name: tower.encoder for name, tower in zip(self.names, self.towers, strict=True)}
-        # Towers with views of their own may have been shown different things, though of one shape.
-        if len(each) == 1 or not self.shared:
-            return each
-        return {_JOINED: joined.join(list(each.values())), **each}
+        """Networks by name: `joined`, of the towers that take one image, where there are several; and each tower's."""
+        each = {name: tower.encoder for name, tower in self._by_name().items()}
+        return {_JOINED: joined.join([each[name] for name in self.joined]), **each} if len(self.joined) > 1 else each

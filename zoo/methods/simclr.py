@@ -36,11 +36,11 @@ class SimCLR(method.Method):
         embeddings = self.projector(self.encoder(images, training=training), training=training)  # [B, D]
         return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
 
-    def check(self, shapes, ids, batch_size):
+    def check(self, shapes, ids, batch_size, replica_count=1):
         """Refuses anything but two views of the encoder's image shape."""
         if len(shapes) != 2:
             raise ValueError(f"SimCLR: expected 2 views, bind `view.Views.chains`. Received: {len(shapes)} views.")
-        super().check(shapes, ids, batch_size)
+        super().check(shapes, ids, batch_size, replica_count)
 
     def contrast(self, views, examples, replicas):
         """NT-Xent of two views; both pass the encoder together, so that batch norm sees them as one batch."""

@@ -23,9 +23,12 @@ class Convert(keras.layers.Layer):
         checks.choice("Convert", "space", space, tuple(colors.SPACES))
         self.space = space
         self.channels = None if channels is None else tuple(channels)
-        are = all(isinstance(channel, int) and channel >= 0 for channel in self.channels or ())
+        kept = self.channels or ()
+        are = all(type(channel) is int and channel >= 0 for channel in kept) and len(set(kept)) == len(kept)
         if self.channels == () or not are:
-            raise ValueError(f"Convert: expected one or more channel numbers. Received: channels={channels!r}.")
+            raise ValueError(
+                f"Convert: expected one or more different channel numbers. Received: channels={channels!r}."
+            )
 
     def build(self, input_shape):
         """Checks that the channels are there."""

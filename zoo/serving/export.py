@@ -25,16 +25,15 @@ def _input_record(encoder, record):
         raise ValueError(f"export: expected images of 1 or 3 channels. Received: input_shape={shape}.")
     arguments = encoder.architecture["arguments"]
     # An encoder that keeps layers of its head records the encoder proper inside; several as one record each.
-    inner = arguments.get("encoder") or (arguments.get("encoders") or [{"arguments": arguments}])[0]
-    arguments = inner["arguments"]
-    if arguments.get("space", "rgb") != "rgb" or arguments.get("channels"):
-        # Mean and deviation are then those of what is converted; images themselves are not standardised.
-        arguments = {"mean": 0.0, "std": 1.0}
+    parts = arguments.get("encoders") or [arguments.get("encoder") or {"arguments": arguments}]
+    ways = [_standardised(part["arguments"]) for part in parts]
+    # Encoders side by side may each have a way of their own: then nothing is true of the images that all take.
+    mean, std = ways[0] if all(way == ways[0] for way in ways) else (0.0, 1.0)
     derived = {
         "shape": shape,
         "range": [0, 1],
-        "mean": arguments["mean"],
-        "std": arguments["std"],
+        "mean": mean,
+        "std": std,
         "color_space": _COLOR_SPACES[shape[-1]],
         "interpolation": "bilinear",
         "antialias": True,
@@ -44,6 +43,12 @@ def _input_record(encoder, record):
         if name in derived and name not in _FREE and value != derived[name]:
             raise ValueError(f"export: expected the encoder's input.{name}={derived[name]}. Received: {value}.")
     return {**derived, **record}
+
+
+def _standardised(arguments):
+    """Mean and deviation of the images that an encoder standardises, which are none where it converts them first."""
+    converted = arguments.get("space", "rgb") != "rgb" or arguments.get("channels")
+    return (0.0, 1.0) if converted else (arguments["mean"], arguments["std"])
 
 
 def _complete(encoder, card):

@@ -113,7 +113,7 @@ def run(
             learner.begin()
         on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
         shapes = [tuple(view.shape[1:]) for view in on_replica.make_views(history.first(data, 1), 0)]
-        learner.check(shapes, data.ids, batch_size)
+        learner.check(shapes, data.ids, batch_size, replicas)
         _check_modalities(views, data)
         watched = (monitors.Geometry(on_replica, data), *evaluators)
         ours = [c if isinstance(c, keras.callbacks.Callback) else c() for c in callbacks]

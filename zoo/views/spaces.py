@@ -29,7 +29,8 @@ class Split(view.View):
     def __post_init__(self):
         colors.known(self.space)
         numbers = (self.channels,) if isinstance(self.channels, int) else self.channels
-        are = isinstance(numbers, (tuple, list)) and 0 < len(numbers) == len(set(numbers)) and set(numbers) <= {0, 1, 2}
+        are = isinstance(numbers, (tuple, list)) and all(type(number) is int for number in numbers)
+        are = are and 0 < len(numbers) == len(set(numbers)) and set(numbers) <= {0, 1, 2}
         view.require(are, "Split", "`channels` to be a tuple of different numbers from 0 to 2", channels=self.channels)
         object.__setattr__(self, "channels", tuple(numbers))
 
