@@ -4,11 +4,26 @@ Each holds its state in variables that a checkpoint saves. State changes only by
 gathered keys above all, so that the copies stay equal; and it changes in place, for a bank takes up to a gigabyte.
 """
 
+import contextlib
+import contextvars
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import seeds
+
+_COMPILED = contextvars.ContextVar("compiled", default=False)
+
+
+@contextlib.contextmanager
+def compiled(whether=True):
+    """Says that what is traced within is compiled by XLA, which updates its buffers in place by means of its own."""
+    token = _COMPILED.set(whether)
+    try:
+        yield
+    finally:
+        _COMPILED.reset(token)
 
 
 def whole(variable):
@@ -52,6 +67,8 @@ def write(variable, rows, values):
 def write_block(variable, start, values):
     """Replaces the rows from `start` on, in place: for variables that are otherwise read whole.
 
+    Whoever holds the variable's tensor from before may see the new rows: write when it has been used.
+
     Args:
         variable: `[K, ...]`.
         start: int32 `[]`; the block must end by row K.
@@ -61,11 +78,18 @@ def write_block(variable, start, values):
     if keras.backend.backend() != "tensorflow":
         variable.assign(ops.slice_update(whole(variable), (start, *[0] * (len(values.shape) - 1)), values))
         return
-    import tensorflow as tf  # As above; and unlike a scatter, this leaves later reads of the whole free of copies.
+    import tensorflow as tf
 
-    tf.raw_ops.ResourceStridedSliceAssign(
-        ref=variable.value.handle, begin=[start], end=[start + values.shape[0]], strides=[1], value=values
-    )
+    if _COMPILED.get() or tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        tf.raw_ops.ResourceStridedSliceAssign(
+            ref=variable.value.handle, begin=[start], end=[start + values.shape[0]], strides=[1], value=values
+        )
+        return
+    # What TensorFlow has for variables, scatters and the above, makes it copy the whole at every later read. So the
+    # rows are replaced in the buffer itself, which the variable is given back. Not with several replicas: on one
+    # machine their variables may begin as one buffer.
+    rows = start + tf.range(values.shape[0], dtype=start.dtype)
+    variable.assign(tf.raw_ops.InplaceUpdate(x=whole(variable), i=rows, v=values))
 
 
 def _unit_rows(shape, dtype=None):

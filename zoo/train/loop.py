@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from zoo.hub import files
+from zoo.methods import memory
 from zoo.train import checkpoint, history, monitors, optimizers, schedules, step, strategies
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -302,7 +303,8 @@ def _advance(strategy, on_replica, batch, image_shape, jit_compile):
             "id": tf.ensure_shape(inputs["id"], (batch,)),
             "label": tf.ensure_shape(inputs["label"], (batch,)),
         }
-        return on_replica(inputs, now)
+        with memory.compiled(jit_compile):
+            return on_replica(inputs, now)
 
     # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.
     one = tf.autograph.experimental.do_not_convert(one)

@@ -55,8 +55,8 @@ class Step:
         """One update; returns the scalars to log, of this replica."""
         logs, gradients, seen = self.gradients(batch, step)
         self.optimizer.apply(gradients, self.method.trainable_variables)
-        # Not before the gradients are there: memory is written in place, and would be copied while it is being read.
-        with tf.control_dependencies(gradients):
+        # Not before all is computed that reads the memory: it is written in place.
+        with tf.control_dependencies([*gradients, *logs.values()]):
             self.method.remember(seen, replicas.TFReplicas())
         return logs
 
