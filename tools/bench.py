@@ -5,8 +5,7 @@ zoo-bench --out=saved_models/tables/memory.json
 Each measurement has a process of its own. A step compares eight queries with the candidates, then enters a batch:
 `bare` leaves the latter out, `in_place` is how methods do it, `copied` writes the whole store anew, as `keras.ops`
 alone would. `extra` is by how much the peak exceeds what the process held before the first step, in MB: a step that
-copies the store needs at least the store's own size. The queue's first step does so too, once, to part from the array
-it was made of. Run it on an otherwise idle machine (Linux).
+copies the store needs at least the store's own size. Run it on an otherwise idle machine (Linux).
 """
 
 import json

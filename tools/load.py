@@ -254,6 +254,7 @@ def main(argv):
     from zoo.hub import cards, files, pretrained
     from zoo.serving import client, deployment, export
 
+    busy = round(os.getloadavg()[0], 1)  # what else runs makes all numbers worse
     source = cards.find(FLAGS.model)
     name = cards.read(source)["name"]
     with tempfile.TemporaryDirectory(prefix="zoo-load.") as place:
@@ -279,6 +280,7 @@ def main(argv):
     record = {
         "command": config.command("zoo-load", FLAGS),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "machine_load": busy,
         "model": name,
         "start_seconds": round(starts[0], 2),
         "start_after_kill_seconds": round(starts[1], 2),

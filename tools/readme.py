@@ -102,7 +102,7 @@ def _last(path, name):
 
 def leak():
     """MoCo on one device by its batch norm: how well it solves its own task, and what that is worth."""
-    lines, commands = [], []
+    lines, commands, measured = [], [], []
     for method, norm in NORMS.items():
         rows = [row for row in _judged("fashion_mnist", method) if row.features == "trained"]
         folder = ROOT / "saved_models" / "tables" / "fashion_mnist" / method
@@ -112,16 +112,17 @@ def leak():
         trained = statistics.mean(_last(path, "contrast_accuracy") for path in paths)
         record = json.loads((folder / "leak.json").read_text())
         together, apart = (statistics.mean(row[keys] for row in record["rows"]) for keys in ("together", "apart"))
+        measured.append(len(record["rows"]))
         found = {row.protocol: row.text for row in rows}
         numbers = [f"{100 * share:.2f}" for share in (trained, together, apart)]
         lines.append([norm, *numbers, f"{100 * (together - apart):+.2f}", found["knn"], found["linear"]])
         commands.append(record["command"])
     heading = ["batch norm", "in training", "key together", "key apart", "leak", "knn", "linear"]
     text = (
-        "MoCo on one device, by its batch norm: how often a query finds its own key, in %, means over the seeds. In "
-        "training, against the queue, in the last epoch; then for images that were not trained on, against as many "
-        "keys of other batches: its key encoded together with those of its batch, as in training, and apart from them, "
-        "in a group of the same size. What a query finds by its batch, the leak, is the difference.\n\n"
+        "MoCo on one device, by its batch norm: how often a query finds its own key, in %. In training, against the "
+        f"queue, in the last epoch; then, in {min(measured)} run(s), for images that were not trained on, against "
+        "as many keys of other batches: its key encoded together with those of its batch, as in training, and apart "
+        "from them, in a group of the same size. What a query finds by its batch, the leak, is the difference.\n\n"
     )
     return text + results.grid(heading, lines, heading[1:]) + _commands(*commands)
 
@@ -136,9 +137,10 @@ def memory():
     heading = list(MEMORY.values())
     table = results.grid(heading, lines, heading[1:])
     text = (
-        f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}. The extra memory is "
+        f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}. The extra memory "
+        "is the peak of all steps, beyond the store itself: scores, and for the queue what the product of queries and keys "
+        "packs, with or without entering."
     )
-    text += "that of all steps together: the queue is copied once, in the first, to part from the array it was made of."
     return f"{text}\n\n{table}{_commands(record['command'])}"
 
 
@@ -156,8 +158,9 @@ def serving():
         cost = f"{row['overhead_percent']:.1f} ({low:.1f} to {high:.1f})"
         lines.append([row["api"], row["images"], f"{row['direct_ms']:.1f}", f"{row['served_ms']:.1f}", cost])
     text = (
-        f"`{record['model']}` on {record['hardware']}, client and server on one machine; medians, and quartiles of the "
-        f"overhead.\n\n{results.grid(heading, lines, heading[2:])}\n"
+        f"`{record['model']}` on {record['hardware']}, client and server on one machine, which had a load of "
+        f"{record['machine_load']} before; medians, and quartiles of the overhead.\n\n"
+        f"{results.grid(heading, lines, heading[2:])}\n"
     )
     heading = ["mixed load", "batch", "requests", "p50, ms", "p99, ms"]
     lines = [
