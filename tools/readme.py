@@ -136,11 +136,9 @@ def memory():
     lines = [[_number(row[name]) for name in MEMORY] for row in record["rows"]]
     heading = list(MEMORY.values())
     table = results.grid(heading, lines, heading[1:])
-    text = (
-        f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}. The extra memory "
-        "is the peak of all steps, beyond the store itself: scores, and for the queue what the product of queries and keys "
-        "packs, with or without entering."
-    )
+    text = f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}. "
+    text += "The extra memory is the peak of all steps, beyond the store itself: scores, and for the queue what the "
+    text += "product of queries and keys packs, with or without entering."
     return f"{text}\n\n{table}{_commands(record['command'])}"
 
 
