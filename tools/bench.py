@@ -82,9 +82,9 @@ def step_of(kind, rows, width, batch, how):
     return step
 
 
-def held(name):
-    """A line of what Linux says of this process' memory, in MB: `VmRSS` now, `VmHWM` at most."""
-    text = pathlib.Path("/proc/self/status").read_text()
+def held(name, process="self"):
+    """A line of what Linux says of a process' memory, in MB: `VmRSS` now, `VmHWM` at most."""
+    text = pathlib.Path(f"/proc/{process}/status").read_text()
     return int(text.partition(f"{name}:")[2].split()[0]) / 1024
 
 

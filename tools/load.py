@@ -25,7 +25,7 @@ import time
 
 from absl import flags
 
-from zoo.tools import config
+from zoo.tools import bench, config
 
 FLAGS = flags.FLAGS
 BATCHES = (1, 7, 32)
@@ -62,8 +62,7 @@ class Server:
 
     def megabytes(self):
         """What the server holds in memory now."""
-        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(text.partition("VmRSS:")[2].split()[0]) / 1024
+        return bench.held("VmRSS", self.process.pid)
 
     def end(self, how=signal.SIGTERM):
         """Ends the server; returns its exit status."""

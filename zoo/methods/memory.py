@@ -92,9 +92,14 @@ def write_block(variable, start, values):
     variable.assign(tf.raw_ops.InplaceUpdate(x=whole(variable), i=rows, v=values))
 
 
+def _generator():
+    """Random numbers of a new seed, as Keras draws seeds for any weight."""
+    return np.random.default_rng(keras.initializers.RandomNormal().seed)
+
+
 def _unit_rows(shape, dtype=None):
     """Random unit vectors, made block by block: the engine would hold several times the memory, and for good."""
-    random = np.random.default_rng(keras.initializers.RandomNormal().seed)  # as Keras draws seeds for any weight
+    random = _generator()
     rows = np.empty(shape, dtype or "float32")
     for start in range(0, len(rows), 65536):
         block = random.standard_normal(rows[start : start + 65536].shape, rows.dtype)
@@ -104,7 +109,7 @@ def _unit_rows(shape, dtype=None):
 
 def _any_number(shape, dtype=None):
     """A random non-negative number, half of all there are: counting on from it stays in range for long."""
-    random = np.random.default_rng(keras.initializers.RandomNormal().seed)
+    random = _generator()
     return np.array(random.integers(0, 2**30, shape), dtype or "int32")
 
 

@@ -60,7 +60,7 @@ def place(folder, name, version):
     if path.exists():
         raise ValueError(
             f"deployment: expected a new version. Received: version={version}, which {path.parent} has; versions "
-            f"there: {sorted(int(each.name) for each in path.parent.iterdir() if each.name.isdecimal())}."
+            f"there: {sorted(repository.Model(name, path.parent).versions())}."
         )
     return path
 

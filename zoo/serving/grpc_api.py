@@ -1,10 +1,8 @@
 """TensorFlow Serving's gRPC services, for any client that knows them: PredictionService, ModelService, and health."""
 
 import logging
-import math
 
 import grpc
-import numpy as np
 from google.protobuf import message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -74,13 +72,12 @@ class Services:
         for name, data in request.inputs.items():
             protos[name] = tensors.parsed(data, name)
             dtype, shape = tensors.dtype_of(protos[name]), tensors.shape_of(protos[name])
-            servable.check_kind(signature, name, dtype, shape, self.predictor.limits)
-            size += math.prod(shape) * dtype.itemsize
+            size += servable.check_kind(signature, name, dtype, shape, self.predictor.limits)
         # A few bytes of a request may ask for many.
         self.predictor.room.take(size)
         try:
             inputs = {name: tensors.to_array(proto, name) for name, proto in protos.items()}
-            told["rows"] = max((len(array) for array in inputs.values() if array.ndim), default=1)
+            told["rows"] = predictor.rows(inputs)
             outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
         finally:
             self.predictor.room.give(size)
@@ -89,7 +86,7 @@ class Services:
         answer.model_spec.version.value = found.version
         answer.model_spec.signature_name = signature.name
         for name, array in outputs.items():
-            answer.outputs[name] = tensors.to_bytes(np.asarray(array))
+            answer.outputs[name] = tensors.to_bytes(array)
         return answer
 
     async def metadata(self, request, context):

@@ -192,12 +192,11 @@ def _flat(value, shape):
     """The values of regular lists in a row, or None where a list has another length than its like."""
     if not shape:
         return [value]
-    for depth, size in enumerate(shape):
-        if depth:
-            # Of the innermost lists there are many: all is done by functions that loop in C.
-            if set(map(type, value)) != {list} or set(map(len, value)) != {size}:
-                return None
-            value = list(itertools.chain.from_iterable(value))
+    for size in shape[1:]:
+        # Of the innermost lists there are many: all is done by functions that loop in C.
+        if set(map(type, value)) != {list} or set(map(len, value)) != {size}:
+            return None
+        value = list(itertools.chain.from_iterable(value))
     return value
 
 

@@ -41,15 +41,15 @@ class Predictor:
         _check_filter(signature, output_filter)
         servable.check_names(signature, inputs)
         run = lambda arrays: found.run(signature, arrays)  # noqa: E731
-        rows = {array.shape[0] for array in inputs.values()} if signature.batched else {None}
+        counts = {array.shape[0] for array in inputs.values()} if signature.batched else {None}
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
                 if servable.IMAGE_FILES in inputs:
                     await asyncio.to_thread(servable.check_values, inputs, self.limits)
-                if len(rows) == 1 and rows not in ({None}, {0}):
+                if len(counts) == 1 and counts not in ({None}, {0}):
                     shapes = tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
                     key = (found, signature.name, shapes)
-                    outputs = await self.batcher.submit(key, run, inputs, rows.pop())
+                    outputs = await self.batcher.submit(key, run, inputs, counts.pop())
                 else:
                     outputs = await self.batcher.alone((found, signature.name), run, inputs)
         except TimeoutError:
@@ -58,6 +58,11 @@ class Predictor:
             ) from None
         wanted = output_filter or signature.outputs
         return {name: outputs[name] for name in wanted}
+
+
+def rows(inputs):
+    """How many rows a request has, for the log."""
+    return max((len(array) for array in inputs.values() if array.ndim), default=1)
 
 
 def _check_filter(signature, names):

@@ -113,7 +113,7 @@ class App:
         else:
             async with self._large:
                 servable, signature, arrays, rows = await asyncio.to_thread(self._parsed, body, spec, told)
-        told["rows"] = max((len(array) for array in arrays.values() if array.ndim), default=1)
+        told["rows"] = predictor.rows(arrays)
         outputs = await self.predictor.predict(servable, signature, arrays)
         large = sum(array.nbytes for array in outputs.values())
         written = (

@@ -171,6 +171,9 @@ def check_kind(signature, name, dtype, shape, limits):
         dtype: NumPy type that came, or None for one that NumPy does not have.
         shape: tuple that came.
         limits: `zoo.serving.limits.Limits`.
+
+    Returns:
+        Bytes of the tensor.
     """
     spec = signature.inputs[name]
     if dtype != spec.dtype:
@@ -191,6 +194,7 @@ def check_kind(signature, name, dtype, shape, limits):
             f"Input {name}: expected at most {limits.tensor_bytes} bytes. Received: shape "
             f"[{','.join(map(str, shape))}], {size} bytes.",
         )
+    return size
 
 
 def _frames(data, most):
@@ -235,11 +239,11 @@ def check_values(inputs, limits):
             with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
                 frames = _frames(data, limits.pixels) if image.format == "GIF" else 0
                 pixels = max(image.width * image.height, frames)
-        except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-            if isinstance(error, Image.DecompressionBombError):
-                raise status.ServingError(
-                    "INVALID_ARGUMENT", f"Image {index}: expected at most {limits.pixels} pixels. Received: {error}"
-                ) from error
+        except Image.DecompressionBombError as error:
+            raise status.ServingError(
+                "INVALID_ARGUMENT", f"Image {index}: expected at most {limits.pixels} pixels. Received: {error}"
+            ) from error
+        except (OSError, ValueError, SyntaxError, struct.error) as error:
             raise status.ServingError(
                 "INVALID_ARGUMENT",
                 f"Image {index}: expected a JPEG, PNG, GIF, BMP or WebP file. Received: {len(data)} bytes that are "
