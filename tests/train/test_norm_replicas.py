@@ -60,12 +60,13 @@ def stepped(x, upstream, sizes):
 @pytest.mark.parametrize("sizes", ((4, 4), (2, 2, 2, 2), (5, 3), (3, 1, 2, 2)), ids=str)
 @pytest.mark.parametrize("x", (IMAGES, ROWS), ids=("maps", "rows"))
 def test_replicas_equal_one_device(x, sizes):
-    upstream = RNG.normal(size=x.shape).astype("float32")
+    upstream = np.random.default_rng(1).normal(size=x.shape).astype("float32")
     names = ("y", "d_x", "d_gamma", "d_beta", "gamma", "beta", "moving_mean", "moving_variance")
     alone, together = stepped(x, upstream, (len(x),)), stepped(x, upstream, sizes)
     assert not np.allclose(alone[-1], 1)
     for name, expected, value in zip(names, alone, together, strict=True):
-        np.testing.assert_allclose(value, expected, atol=1e-5, rtol=1e-5, err_msg=name)
+        # A sum over the batch may come out near nought: it is exact to its terms' size, not to its own.
+        np.testing.assert_allclose(value, expected, atol=1e-5 * np.abs(expected).max(), rtol=0, err_msg=name)
 
 
 def test_inference_needs_no_other_replica():
