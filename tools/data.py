@@ -5,12 +5,16 @@ zoo-data import openclipart --from=/usr/share/openclipart/png
 zoo-data prepare cifar10
 zoo-data info folder:/path/to/images --split='train[:10%]'
 zoo-data info scenes --modalities=image,depth,normals
+zoo-data export openclipart --size=32
+zoo-data export folder:/path/to/images --size=224 --out=/data/images
 zoo-data list
 """
 
 import argparse
 import sys
+import time
 
+import numpy as np
 from absl import app, logging
 from absl.flags import argparse_flags
 
@@ -37,6 +41,16 @@ def parser():
     telling.add_argument("--split", default="train", help="Split string, such as train[:10%%].")
     telling.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
     telling.add_argument("--modalities", help="Image features to join along their channels, such as image,depth.")
+    exporting = command("export", export, "Decode a data set, all its splits, into arrays that any engine reads.")
+    exporting.add_argument("name", help="digits, folder:/path/to/images, or a TFDS name.")
+    exporting.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
+    exporting.add_argument("--channels", type=int, help="1 or 3; by default what the images have.")
+    exporting.add_argument("--modalities", help="Image features to join along their channels, such as image,depth.")
+    exporting.add_argument(
+        "--out",
+        help="A compressed archive if it ends in .npz, else a folder, for data that exceed the memory; by default "
+        "where training looks for it.",
+    )
     command("list", known, "Data that is here, or that can be imported from disk.")
     return top
 
@@ -66,8 +80,6 @@ def report(builder):
 
 def info(args):
     """`zoo-data info`."""
-    import numpy as np
-
     from zoo.data import sources
 
     modalities = args.modalities.split(",") if args.modalities else None
@@ -83,6 +95,44 @@ def info(args):
     print(f"  classes {len(source.classes)}")
     for name, count in zip(source.classes, counts, strict=True):
         print(f"  {count:>10,}  {name}")
+
+
+def export(args):
+    """`zoo-data export`."""
+    import pathlib
+
+    from zoo.data import arrays, sources
+
+    modalities = args.modalities.split(",") if args.modalities else None
+    settings = {"size": args.size, "channels": args.channels, "modalities": modalities}
+    counts = sources.counts(args.name, args.data_dir)
+    out = pathlib.Path(args.out or arrays.place(args.name, **settings, data_dir=args.data_dir)).expanduser()
+    large = {} if args.name == "digits" else {"in_memory": False}  # decoded batch by batch
+    parts, channels = {}, None
+    for name in counts:
+        source = sources.load(args.name, name, data_dir=args.data_dir, **large, **settings)
+        channels = source.modalities
+        classes = source.classes
+        parts[name] = (source.size, source.image_shape, _told(source, name))
+    arrays.write(out, args.name, parts, classes, channels, args.size, args.channels)
+    size = sum(file.stat().st_size for file in (out.iterdir() if out.is_dir() else [out]))
+    print(f"{args.name} in {out} ({size / 1e6:.1f} MB)")
+    for name, (count, shape, _) in parts.items():
+        print(f"  {name:12} {count:>10,} examples of {shape}")
+
+
+def _told(source, name):
+    """The batches of one pass, as arrays, and a line every few seconds."""
+    done = spoke = 0
+    began = time.monotonic()
+    for batch in source.in_order(256):
+        yield {key: np.asarray(value) for key, value in batch.items()}
+        done += len(batch["id"])
+        now = time.monotonic()
+        if now - began - spoke > 10:
+            spoke = now - began
+            left = (source.size - done) / (done / spoke)
+            logging.info("%s: %d of %d, %.0f a second, %.0f s left", name, done, source.size, done / spoke, left)
 
 
 def known(args):

@@ -136,7 +136,11 @@ def store(builder, split, size=None, channels=None, modalities=None):
         ValueError: an unknown split, or images of several shapes without `size`.
     """
     infos = dict(builder.info.splits)
-    ids = splits.rows(split, infos, builder.name)
+    sizes = {name: info.num_examples for name, info in infos.items()}
+    if "shard" in str(split):  # of files, which TFDS alone knows
+        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+        split = "+".join(f"{part.splitname}[{part.from_ or 0}:{part.to or sizes[part.splitname]}]" for part in parts)
+    ids = splits.rows(split, sizes, builder.name)
     if modalities is None:
         image, label = image_and_label(builder)
         modalities = (image,)
@@ -148,9 +152,9 @@ def store(builder, split, size=None, channels=None, modalities=None):
             f"{builder.name}: expected `size`, the side of the square to fit images to, as they have several shapes. "
             "Received: size=None; bind `sources.load.size` in gin."
         )
-    ends = np.cumsum([infos[name].num_examples for name in splits.ordered(infos)])
+    ends = np.cumsum([sizes[name] for name in splits.ordered(sizes)])
     paths, counts, positions, before = [], [], np.empty(len(ids), np.int64), 0
-    for name, start, end in zip(splits.ordered(infos), splits.offsets(infos), ends, strict=True):
+    for name, start, end in zip(splits.ordered(sizes), splits.offsets(sizes), ends, strict=True):
         inside = (ids >= start) & (ids < end)
         if inside.any():
             paths += [pathlib.Path(path) for path in infos[name].filepaths]

@@ -2,15 +2,15 @@
 
 import functools
 
+import keras
 import numpy as np
-import tensorflow as tf
-from sklearn import datasets
 
-from zoo.data import builders, folders, images, splits, stores, stream
+from zoo.data import arrays, splits
 
 # Sources whose decoded images take at most this many bytes are kept in memory.
 IN_MEMORY_BYTES = 2 * 1024**3
-_DIGITS_TRAIN = 1297
+_DIGITS = {"train": 1297, "test": 500}
+_ARRAYS = "arrays:"
 
 
 class Source:
@@ -52,7 +52,7 @@ class Source:
     @property
     def in_memory(self):
         """Whether the decoded images are kept in memory."""
-        return isinstance(self._store, stores.Memory)
+        return self._store.in_memory
 
     @functools.cached_property
     def labels(self):
@@ -88,9 +88,7 @@ class Source:
             return self._store.pixels[self._positions[rows]]
         if not len(rows):
             return np.zeros((0, *self.image_shape), np.uint8)
-        with tf.device("CPU:0"):
-            parts = tf.data.Dataset.from_tensor_slices(rows).batch(128)
-        return self._collected(parts)[0].numpy()
+        return self._collected(self._store.stream.in_parts(rows, 128))[0].numpy()
 
     def subset(self, rows):
         """The examples of these rows, integers `[k]` or bools `[n]`, as a source; nothing is copied."""
@@ -111,7 +109,8 @@ class Source:
             shard: (i, k): only the i-th of k equal contiguous parts of every global batch.
 
         Returns:
-            tf.data.Dataset of `{"image": uint8 [B, H, W, C], "label": int64 [B] (-1 if none), "id": int32 [B]}` with
+            tf.data.Dataset, or an iterator where TensorFlow is not the engine, of
+            `{"image": uint8 [B, H, W, C], "label": int64 [B] (-1 if none), "id": int32 [B]}` with
             B = batch_size / k.
 
         Raises:
@@ -128,13 +127,14 @@ class Source:
         for right, expected in checks:
             if not right:
                 raise ValueError(f"batches: expected {expected}. Received: batch_size={batch_size}.")
-        rows = stream.shuffled(self.size, int(batch_size), int(seed), int(start), steps, (index, shards))
-        return stream.batches(rows, self._store, self._positions, self.ids)
+        rows = self._store.stream.shuffled(self.size, int(batch_size), int(seed), int(start), steps, (index, shards))
+        return self._store.stream.batches(rows, self._store, self._positions, self.ids)
 
     def in_order(self, batch_size):
         """One pass in order, as batches like those of `batches`; the last may be shorter."""
         if batch_size <= 0:
             raise ValueError(f"in_order: expected a positive batch size. Received: batch_size={batch_size}.")
+        stream = self._store.stream
         return stream.batches(stream.in_order(self.size, batch_size), self._store, self._positions, self.ids)
 
     def decoded(self):
@@ -145,7 +145,9 @@ class Source:
         """
         if self.in_memory:
             return self
-        pixels, labels = self._collected(stream.in_order(self.size, 512))
+        from zoo.data import stores
+
+        pixels, labels = self._collected(self._store.stream.in_order(self.size, 512))
         labels = labels.numpy()
         store = stores.Memory(pixels, labels if np.any(labels >= 0) else None)
         return self._with(store, np.arange(self.size), self.ids)
@@ -167,18 +169,7 @@ class Source:
 
     def _collected(self, parts):
         """The images and labels of a dataset of rows, as tensors on the host."""
-        pixels, labels = [], []
-        try:
-            for batch in stream.batches(parts, self._store, self._positions, self.ids):
-                pixels.append(batch["image"])
-                labels.append(batch["label"])
-        except tf.errors.OpError:
-            # TensorFlow's message holds the reason between traces of its own; the same reason, without them:
-            for part in parts:
-                self._store.explain(self._positions[part.numpy()])
-            raise
-        with tf.device("CPU:0"):
-            return tf.concat(pixels, 0), tf.concat(labels, 0)
+        return self._store.stream.collected(parts, self._store, self._positions, self.ids)
 
 
 def load(name="digits", split="train", size=None, channels=None, data_dir=None, in_memory=None, modalities=None):
@@ -186,8 +177,9 @@ def load(name="digits", split="train", size=None, channels=None, data_dir=None, 
 
     Args:
         name: `digits` (scikit-learn's 8x8 digits: 1,297 to train, 500 to test), `folder:/path/to/images` (see
-            `zoo.data.folders.listing`), or a TFDS name such as `cifar10` or `imagenet_v2/topimages`; among these are
-            the zoo's own, `scenes` and `openclipart`.
+            `zoo.data.folders.listing`), `arrays:/path/to/export` (see `zoo.data.arrays`), or a TFDS name such as
+            `cifar10` or `imagenet_v2/topimages`; among these are the zoo's own, `scenes` and `openclipart`. Where
+            TensorFlow is not the engine, the export of a name is looked for, see `arrays.place`.
         split: TFDS split string: `train`, `train[:10%]`, `train[100:200]`, `train+test`, `all`.
         size: side of the square that images are fitted to (centre crop, antialiased); None keeps them as they are.
         channels: 1 or 3; by default what a dataset has, and 3 for folders.
@@ -201,6 +193,7 @@ def load(name="digits", split="train", size=None, channels=None, data_dir=None, 
     Raises:
         ValueError: unknown name, split or modality, images of several shapes without `size`, an image that cannot be
             read.
+        FileNotFoundError: an export that is not there.
         RuntimeError: a TFDS dataset that is not prepared and could not be.
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
@@ -211,17 +204,71 @@ def load(name="digits", split="train", size=None, channels=None, data_dir=None, 
         raise ValueError(f"load: expected the name of a dataset. Received: name={name!r}.")
     if modalities is not None:
         _check_modalities(name, channels, modalities)
-    if name == "digits":
+    if name == "digits" and (size is None or _on_tensorflow()):
         return _digits(split, size, channels or 1, in_memory)
+    if name.startswith(_ARRAYS) or not _on_tensorflow():
+        return _exported(name, split, size, channels, data_dir, modalities)
+    from zoo.data import readers
+
     if name.startswith("folder:"):
-        source = _folder(name, split, size, channels or 3)
+        source = Source(name, str(split), *readers.folder(name, split, size, channels or 3))
     else:
-        found = builders.prepared(name, data_dir)
-        store, positions, ids, classes = builders.store(found, split, size, channels, modalities)
-        source = Source(name, str(split), store, positions, ids, classes, modalities and store.channels)
+        source = Source(name, str(split), *readers.dataset(name, split, size, channels, data_dir, modalities))
     if in_memory is None:
         in_memory = source.size * int(np.prod(source.image_shape)) <= IN_MEMORY_BYTES
     return source.decoded() if in_memory else source
+
+
+def _on_tensorflow():
+    return keras.config.backend() == "tensorflow"
+
+
+def counts(name, data_dir=None):
+    """Split name -> number of examples, of any data that `load` finds; arguments as there."""
+    if name == "digits":
+        return dict(_DIGITS)
+    if name.startswith(_ARRAYS):
+        return dict(arrays.Export(name.removeprefix(_ARRAYS)).counts)
+    from zoo.data import readers
+
+    return readers.counts(name, data_dir)
+
+
+def _exported(name, split, size, channels, data_dir, modalities):
+    """Data as arrays: by the export's path, or by what it was made of."""
+    wanted = {"size": size, "channels": channels, "modalities": modalities}
+    if name.startswith(_ARRAYS):
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        export = arrays.Export(name.removeprefix(_ARRAYS))
+    else:
+        archive = arrays.place(name, size, channels, modalities, data_dir)
+        found = [path for path in (archive, archive.with_suffix("")) if path.exists()]
+        if not found:
+            flags = {"size": size, "channels": channels, "modalities": modalities and ",".join(modalities)}
+            flags = "".join(f" --{key}={value}" for key, value in flags.items() if value is not None)
+            raise FileNotFoundError(
+                f"load: expected the arrays of {name} in {archive}, as {keras.config.backend()} reads no TFDS data. "
+                f"Received: no such file; make it where TensorFlow is installed: zoo-data export {name}{flags}"
+            )
+        export, wanted["name"] = arrays.Export(found[0]), name
+    arrays.check(export, wanted)
+    rows = splits.rows(split, export.counts, name)
+    # Only the splits that are asked for are read; ids count through all of them.
+    names, before, after, positions = [], 0, 0, np.empty(len(rows), np.int64)
+    for part in splits.ordered(export.counts):
+        count = export.counts[part]
+        inside = (rows >= before) & (rows < before + count)
+        if inside.any():
+            names.append(part)
+            positions[inside] = rows[inside] - before + after
+            after += count
+        before += count
+    store = arrays.Arrays(export.pixels(names), export.labels(names))
+    if _on_tensorflow():
+        from zoo.data import stores
+
+        store = stores.Memory(store.pixels, store.labels)
+    return Source(name, str(split), store, positions, rows, export.meta["classes"], export.meta["modalities"])
 
 
 def _check_modalities(name, channels, modalities):
@@ -236,25 +283,19 @@ def _check_modalities(name, channels, modalities):
         raise ValueError(f"load: expected a TFDS dataset, as {name!r} has one image. Received: {modalities=}.")
 
 
-def _folder(name, split, size, channels):
-    found = folders.listing(name.removeprefix("folder:"))
-    infos = splits.infos({part: len(rows) for part, rows in found.members.items()})
-    # Split strings count through the splits one after another, ids through the sorted paths.
-    ids = np.concatenate([found.members[part] for part in splits.ordered(infos)])[splits.rows(split, infos, name)]
-    store = stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
-    labelled = found.labels is not None and np.any(found.labels[ids] >= 0)
-    return Source(name, str(split), store, ids, ids, found.classes if labelled else None)
-
-
 def _digits(split, size, channels, in_memory):
     if in_memory is False:
         raise ValueError("load: expected digits to be held in memory, having no files. Received: in_memory=False.")
+    from sklearn import datasets
+
     raw = datasets.load_digits()
-    infos = splits.infos({"train": _DIGITS_TRAIN, "test": len(raw.target) - _DIGITS_TRAIN})
-    ids = splits.rows(split, infos, "digits")
-    with tf.device("CPU:0"):
-        pixels = tf.constant(np.rint(raw.images[ids] * (255 / 16)).astype(np.uint8)[..., None])
-        pixels = images.unified(pixels, channels)
-        pixels = pixels if size is None else images.fitted(pixels, size)
-    store = stores.Memory(pixels, raw.target[ids].astype(np.int64))
+    ids = splits.rows(split, _DIGITS, "digits")
+    pixels = np.rint(raw.images[ids] * (255 / 16)).astype(np.uint8)[..., None]  # [n, 8, 8, 1]
+    labels = raw.target[ids].astype(np.int64)
+    if _on_tensorflow():
+        from zoo.data import readers
+
+        store = readers.fitted(pixels, labels, channels, size)
+    else:
+        store = arrays.Arrays(np.repeat(pixels, channels, axis=-1), labels)
     return Source("digits", str(split), store, np.arange(len(ids)), ids, [str(digit) for digit in raw.target_names])

@@ -1,19 +1,22 @@
 """Split strings such as `train[:10%]` or `train+test[100:200]`, read as TFDS reads them, for any data."""
 
 import difflib
+import re
+import types
 
 import numpy as np
-import tensorflow_datasets as tfds
+
+_PART = re.compile(r"(?P<name>[\w-]+)(\[(?P<first>-?[\d_.]+%?)?(?P<colon>:)(?P<last>-?[\d_.]+%?)?\])?")
 
 
-def rows(split, infos, who):
+def rows(split, counts, who):
     """The positions that a split string selects within the concatenation of all splits.
 
     Splits are concatenated `train` first, the others by name, so that a position identifies an example.
 
     Args:
-        split: string or `tfds.core.ReadInstruction` (as `tfds.even_splits` returns).
-        infos: split name -> `tfds.core.SplitInfo`.
+        split: string, or the `tfds.core.ReadInstruction` that `tfds.even_splits` returns.
+        counts: split name -> number of examples.
         who: name of the data, for messages.
 
     Returns:
@@ -22,41 +25,66 @@ def rows(split, infos, who):
     Raises:
         ValueError: unknown split, malformed slice, or nothing selected.
     """
-    starts = dict(zip(ordered(infos), offsets(infos), strict=True))
+    starts = dict(zip(ordered(counts), offsets(counts), strict=True))
     try:
-        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+        parts = _slices(split, counts) if isinstance(split, str) else _told(split, counts)
     except (ValueError, AssertionError) as error:
-        close = difflib.get_close_matches(str(split).partition("[")[0], list(infos), n=1)
+        close = difflib.get_close_matches(str(split).partition("[")[0], list(counts), n=1)
         hint = f" Did you mean {close[0]!r}?" if close and close[0] not in str(split) else ""
         raise ValueError(
-            f"{who}: expected splits {', '.join(ordered(infos))} or slices of them. "
+            f"{who}: expected splits {', '.join(ordered(counts))} or slices of them. "
             f"Received: split={str(split)!r} ({error}).{hint}"
         ) from error
-    chosen = []
-    for part in parts:
-        count = infos[part.splitname].num_examples
-        first, last, _ = slice(part.from_, part.to).indices(count)
-        chosen.append(starts[part.splitname] + np.arange(first, last, dtype=np.int64))
+    chosen = [starts[name] + np.arange(first, last, dtype=np.int64) for name, first, last in parts]
     chosen = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
     if not len(chosen):
         raise ValueError(f"{who}: expected a split with at least one example. Received: split={str(split)!r}.")
     return chosen
 
 
-def ordered(infos):
+def _told(split, counts):
+    """What an instruction of TFDS selects, as `_slices`."""
+    infos = {name: types.SimpleNamespace(num_examples=n, shard_lengths=[n]) for name, n in counts.items()}
+    parts = [(part.splitname, slice(part.from_, part.to)) for part in split.to_absolute(infos)]
+    return [(name, *rows.indices(counts[name])[:2]) for name, rows in parts]
+
+
+def _slices(split, counts):
+    """What a split string selects: triples of a split's name, first row and end."""
+    if split == "all":
+        return [(name, 0, count) for name, count in counts.items()]
+    found = [_PART.fullmatch(part.strip()) for part in split.split("+")]
+    if not all(found) or any(part["colon"] and not (part["first"] or part["last"]) for part in found):
+        raise ValueError("neither NAME nor NAME[FROM:TO]")
+    unknown = [part["name"] for part in found if part["name"] not in counts]
+    if unknown:
+        raise ValueError(f"there is no split {unknown[0]!r}")
+    return [_slice(part, counts[part["name"]]) for part in found]
+
+
+def _slice(part, count):
+    bounds = part["first"], part["last"]
+    percent = any(bound and bound.endswith("%") for bound in bounds)  # of one bound is of both
+    first, last = (_row(bound, count, percent) for bound in bounds)
+    first, last = first or 0, count if last is None else last
+    if max(abs(first), abs(last)) > count:
+        raise ValueError(f"there are {count} examples")
+    return (part["name"], *slice(first, last).indices(count)[:2])
+
+
+def _row(bound, count, percent):
+    if bound is None:
+        return None
+    number = bound.rstrip("%")
+    return round(float(number) * count / 100) if percent else int(number)
+
+
+def ordered(counts):
     """Split names: `train`, then the others by name."""
-    return sorted(infos, key=lambda name: (name != "train", name))
+    return sorted(counts, key=lambda name: (name != "train", name))
 
 
-def offsets(infos):
+def offsets(counts):
     """Position of each split's first example, in the order of `ordered`."""
-    counts = [infos[name].num_examples for name in ordered(infos)]
-    return [int(start) for start in np.cumsum([0, *counts[:-1]])]
-
-
-def infos(counts):
-    """`{name: tfds.core.SplitInfo}` for splits of `counts` examples that TFDS has not prepared."""
-    return {
-        str(name): tfds.core.SplitInfo(name=str(name), shard_lengths=[int(count)], num_bytes=0)
-        for name, count in counts.items()
-    }
+    numbers = [counts[name] for name in ordered(counts)]
+    return [int(start) for start in np.cumsum([0, *numbers[:-1]])]

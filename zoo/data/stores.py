@@ -1,6 +1,7 @@
 """Where examples are kept: in memory, in image files, or in TFRecord files; all give batches by position.
 
-A store has `image_shape` (H, W, C), `fallible` (whether reading can fail), `labels` (np.int64 or None),
+A store has `image_shape` (H, W, C), `fallible` (whether reading can fail), `labels` (np.int64 or None), `in_memory`
+(whether decoded images are kept, as `pixels`), `stream` (the module that makes batches of it),
 `batch(positions int64 [B]) -> {"image": uint8 [B, H, W, C], "label": int64 [B]}` in a tf.data pipeline, and
 `explain(positions)`, which raises a ValueError that names the first example among them that cannot be read.
 """
@@ -11,7 +12,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from zoo.data import images
+from zoo.data import images, stream
 
 
 class Memory:
@@ -23,9 +24,12 @@ class Memory:
     """
 
     fallible = False
+    in_memory = True
+    stream = stream
 
     def __init__(self, pixels, labels):
-        self._pixels = pixels
+        with tf.device("CPU:0"):
+            self._pixels = pixels = tf.convert_to_tensor(pixels)
         self.labels = labels
         self.image_shape = tuple(pixels.shape[1:])
         with tf.device("CPU:0"):
@@ -95,6 +99,8 @@ class Files:
     """
 
     fallible = True
+    in_memory = False
+    stream = stream
 
     def __init__(self, paths, labels, channels, size=None):
         self._decoder = _Decoder((size, size, channels), size, None)
@@ -150,6 +156,8 @@ class Records:
     """
 
     fallible = True
+    in_memory = False
+    stream = stream
 
     def __init__(self, index, pictures, label, size=None):
         self.index = index

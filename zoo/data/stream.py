@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from zoo import seeds
+from zoo.data import numpy_stream
 
 # Fixed rather than tuned by tf.data, whose tuner now and then holds a pipeline up for seconds.
 PARALLEL = min(16, os.cpu_count() or 1)
@@ -26,14 +26,12 @@ def shuffled(count, batch_size, seed, start=0, steps=None, shard=(0, 1)):
         shard: (i, k): the i-th of k equal contiguous parts of every global batch.
     """
     per_epoch = count // batch_size
-    index, shards = shard
-    width = batch_size // shards
+    width = batch_size // shard[1]
     first = start // per_epoch
 
     def order(epoch):
-        permuted = seeds.shuffled(count, seed, int(epoch))[: per_epoch * batch_size]
-        steps_of_epoch = permuted.reshape(per_epoch, shards, width)[:, index]
-        return np.ascontiguousarray(steps_of_epoch[start % per_epoch if epoch == first else 0 :], dtype=np.int64)
+        steps_of_epoch = numpy_stream.epoch(epoch, count, batch_size, seed, shard)
+        return steps_of_epoch[start % per_epoch if epoch == first else 0 :]
 
     def epoch_of_rows(epoch):
         rows = tf.numpy_function(order, [epoch], tf.int64)
@@ -49,6 +47,32 @@ def in_order(count, batch_size):
     """All rows once, int64 `[batch_size]`; the last batch may be shorter."""
     starts = tf.data.Dataset.range(0, count, batch_size)
     return starts.map(lambda start: tf.range(start, tf.minimum(start + batch_size, count)))
+
+
+def in_parts(rows, size):
+    """Given rows, int64 `[k]`, by parts of at most `size`."""
+    with tf.device("CPU:0"):
+        return tf.data.Dataset.from_tensor_slices(rows).batch(size)
+
+
+def collected(parts, store, chosen, ids):
+    """The images and labels of a dataset of rows, as tensors on the host; arguments as in `batches`.
+
+    Raises:
+        ValueError: an image cannot be read; names it.
+    """
+    pixels, labels = [], []
+    try:
+        for batch in batches(parts, store, chosen, ids):
+            pixels.append(batch["image"])
+            labels.append(batch["label"])
+    except tf.errors.OpError:
+        # TensorFlow's message holds the reason between traces of its own; the same reason, without them:
+        for part in parts:
+            store.explain(chosen[part.numpy()])
+        raise
+    with tf.device("CPU:0"):
+        return tf.concat(pixels, 0), tf.concat(labels, 0)
 
 
 def batches(rows, store, chosen, ids):
