@@ -10,6 +10,7 @@ RANKS = {
     "zoo.colors": 0,
     "zoo.seeds": 0,
     "zoo.replicas": 0,
+    "zoo.graphs": 0,
     "zoo.views": 1,
     "zoo.objectives": 1,
     "zoo.models": 1,
@@ -22,9 +23,14 @@ RANKS = {
     "zoo.tools": 5,
 }
 CORE = {"keras", "numpy"}
-# Two places need the engine itself, for what has no name in Keras: the fused kernel and the collectives of batch norm,
-# and memory that is read and written by rows, in place.
-ENGINE = {("zoo.models.norm", "tensorflow"), ("zoo.methods.memory", "tensorflow")}
+# Three places need the engine itself, for what has no name in Keras: compilation, the fused kernel and the collectives
+# of batch norm, and memory that is read and written by rows, in place.
+ENGINE = {
+    ("zoo.graphs", "tensorflow"),
+    ("zoo.graphs", "jax"),
+    ("zoo.models.norm", "tensorflow"),
+    ("zoo.methods.memory", "tensorflow"),
+}
 STANDARD = {
     "contextlib",
     "contextvars",

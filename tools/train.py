@@ -7,6 +7,9 @@ zoo-train --gin_file=runs/simclr_digits.gin --dry_run
 Started again with the same workdir, it resumes where the newest checkpoint left off. With --strategy=multi_worker,
 start it once per worker, all with the same flags, a workdir that all can reach, and TF_CONFIG set; when a worker dies
 the others exit with status 75: start all of them again.
+
+With KERAS_BACKEND=jax in the environment it trains on JAX, which needs no TensorFlow, on data that `zoo-data export`
+wrote; both engines read and write the same checkpoints.
 """
 
 import os
@@ -40,17 +43,14 @@ def main(argv):
     """Trains."""
     del argv
     import gin
-    import tensorflow as tf
 
     from zoo.hub import files
-    from zoo.train import loop, strategies
+    from zoo.train import engines, loop, strategies
 
     if not FLAGS.workdir and not FLAGS.dry_run:
         raise ValueError("--workdir: expected a folder for the run. Received: none.")
     if FLAGS.logical_cpus:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.logical_cpus
-        tf.config.set_logical_device_configuration(cpu, parts)
+        strategies.split_cpu(FLAGS.logical_cpus)
     strategy = strategies.strategy(FLAGS.strategy, FLAGS.tpu)
     config.parse(FLAGS.gin_file, FLAGS.gin_param)
     text = gin.config_str()
@@ -60,16 +60,17 @@ def main(argv):
 
     def ready():
         config.refuse_unused()
-        if strategies.is_chief(strategy):
+        if engines.engine(strategy).chief:
             folder = pathlib.Path(FLAGS.workdir).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
             files.write(folder / "operative.gin", gin.operative_config_str())
 
     run = gin.get_configurable(loop.run)
     command = config.command("zoo-train", FLAGS, "workdir")
+    arguments = {"workdir": FLAGS.workdir, "strategy": strategy, "config": text, "command": command, "ready": ready}
     try:
-        run(workdir=FLAGS.workdir, strategy=strategy, config=text, command=command, ready=ready)
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        run(**arguments)
+    except engines.worker_lost() as error:
         reason = next((line for line in reversed(error.message.splitlines()) if line.strip()), "no reason given")
         print(f"error: a worker was lost ({reason.strip()}); start all workers again.", file=sys.stderr, flush=True)
         logging.flush()

@@ -1,5 +1,8 @@
 """What an objective may know of the other replicas: how many, which one this is, and everyone's rows."""
 
+import contextlib
+import contextvars
+
 
 class Alone:
     """The group of a single replica; also the interface that every engine's group implements.
@@ -19,3 +22,21 @@ class Alone:
     def sum(self, value):
         """The sum of `value` over the replicas; gradients flow through."""
         return value
+
+
+_present = contextvars.ContextVar("replicas", default=None)
+
+
+def present():
+    """The group of replicas for which the present thread computes, see `within`."""
+    return _present.get() or Alone()
+
+
+@contextlib.contextmanager
+def within(group):
+    """Inside, `present` is this group: for layers, which nobody can hand it to."""
+    before = _present.set(group)
+    try:
+        yield group
+    finally:
+        _present.reset(before)

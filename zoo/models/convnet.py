@@ -1,9 +1,8 @@
 """A plain convolutional network, 3x3 convolution, batch norm, ReLU, for small images and two cores."""
 
-import keras
 from keras import layers
 
-from zoo.models import architecture, checks, encoder, norm
+from zoo.models import architecture, checks, encoder, initial, norm
 
 
 @architecture.recorded
@@ -49,8 +48,7 @@ def convnet(
 
 
 def _convolution(x, filters, stride, name):
-    initializer = keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
     x = layers.Conv2D(
-        filters, 3, stride, padding="same", use_bias=False, kernel_initializer=initializer, name=f"{name}_conv"
+        filters, 3, stride, padding="same", use_bias=False, kernel_initializer=initial.fan_in(), name=f"{name}_conv"
     )(x)
     return layers.ReLU(name=f"{name}_relu")(norm.BatchNorm(name=f"{name}_bn")(x))

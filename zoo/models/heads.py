@@ -7,7 +7,7 @@ MoCo's (https://arxiv.org/abs/2003.04297) and BYOL's (https://arxiv.org/abs/2006
 import keras
 from keras import layers
 
-from zoo.models import architecture, checks, norm
+from zoo.models import architecture, checks, initial, norm
 
 
 @architecture.recorded
@@ -146,9 +146,9 @@ def headed(encoder, head, layers=1, image_shape=None, name=None):
 
 def _dense(x, width, use_bias, initializer, normalized, name):
     if initializer is None and normalized:
-        initializer = keras.initializers.RandomNormal(stddev=0.01)
+        initializer = initial.RandomNormal(stddev=0.01)
     elif initializer is None:
-        initializer = keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+        initializer = initial.fan_in()
     # A fresh one for each layer, since an initializer given as an object repeats its draw.
-    initializer = keras.initializers.get(initializer)
+    initializer = initial.get(initializer)
     return layers.Dense(width, use_bias=use_bias, kernel_initializer=initializer, name=name)(x)

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from zoo.models import architecture, checks, encoder, norm
+from zoo.models import architecture, checks, encoder, initial, norm
 
 
 @architecture.recorded
@@ -24,6 +24,7 @@ def mlp(image_shape=(8, 8, 1), widths=(256, 256), mean=0.0, std=1.0, name="mlp")
     images, x = encoder.begin("mlp", image_shape, mean, std, static=True)
     x = layers.Flatten(name="pixels")(x)  # [B, H * W * C]
     for index, width in enumerate(widths, start=1):
-        x = layers.Dense(width, use_bias=False, kernel_initializer="he_normal", name=f"dense{index}")(x)  # [B, width]
+        kernel = initial.get("he_normal")
+        x = layers.Dense(width, use_bias=False, kernel_initializer=kernel, name=f"dense{index}")(x)  # [B, width]
         x = layers.ReLU(name=f"dense{index}_relu")(norm.BatchNorm(name=f"dense{index}_bn")(x))
     return encoder.finish("mlp", images, x, None, {}, name)

@@ -2,9 +2,12 @@
 
 import contextlib
 import contextvars
+import functools
 
 import keras
 from keras import ops
+
+from zoo import replicas
 
 # How many groups batch norm trains on, see `split`.
 _groups = contextvars.ContextVar("groups", default=1)
@@ -14,7 +17,8 @@ _groups = contextvars.ContextVar("groups", default=1)
 class BatchNorm(keras.layers.Layer):
     """Normalises every channel over all other axes, `[B, ..., C] -> [B, ..., C]`.
 
-    Training uses the moments of the batch: of the global batch where a `tf.distribute` strategy has several replicas.
+    Training uses the moments of the batch: of the global batch where there are several replicas, be it by a
+    `tf.distribute` strategy or by `zoo.replicas.within`.
     The moving averages follow `v <- momentum * v + (1 - momentum) * batch`, where the batch's variance is the unbiased
     one, N / (N - 1) times that which normalises; so do torch and TensorFlow's fused kernel, but not
     `keras.layers.BatchNormalization`. A layer with `trainable = False` uses and keeps its moving averages.
@@ -64,28 +68,27 @@ class BatchNorm(keras.layers.Layer):
         gamma = ops.ones((self.channels,), dtype) if self.gamma is None else ops.cast(self.gamma, dtype)  # [C]
         beta = ops.zeros((self.channels,), dtype) if self.beta is None else ops.cast(self.beta, dtype)  # [C]
         training = bool(training and self.trainable)
-        replicas = _replicas() if training else None
+        group = _group()
         if training and _groups.get() > 1:
-            return self._in_groups(x, gamma, beta, replicas, _groups.get())
-        if _is_tensorflow() and replicas is None and dtype == "float32":
+            return self._in_groups(x, gamma, beta, group, _groups.get())
+        if _is_tensorflow() and (group.count == 1 or not training) and dtype == "float32":
             # The kernel knows no float64.
             return self._fused(x, gamma, beta, training)
         if training:
-            mean, variance, count = _moments(x, dtype, replicas)
+            mean, variance, count = _moments(x, dtype, group)
             self._follow(mean, variance * count / ops.maximum(count - 1, 1))
         else:
             mean, variance = ops.cast(self.moving_mean, dtype), ops.cast(self.moving_variance, dtype)  # [C]
         factor = gamma * ops.rsqrt(variance + self.epsilon)  # [C]
         return ops.cast((ops.cast(x, dtype) - mean) * factor + beta, x.dtype)  # [B, ..., C]
 
-    def _in_groups(self, x, gamma, beta, replicas, splits):
+    def _in_groups(self, x, gamma, beta, group, splits):
         """Each of `splits` groups of the global batch by its own moments, whose averages the moving ones follow."""
-        count = 1 if replicas is None else replicas.num_replicas_in_sync
-        groups, rest = divmod(splits, count)
+        groups, rest = divmod(splits, group.count)
         if rest or x.shape[0] % groups:
             raise ValueError(
-                f"BatchNorm: expected groups of equal size on {count} replicas with {x.shape[0]} rows each. Received: "
-                f"splits={splits}; bind `dictionaries.Momentum.splits`."
+                f"BatchNorm: expected groups of equal size on {group.count} replicas with {x.shape[0]} rows each. "
+                f"Received: splits={splits}; bind `dictionaries.Momentum.splits`."
             )
         fused = _is_tensorflow() and gamma.dtype == "float32"
         parts, means, variances = [], [], []
@@ -93,7 +96,7 @@ class BatchNorm(keras.layers.Layer):
             if fused:
                 y, mean, variance = self._kernel(part, gamma, beta, None)
             else:
-                mean, variance, rows = _moments(part, gamma.dtype, None)
+                mean, variance, rows = _moments(part, gamma.dtype, replicas.Alone())
                 factor = gamma * ops.rsqrt(variance + self.epsilon)  # [C]
                 y = ops.cast((ops.cast(part, gamma.dtype) - mean) * factor + beta, x.dtype)
                 variance = variance * rows / ops.maximum(rows - 1, 1)
@@ -101,7 +104,7 @@ class BatchNorm(keras.layers.Layer):
             means.append(mean)
             variances.append(variance)
         total = ops.stop_gradient(ops.stack([sum(means), sum(variances)]) / splits)  # [2, C]
-        self._follow(*ops.unstack(total if replicas is None else _sum(replicas, total), 2))
+        self._follow(*ops.unstack(group.sum(total), 2))
         return ops.concatenate(parts, axis=0)
 
     def _fused(self, x, gamma, beta, training):
@@ -170,33 +173,36 @@ def _is_tensorflow():
     return keras.config.backend() == "tensorflow"
 
 
-def _replicas():
-    """The replica context of a `tf.distribute` strategy with several replicas, None elsewhere."""
+def _group():
+    """The replicas that train together, see `zoo.replicas`."""
     if not _is_tensorflow():
-        return None
+        return replicas.present()
     import tensorflow as tf  # As above: TensorFlow alone can say on how many replicas it runs.
 
     context = tf.distribute.get_replica_context()
-    return context if context is not None and context.num_replicas_in_sync > 1 else None
+    several = context is not None and context.num_replicas_in_sync > 1
+    return _Strategy(context) if several else replicas.present()
 
 
-def _moments(x, dtype, replicas):
+class _Strategy(replicas.Alone):
+    """The replicas of a `tf.distribute` strategy, whoever trains."""
+
+    def __init__(self, context):
+        self.count = context.num_replicas_in_sync
+        self.sum = functools.partial(context.all_reduce, "SUM")
+
+
+def _moments(x, dtype, group):
     """Mean `[C]`, biased variance `[C]` and number of values per channel `[]`, over all replicas; differentiable."""
     x = ops.cast(x, dtype)
     axes = tuple(range(len(x.shape) - 1))
     count = ops.cast(ops.prod(ops.stack([ops.shape(x)[axis] for axis in axes])), dtype)
     total = ops.sum(x, axis=axes)  # [C]
-    if replicas is not None:
+    if group.count > 1:
         # Replicas may hold batches of different size, so the counts travel with the sums.
-        summed = _sum(replicas, ops.concatenate([total, ops.reshape(count, (1,))], axis=0))  # [C + 1]
+        summed = group.sum(ops.concatenate([total, ops.reshape(count, (1,))], axis=0))  # [C + 1]
         total, count = summed[:-1], ops.stop_gradient(summed[-1])
     mean = total / count
     # Two passes: the mean of squares less the square of the mean loses all digits where the mean is large.
-    squares = ops.sum(ops.square(x - mean), axis=axes)  # [C]
-    if replicas is not None:
-        squares = _sum(replicas, squares)
+    squares = group.sum(ops.sum(ops.square(x - mean), axis=axes))  # [C]
     return mean, squares / count, count
-
-
-def _sum(replicas, value):
-    return replicas.all_reduce("SUM", value)

@@ -12,10 +12,9 @@ without complaint and costs points of accuracy:
 SAME pads less before than after at even sizes: (2, 3) for the stem and (0, 1) for 3x3. Stride 1 pads alike everywhere.
 """
 
-import keras
 from keras import layers
 
-from zoo.models import architecture, checks, encoder, norm
+from zoo.models import architecture, checks, encoder, initial, norm
 
 _STEMS = ("imagenet", "small")
 _PADDINGS = ("torch", "simclr", "byol")
@@ -143,7 +142,7 @@ def _convolution(x, filters, size, stride, padding, name):
         stride,
         padding="same" if same else "valid",
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal"),
+        kernel_initializer=initial.fan_in(),
         name=name,
     )(x)
 

@@ -110,10 +110,15 @@ def _read(path):
     return meta["step"], arrays
 
 
+def _kind(dtype):
+    """The dtype's name; engines count in int32 or int64 as they please."""
+    return "int" if str(dtype) in ("int32", "int64") else str(dtype)
+
+
 def _check(path, arrays, variables):
     """Refuses a checkpoint of other variables, and names the first difference."""
-    saved = [(name, array.shape, str(array.dtype)) for name, array in arrays.items()]
-    wanted = [(_key(i, v), tuple(v.shape), str(v.dtype)) for i, v in enumerate(variables)]
+    saved = [(name, array.shape, _kind(array.dtype)) for name, array in arrays.items()]
+    wanted = [(_key(i, v), tuple(v.shape), _kind(v.dtype)) for i, v in enumerate(variables)]
     if saved == wanted:
         return
     pairs = list(zip(saved, wanted, strict=False))

@@ -4,8 +4,9 @@ import json
 import time
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from zoo import graphs
 from zoo.hub import files
 from zoo.train import logs, progress
 
@@ -13,7 +14,7 @@ from zoo.train import logs, progress
 def first(data, count):
     """The first images of the data, as a batch."""
     rows = np.arange(min(count, data.size))
-    return {"image": tf.constant(data.fetch(rows)), "id": tf.constant(data.ids[rows], tf.int32)}
+    return {"image": data.fetch(rows), "id": data.ids[rows].astype(np.int32)}
 
 
 class History:
@@ -34,6 +35,7 @@ class History:
         before = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._seconds = before.get("seconds", 0.0)
         self._record["command"] = record["command"] or before.get("command", "")
+        self._views = None
         self._logs = logs.Logs(workdir, start) if show else None
         self.progress = progress.Progress(record["steps"], start, record["batch_size"], show)
 
@@ -63,9 +65,13 @@ class History:
         """Puts the first images and their views into TensorBoard."""
         if not self._show:
             return
+        if self._views is None:
+            self._views = graphs.compiled(
+                lambda images, ids, step: on_replica.make_views({"image": images, "id": ids}, step)
+            )
         batch = first(data, 8)
-        images = tf.cast(batch["image"], tf.float32) / 255  # [B, H, W, C]
-        self._logs.views(now, [one.numpy() for one in (images, *on_replica.make_views(batch, now))])
+        views = self._views(batch["image"], batch["id"], np.asarray(now, "int32"))
+        self._logs.views(now, [batch["image"] / np.float32(255), *(ops.convert_to_numpy(view) for view in views)])
 
     def evaluate(self, now, evaluators, on_replica, data):
         """Runs the evaluators and records what they found."""

@@ -5,11 +5,10 @@ import json
 import os
 import pathlib
 
-import tensorflow as tf
 from absl import logging
 
 from zoo.hub import files
-from zoo.train import pictures
+from zoo.train import events, pictures
 
 
 class Logs:
@@ -24,11 +23,9 @@ class Logs:
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         self._drop_after(step)
         self._file = open(self._path, "a")  # noqa: SIM115, open for the length of the run
-        try:
-            self._events = tf.summary.create_file_writer(str(pathlib.Path(workdir) / "tensorboard"))
-        except Exception as error:  # TensorFlow raises its own class where TensorBoard is not installed.
-            logging.warning("No TensorBoard events are written: %s", error)
-            self._events = tf.summary.create_noop_writer()
+        self._events = None
+        with self._tensorboard():
+            self._events = events.Events(pathlib.Path(workdir) / "tensorboard")
 
     def _drop_after(self, step):
         if not self._path.exists():
@@ -46,34 +43,36 @@ class Logs:
         """Records scalars after `step` steps; `timing` goes to TensorBoard alone, since no two runs agree on it."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
-        with self._tensorboard(step):
-            for name, value in {**values, **(timing or {})}.items():
-                tf.summary.scalar(name, value)
+        with self._tensorboard():
+            if self._events:
+                self._events.scalars(step, {**values, **(timing or {})})
 
     def views(self, step, views):
         """Shows view batches in TensorBoard, a row for every image; whatever `pictures.legible` takes."""
-        with self._tensorboard(step):
-            tf.summary.image("views", pictures.sheet(views)[None])
+        with self._tensorboard():
+            if self._events:
+                self._events.picture(step, "views", pictures.sheet(views))
 
     def sync(self):
         """Makes sure that what was recorded is on the disk, before a checkpoint claims the step."""
         self._file.flush()
         os.fsync(self._file.fileno())
         with self._tensorboard():
-            self._events.flush()
+            if self._events:
+                self._events.flush()
 
     def close(self):
         """Ends the records."""
         self._file.close()
         with self._tensorboard():
-            self._events.close()
+            if self._events:
+                self._events.close()
 
     @contextlib.contextmanager
-    def _tensorboard(self, step=0):
+    def _tensorboard(self):
         """Events are for looking at: where they cannot be written (a full disk), the run goes on without."""
         try:
-            with self._events.as_default(step=step):
-                yield
-        except tf.errors.OpError as error:
-            logging.warning("No more TensorBoard events are written: %s", error.message)
-            self._events = tf.summary.create_noop_writer()
+            yield
+        except (OSError, ImportError) as error:
+            logging.warning("No more TensorBoard events are written: %s", error)
+            self._events = None

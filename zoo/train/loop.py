@@ -1,21 +1,17 @@
-"""The one training loop: any method, any views, any data, under any `tf.distribute` strategy."""
+"""The one training loop: any method, any views, any data, on either engine, on one device or many."""
 
 import contextlib
 import dataclasses
 import difflib
 import math
-import os
 import pathlib
 import platform
 
 import keras
-import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from zoo.hub import files
-from zoo.methods import memory
-from zoo.train import checkpoint, history, monitors, optimizers, schedules, step, strategies
+from zoo.train import checkpoint, engines, history, monitors, optimizers, schedules
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -77,11 +73,13 @@ def run(
         batch_size: images of the global batch, N; a multiple of the number of replicas.
         seed: of initial weights, order and views, an integer.
         precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables stay float32.
-        jit_compile: compile the step with XLA; faster on accelerators, slower for convolutions on a CPU.
+        jit_compile: compile the step with XLA; faster on accelerators, slower for convolutions on a CPU. JAX always
+            does.
         rhythm: a `Rhythm`.
         evaluators: functions `(method, step) -> {name: float}`, beside the loop's own `monitors.Geometry`.
         callbacks: Keras callbacks, or factories of such. Every worker runs them; a batch is a call of several steps.
-        strategy: a `tf.distribute.Strategy`; the current one by default.
+        strategy: a `tf.distribute.Strategy`, or a list of JAX' devices; see `strategies.strategy`. By default the
+            current strategy, or the first device.
         config: text that identifies the configuration: a workdir of another configuration is refused.
         command: how the run was started, for the record.
         ready: called without arguments when everything is made, before anything is written or trained; it may refuse.
@@ -93,35 +91,34 @@ def run(
         ValueError: bad arguments, or a workdir of another configuration or model.
         FloatingPointError: the loss is not finite. The last checkpoint is from before.
     """
-    strategy = strategy or tf.distribute.get_strategy()
+    engine = engines.engine(strategy)
     rhythm, schedule = rhythm or Rhythm(), schedule or schedules.WarmupCosine()
-    replicas = strategy.num_replicas_in_sync
-    _check(data, epochs, batch_size, precision, jit_compile, replicas)
+    _check(data, epochs, batch_size, precision, engine.count)
+    engine.check(jit_compile)
     steps_per_epoch = data.size // batch_size
     steps = math.ceil(epochs * steps_per_epoch)
-    chief = strategies.is_chief(strategy)
     workdir = pathlib.Path(workdir).expanduser()
     _same_configuration(workdir, config)
 
     with _policy(precision):
-        keras.utils.set_random_seed(seed % 2**32)
-        with strategy.scope():
+        engine.set_seed(seed % 2**32)
+        with engine.scope():
             learner = method()
             rate = schedule(batch_size, steps, steps_per_epoch)
             teacher = _optimizer(optimizer, rate, precision, learner.trainable_variables)
             learner.optimizer = teacher  # where Keras callbacks look for it
             learner.built, learner.stop_training = True, False
             learner.begin()
-        on_replica = step.Step(learner, views, teacher, seed, steps_per_epoch)
-        shapes = [tuple(view.shape[1:]) for view in on_replica.make_views(history.first(data, 1), 0)]
-        learner.check(shapes, data.ids, batch_size, replicas)
+        on_replica = engine.task(learner, views, teacher, seed, steps_per_epoch)
+        shapes = engine.shapes(on_replica.make_views, history.first(data, 1), 0)
+        learner.check(shapes, data.ids, batch_size, engine.count)
         _check_modalities(views, data)
         watched = (monitors.Geometry(on_replica, data), *evaluators)
         ours = [c if isinstance(c, keras.callbacks.Callback) else c() for c in callbacks]
         told = keras.callbacks.CallbackList(ours, model=learner)
         if ready:
             ready()
-        if chief:
+        if engine.chief:
             workdir.mkdir(parents=True, exist_ok=True)
             files.write(workdir / "config.gin", config)
 
@@ -130,21 +127,20 @@ def run(
         #   2. what `method` starts from, random or published weights.
         saved = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
         variables = [*learner.variables, *teacher.variables]
-        with strategy.scope():
+        with engine.scope():
             now = saved.restore(variables) or 0
-        _check_agreement(strategy, now, variables)
+        engine.check_agreement(now, variables)
         if now:
             logging.info("Continuing %s at step %d of %d.", workdir, now, steps)
 
-        advance = _advance(strategy, on_replica, batch_size // replicas, data.image_shape, jit_compile)
-        record = _record(learner, data, batch_size, steps, seed, precision, strategy, command)
-        with history.History(workdir, now, record, learner, show=chief) as told_by:
+        record = _record(learner, data, batch_size, steps, seed, precision, engine, command)
+        with history.History(workdir, now, record, learner, show=engine.chief) as told_by:
             told.on_train_begin()
             if now < steps:
-                batches = iter(_batches(strategy, data, batch_size, seed, now))
+                advance = engine.trainer(on_replica, data, batch_size, seed, now, jit_compile)
                 told_by.show_views(now, on_replica, data)
             while now < steps and not learner.stop_training:
-                now = _window(now, steps, steps_per_epoch, rhythm, advance, batches, told_by, told)
+                now = _window(now, steps, steps_per_epoch, rhythm, advance, told_by, told)
                 if _due(now, rhythm.evaluate_every or steps_per_epoch, steps):
                     told_by.evaluate(now, watched, on_replica, data)
                 if _due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
@@ -164,10 +160,10 @@ def _policy(precision):
         keras.config.set_dtype_policy(before)
 
 
-def _record(learner, data, batch_size, steps, seed, precision, strategy, command):
+def _record(learner, data, batch_size, steps, seed, precision, engine, command):
     """What `run.json` keeps of a run."""
-    devices = [device.device_type for device in tf.config.list_logical_devices()]
-    accelerators = [device for device in devices if device != "CPU"]
+    told = engine.record()
+    versions = {**told["versions"], "keras": keras.__version__, "python": platform.python_version()}
     return {
         "method": learner.title,
         "data": data.name,
@@ -178,35 +174,13 @@ def _record(learner, data, batch_size, steps, seed, precision, strategy, command
         "epochs": steps / (data.size // batch_size),
         "seed": seed,
         "precision": precision,
-        "strategy": type(strategy).__name__,
-        "replicas": strategy.num_replicas_in_sync,
+        **told,
         "command": command,
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
-        "hardware": f"{len(accelerators)} x {accelerators[0]}" if accelerators else f"{os.cpu_count()} CPU cores",
+        "versions": versions,
     }
 
 
-def _check_agreement(strategy, start, variables):
-    """Refuses to train where workers begin with different steps or weights."""
-    replicas = strategy.num_replicas_in_sync
-    if replicas == 1:
-        return
-    weights = sum(float(np.abs(np.asarray(keras.ops.convert_to_numpy(v), np.float64)).sum()) for v in variables)
-    mine = np.array([start, weights])
-
-    @tf.function(autograph=False)
-    def total():
-        return strategy.reduce("SUM", strategy.run(lambda: tf.identity(tf.constant(mine))), axis=None)
-
-    found = total().numpy()
-    if not np.allclose(found, replicas * mine, rtol=1e-12, atol=0):
-        raise ValueError(
-            "run: expected every worker to continue from the same checkpoint; --workdir must be one folder that all of "
-            f"them share. Received: step {start} here, {found[0] / replicas:g} on average."
-        )
-
-
-def _check(data, epochs, batch_size, precision, jit_compile, replicas):
+def _check(data, epochs, batch_size, precision, replicas):
     if precision not in PRECISIONS:
         raise ValueError(f"run: expected `precision` in {list(PRECISIONS)}. Received: precision={precision!r}.")
     if not epochs > 0:
@@ -220,15 +194,6 @@ def _check(data, epochs, batch_size, precision, jit_compile, replicas):
         raise ValueError(
             f"run: expected `batch_size` of at most the {data.size} images of {data.name} {data.split}; bind "
             f"`loop.run.batch_size`. Received: batch_size={batch_size}."
-        )
-    if (
-        jit_compile
-        and replicas > 1
-        and not tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU")
-    ):
-        raise ValueError(
-            "run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: "
-            f"{replicas} replicas; bind `loop.run.jit_compile = False`."
         )
 
 
@@ -276,65 +241,14 @@ def _optimizer(factory, rate, precision, variables):
     if precision == "float16":
         made = keras.optimizers.LossScaleOptimizer(made)
     made.build(variables)
-    return step.alone(made)
-
-
-def _batches(strategy, data, batch_size, seed, start):
-    """The stream of per-replica batches from step `start` on."""
-
-    def on_worker(context):
-        workers, local = context.num_input_pipelines, context.num_replicas_in_sync // context.num_input_pipelines
-        stream = data.batches(batch_size, seed, start=start, shard=(context.input_pipeline_id, workers))
-        if local > 1:
-            # Consecutive elements go to consecutive replicas.
-            size = batch_size // context.num_replicas_in_sync
-            stream = stream.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(batch).batch(size))
-        return stream
-
-    return strategy.distribute_datasets_from_function(on_worker)
-
-
-def _advance(strategy, on_replica, batch, image_shape, jit_compile):
-    """A compiled function: `(batches, first step, count) -> sums of the logs` over `count` steps."""
-
-    def one(inputs, now):
-        inputs = {
-            "image": tf.ensure_shape(inputs["image"], (batch, *image_shape)),
-            "id": tf.ensure_shape(inputs["id"], (batch,)),
-            "label": tf.ensure_shape(inputs["label"], (batch,)),
-        }
-        with memory.compiled(jit_compile):
-            return on_replica(inputs, now)
-
-    # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.
-    one = tf.autograph.experimental.do_not_convert(one)
-    if jit_compile:
-        one = tf.function(one, jit_compile=True, autograph=False)
-
-    # TensorFlow 2.21's dependency optimizer can lose the order of a variable's read and its update: seen where Keras'
-    # own train step contains a batch norm of plain operations. Without it the step is no slower (measured).
-    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
-
-    @tf.function
-    def advance(batches, first, count):
-        def global_step(now):
-            logs = strategy.run(one, (next(batches), now))
-            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
-
-        sums = global_step(first)
-        for offset in tf.range(1, count):
-            logs = global_step(first + offset)
-            sums = {name: sums[name] + logs[name] for name in sums}
-        return sums
-
-    return advance
+    return made
 
 
 def _due(now, every, steps):
     return now % every == 0 or now == steps
 
 
-def _window(now, steps, steps_per_epoch, rhythm, advance, batches, told_by, told):
+def _window(now, steps, steps_per_epoch, rhythm, advance, told_by, told):
     """Trains until something is due, and records the means of that stretch; returns the step reached."""
     rhythms = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every)
     every = [period or steps_per_epoch for period in rhythms] + [steps_per_epoch]
@@ -346,8 +260,7 @@ def _window(now, steps, steps_per_epoch, rhythm, advance, batches, told_by, told
     while now < stop:
         count = min(rhythm.steps_per_call, stop - now)
         told.on_train_batch_begin(now % steps_per_epoch)
-        part = advance(batches, tf.constant(now, tf.int64), tf.constant(count, tf.int64))
-        part = {name: float(value) for name, value in part.items()}
+        part = advance(now, count)
         sums = {name: sums.get(name, 0.0) + value for name, value in part.items()}
         now += count
         told.on_train_batch_end((now - 1) % steps_per_epoch, {name: value / count for name, value in part.items()})

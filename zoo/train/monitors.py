@@ -1,8 +1,8 @@
 """What the loop watches without labels: how the embeddings of a fixed set of images lie on the sphere."""
 
 import numpy as np
-import tensorflow as tf
 
+from zoo import graphs
 from zoo.objectives import geometry
 
 
@@ -10,7 +10,7 @@ class Geometry:
     """Uniformity and effective rank of the embeddings, and alignment where an image has two views.
 
     Args:
-        on_replica: the run's `zoo.train.step.Step`, for its method and its views.
+        on_replica: the run's `zoo.train.task.Task`, for its method and its views.
         data: a `Source`; its first `count` images are watched.
         count: number of images.
     """
@@ -20,15 +20,14 @@ class Geometry:
         self._images = data.fetch(rows)
         self._ids = data.ids[rows].astype(np.int32)
 
-        @tf.function(autograph=False, reduce_retracing=True)
         def measure(images, ids):
             # The views of epoch 0, at every step: what changes is the network.
-            views = on_replica.make_views({"image": images, "id": ids}, tf.constant(0, tf.int64))
+            views = on_replica.make_views({"image": images, "id": ids}, 0)
             a, *others = on_replica.method.embed_views(views)  # [B, D]
             found = {"uniformity": geometry.uniformity(a), "effective_rank": geometry.effective_rank(a)}
             return {"alignment": geometry.alignment(a, others[0]), **found} if others else found
 
-        self._measure = measure
+        self._measure = graphs.compiled(measure, on_replica.method.variables)
 
     def __call__(self, method, step):
         """The numbers, as the method stands."""

@@ -1,35 +1,15 @@
-"""One step of training on one replica: views, loss, gradients, update."""
+"""One step of training on one replica of TensorFlow: views, loss, gradients, update."""
 
 import tensorflow as tf
-from keras import ops
 
-from zoo import seeds
-from zoo.train import replicas
+from zoo.train import replicas, task
 
 
-class Step:
+class Step(task.Task):
     """What a replica does with its part of a global batch.
 
-    Args:
-        method: a `zoo.methods.method.Method`.
-        views: a `zoo.views.view.Views`: `(images, seed) -> tuple of V batches`.
-        optimizer: a built Keras optimizer; it must not sum gradients over replicas itself, see `alone`.
-        seed: the run's seed, an integer.
-        steps_per_epoch: how many steps visit every example once.
+    Args are those of `task.Task`; the optimizer must not sum gradients over replicas itself, see `alone`.
     """
-
-    def __init__(self, method, views, optimizer, seed, steps_per_epoch):
-        self.method = method
-        self.views = views
-        self.optimizer = optimizer
-        self.seed = seed
-        self.steps_per_epoch = steps_per_epoch
-
-    def make_views(self, batch, step):
-        """The views of a batch: they depend on run, epoch, example and view, on nothing else."""
-        images = tf.cast(batch["image"], tf.float32) / 255  # [B, H, W, C]
-        epoch = tf.cast(step // self.steps_per_epoch, tf.int32)
-        return self.views(images, seeds.Seed(self.seed).fold(epoch).fold(batch["id"]))
 
     def gradients(self, batch, step):
         """Scalars to log, the gradients of the global mean loss, summed over the replicas, and what to remember."""
@@ -37,11 +17,7 @@ class Step:
         views = self.make_views(batch, step)
         variables = self.method.trainable_variables
         with tf.GradientTape() as tape:
-            loss, logs, seen = self.method.contrast(views, batch, group)  # [B]
-            mean = ops.mean(loss)
-            objective = mean / group.count
-            if hasattr(self.optimizer, "dynamic_scale"):
-                objective = self.optimizer.scale_loss(objective)
+            objective, logs, seen = self.objective(views, batch, group)
         gradients = tape.gradient(objective, [variable.value for variable in variables])
         lost = [v.path for v, g in zip(variables, gradients, strict=True) if g is None]
         if lost:
@@ -49,7 +25,7 @@ class Step:
                 f"{type(self.method).__name__}: expected a gradient for every trainable variable. None: {lost}."
             )
         # Summed here, before anything clips them or checks that they are finite: Keras does that the other way round.
-        return {"loss": mean, **logs}, group.sum(gradients), seen
+        return logs, group.sum(gradients), seen
 
     def __call__(self, batch, step):
         """One update; returns the scalars to log, of this replica."""

@@ -1,24 +1,19 @@
-"""Names for the tf.distribute strategies that the loop is tested with."""
+"""Names for how the devices of a run share the work: `tf.distribute` strategies, or JAX' devices."""
 
 import difflib
 
-import tensorflow as tf
+import keras
 
 
 def strategy(name="default", tpu=""):
-    """A `tf.distribute.Strategy`; make it before any other TensorFlow object.
+    """A `tf.distribute.Strategy`, to be made before any other TensorFlow object; a list of devices on JAX.
 
     Args:
         name: "default" (one device), "mirrored" (every device of this machine), "multi_worker" (several machines, told
-            by the environment variable TF_CONFIG) or "tpu".
+            by the environment variable TF_CONFIG) or "tpu". JAX has the first two; its devices may be TPUs.
         tpu: name or address of the TPU, empty for the local one.
     """
-    makers = {
-        "default": tf.distribute.get_strategy,
-        "mirrored": _mirrored,
-        "multi_worker": tf.distribute.MultiWorkerMirroredStrategy,
-        "tpu": lambda: _tpu(tpu),
-    }
+    makers = _of_jax() if keras.config.backend() == "jax" else _of_tensorflow(tpu)
     if name not in makers:
         close = difflib.get_close_matches(name, makers, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -26,7 +21,39 @@ def strategy(name="default", tpu=""):
     return makers[name]()
 
 
+def split_cpu(count):
+    """Makes this machine's processor count as several devices; before anything else is done with them."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", count)
+        return
+    import tensorflow as tf
+
+    parts = [tf.config.LogicalDeviceConfiguration()] * count
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+
+
+def _of_jax():
+    import jax
+
+    return {"default": lambda: jax.devices()[:1], "mirrored": jax.devices}
+
+
+def _of_tensorflow(tpu):
+    import tensorflow as tf
+
+    return {
+        "default": tf.distribute.get_strategy,
+        "mirrored": _mirrored,
+        "multi_worker": tf.distribute.MultiWorkerMirroredStrategy,
+        "tpu": lambda: _tpu(tpu),
+    }
+
+
 def _mirrored():
+    import tensorflow as tf
+
     # On a machine without accelerators MirroredStrategy() sees one device; logical CPUs are asked for by name.
     if tf.config.list_logical_devices("GPU"):
         return tf.distribute.MirroredStrategy()
@@ -34,6 +61,8 @@ def _mirrored():
 
 
 def _tpu(address):
+    import tensorflow as tf
+
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
@@ -41,7 +70,9 @@ def _tpu(address):
 
 
 def is_chief(strategy):
-    """Whether this process is the one that writes."""
+    """Whether this process, of a `tf.distribute.Strategy`, is the one that writes."""
+    import tensorflow as tf
+
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
     resolver = strategy.cluster_resolver

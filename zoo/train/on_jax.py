@@ -1,0 +1,203 @@
+"""Training on JAX: one compiled step, whose whole state goes in, is given up, and comes out changed.
+
+The state is the values of all variables: weights, statistics, queues, banks, averages, the optimizer's slots and its
+count of steps. Its buffers are donated, so that memory is updated in place. Several devices share the batch; the step
+runs on each with the same state, and what it sums over them keeps the copies equal.
+"""
+
+import concurrent.futures
+import contextlib
+import os
+import random
+
+import jax
+import keras
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from zoo import replicas
+from zoo.train import task
+
+_AXIS = "replica"
+_AHEAD = 2  # batches that are made while the devices are busy
+
+
+class JAXReplicas:
+    """The devices of one step, as `zoo.replicas` has it.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count):
+        self.count = count
+        self.index = jax.lax.axis_index(_AXIS) if count > 1 else 0
+
+    def gather(self, rows):
+        """Everyone's rows in the order of the replicas, `[B, ...] -> [R * B, ...]`; gradients flow through."""
+        return jax.lax.all_gather(rows, _AXIS, tiled=True) if self.count > 1 else rows
+
+    def sum(self, value):
+        """The sum over the replicas; gradients flow through."""
+        return jax.lax.psum(value, _AXIS) if self.count > 1 else value
+
+
+class Step(task.Task):
+    """One update, a pure function of the state; arguments are those of `task.Task`.
+
+    Attributes:
+        variables: all that the state consists of, in its order.
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.variables = [*self.method.variables, *self.optimizer.variables]
+        where = {id(variable): number for number, variable in enumerate(self.variables)}
+        self._trained = [where[id(variable)] for variable in self.method.trainable_variables]
+        self._slots = [where[id(variable)] for variable in self.optimizer.variables]
+
+    def _within(self, state):
+        return keras.StatelessScope(state_mapping=list(zip(self.variables, state, strict=True)))
+
+    def _after(self, scope):
+        return [scope.get_current_value(variable) for variable in self.variables]
+
+    def update(self, state, batch, step, count):
+        """The state after the step, and the scalars to log.
+
+        Args:
+            state: values of `variables`.
+            batch: this replica's part of the global batch, `{"image", "id", "label"}`.
+            step: int32 `[]`.
+            count: of replicas.
+        """
+        with replicas.within(JAXReplicas(count)) as group:
+            views = self.make_views(batch, step)
+
+            def objective(trained):
+                with self._within(_put(state, self._trained, trained)) as scope:
+                    share, logs, seen = self.objective(views, batch, group)
+                    return share, (logs, seen, self._after(scope))
+
+            trained = [state[number] for number in self._trained]
+            gradients, (logs, seen, state) = jax.grad(objective, has_aux=True)(trained)
+            # Summed here, before anything clips them or checks that they are finite.
+            gradients = group.sum(gradients)
+            slots = [state[number] for number in self._slots]
+            trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
+            state = _put(_put(state, self._trained, trained), self._slots, slots)
+            with self._within(state) as scope:
+                self.method.remember(seen, group)
+                state = self._after(scope)
+            return state, {name: group.sum(value) / count for name, value in logs.items()}
+
+
+def _put(state, numbers, values):
+    """The state with other values at these numbers."""
+    state = list(state)
+    for number, value in zip(numbers, values, strict=True):
+        state[number] = value
+    return state
+
+
+class Engine:
+    """See `zoo.train.engines`.
+
+    Args:
+        devices: over which a batch is divided; the first one by default.
+    """
+
+    chief = True
+    scope = contextlib.nullcontext
+
+    def __init__(self, devices=None):
+        self._devices = list(devices or jax.devices()[:1])
+        self.count = len(self._devices)
+        mesh = Mesh(np.array(self._devices), (_AXIS,))
+        self._whole = NamedSharding(mesh, PartitionSpec())
+        self._divided = NamedSharding(mesh, PartitionSpec(_AXIS))
+
+    def set_seed(self, seed):
+        """Seeds what initial weights are drawn from; Keras' own function would import TensorFlow where it can."""
+        random.seed(seed)
+        np.random.seed(seed)
+
+    def task(self, method, views, optimizer, seed, steps_per_epoch):
+        """A `Step`."""
+        return Step(method, views, optimizer, seed, steps_per_epoch)
+
+    def shapes(self, function, *arguments):
+        """Of the images that a function returns, (H, W, C) each; nothing is computed."""
+        return [tuple(images.shape[1:]) for images in jax.eval_shape(function, *arguments)]
+
+    def check(self, jit_compile):
+        """Nothing is refused: all is compiled, whatever `jit_compile` says."""
+
+    def check_agreement(self, start, variables):
+        """There is one process."""
+
+    def record(self):
+        """Versions, hardware, devices."""
+        first = self._devices[0]
+        cores = f"{os.cpu_count()} CPU cores"
+        return {
+            "strategy": "JAX",
+            "replicas": self.count,
+            "versions": {"jax": jax.__version__},
+            "hardware": cores if first.platform == "cpu" else f"{self.count} x {first.device_kind}",
+        }
+
+    def trainer(self, task, data, batch_size, seed, start, jit_compile):
+        """Trains so many steps, `(first, count) -> sums of the logs`."""
+        del jit_compile
+        update = self._compiled(task)
+        # Variables may share a buffer, as an average and its source do at first; it can be given up only once.
+        for variable in task.variables:
+            variable.assign(jax.numpy.array(variable.value, copy=True))
+        batches = self._batches(data.batches(batch_size, seed, start=start))
+
+        def train(first, count):
+            state = [jax.device_put(variable.value, self._whole) for variable in task.variables]
+            total = None
+            try:
+                for now in range(first, first + count):
+                    state, logs = update(state, next(batches), np.int32(now))
+                    total = logs if total is None else jax.tree.map(jax.numpy.add, total, logs)
+            finally:
+                # The variables' own buffers were given up.
+                for variable, value in zip(task.variables, state, strict=True):
+                    variable.assign(value)
+            return {name: float(value) for name, value in total.items()}
+
+        return train
+
+    def _compiled(self, task):
+        """The step on all devices: `(state, global batch, step) -> state, logs`."""
+
+        def on_replica(state, batch, step):
+            return task.update(state, batch, step, self.count)
+
+        if self.count > 1:
+            same, part = PartitionSpec(), PartitionSpec(_AXIS)
+            on_replica = jax.shard_map(
+                on_replica,
+                mesh=self._whole.mesh,
+                in_specs=(same, part, same),
+                out_specs=(same, same),
+                check_vma=False,  # copies are kept equal by what the step sums, see above
+            )
+        return jax.jit(on_replica, donate_argnums=0)
+
+    def _batches(self, batches):
+        """The batches on the devices; a thread makes the next ones ahead."""
+
+        def placed():
+            batch = next(batches)
+            batch["label"] = batch["label"].astype(np.int32)
+            return jax.device_put(batch, self._divided)
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            waiting = [pool.submit(placed) for _ in range(_AHEAD)]
+            while True:
+                waiting.append(pool.submit(placed))
+                yield waiting.pop(0).result()

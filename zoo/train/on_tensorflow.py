@@ -1,0 +1,133 @@
+"""Training on TensorFlow, under any `tf.distribute` strategy."""
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.methods import memory
+from zoo.train import step, strategies
+
+
+class Engine:
+    """See `zoo.train.engines`.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`; the current one by default.
+    """
+
+    def __init__(self, strategy=None):
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self.scope = self._strategy.scope
+        self.set_seed = keras.utils.set_random_seed
+        self.count = self._strategy.num_replicas_in_sync
+        self.chief = strategies.is_chief(self._strategy)
+
+    def task(self, method, views, optimizer, seed, steps_per_epoch):
+        """A `step.Step`."""
+        return step.Step(method, views, step.alone(optimizer), seed, steps_per_epoch)
+
+    def shapes(self, function, *arguments):
+        """Of the images that a function returns, (H, W, C) each."""
+        return [tuple(images.shape[1:]) for images in function(*arguments)]
+
+    def check(self, jit_compile):
+        """Refuses XLA where it has no collectives."""
+        accelerators = tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU")
+        if jit_compile and self.count > 1 and not accelerators:
+            raise ValueError(
+                "run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: "
+                f"{self.count} replicas; bind `loop.run.jit_compile = False`."
+            )
+
+    def record(self):
+        """Versions, hardware, strategy."""
+        devices = [device.device_type for device in tf.config.list_logical_devices()]
+        accelerators = [device for device in devices if device != "CPU"]
+        return {
+            "strategy": type(self._strategy).__name__,
+            "replicas": self.count,
+            "versions": {"tensorflow": tf.__version__},
+            "hardware": f"{len(accelerators)} x {accelerators[0]}" if accelerators else f"{os.cpu_count()} CPU cores",
+        }
+
+    def check_agreement(self, start, variables):
+        """Refuses to train where workers begin with different steps or weights."""
+        strategy = self._strategy
+        if self.count == 1:
+            return
+        weights = sum(float(np.abs(np.asarray(keras.ops.convert_to_numpy(v), np.float64)).sum()) for v in variables)
+        mine = np.array([start, weights])
+
+        @tf.function(autograph=False)
+        def total():
+            return strategy.reduce("SUM", strategy.run(lambda: tf.identity(tf.constant(mine))), axis=None)
+
+        found = total().numpy()
+        if not np.allclose(found, self.count * mine, rtol=1e-12, atol=0):
+            raise ValueError(
+                "run: expected every worker to continue from the same checkpoint; --workdir must be one folder that "
+                f"all of them share. Received: step {start} here, {found[0] / self.count:g} on average."
+            )
+
+    def trainer(self, task, data, batch_size, seed, start, jit_compile):
+        """Trains so many steps, `(first, count) -> sums of the logs`."""
+        advance = self._advance(task, batch_size // self.count, data.image_shape, jit_compile)
+        batches = iter(self._batches(data, batch_size, seed, start))
+
+        def train(first, count):
+            sums = advance(batches, tf.constant(first, tf.int64), tf.constant(count, tf.int64))
+            return {name: float(value) for name, value in sums.items()}
+
+        return train
+
+    def _batches(self, data, batch_size, seed, start):
+        """The stream of per-replica batches from step `start` on."""
+
+        def on_worker(context):
+            workers, local = context.num_input_pipelines, context.num_replicas_in_sync // context.num_input_pipelines
+            stream = data.batches(batch_size, seed, start=start, shard=(context.input_pipeline_id, workers))
+            if local > 1:
+                # Consecutive elements go to consecutive replicas.
+                size = batch_size // context.num_replicas_in_sync
+                stream = stream.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(batch).batch(size))
+            return stream
+
+        return self._strategy.distribute_datasets_from_function(on_worker)
+
+    def _advance(self, task, batch, image_shape, jit_compile):
+        """A compiled function: `(batches, first step, count) -> sums of the logs` over `count` steps."""
+        strategy = self._strategy
+
+        def one(inputs, now):
+            inputs = {
+                "image": tf.ensure_shape(inputs["image"], (batch, *image_shape)),
+                "id": tf.ensure_shape(inputs["id"], (batch,)),
+                "label": tf.ensure_shape(inputs["label"], (batch,)),
+            }
+            with memory.compiled(jit_compile):
+                return task(inputs, now)
+
+        # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.
+        one = tf.autograph.experimental.do_not_convert(one)
+        if jit_compile:
+            one = tf.function(one, jit_compile=True, autograph=False)
+
+        # TensorFlow 2.21's dependency optimizer can lose the order of a variable's read and its update: seen where
+        # Keras' own train step contains a batch norm of plain operations. Without it the step is no slower (measured).
+        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
+
+        @tf.function
+        def advance(batches, first, count):
+            def global_step(now):
+                logs = strategy.run(one, (next(batches), now))
+                return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+
+            sums = global_step(first)
+            for offset in tf.range(1, count):
+                logs = global_step(first + offset)
+                sums = {name: sums[name] + logs[name] for name in sums}
+            return sums
+
+        return advance
