@@ -59,7 +59,10 @@ setuptools.setup(
     },
     # The folders `tools`, `gin` and `saved_models` of the repository travel inside the package. None but `tools` is
     # Python; `gin` in particular has no __init__.py, which would shadow the library of that name.
-    packages=[*setuptools.find_packages(include=["zoo", "zoo.*"]), "zoo.tools", "zoo.gin", "zoo.saved_models"],
+    packages=[
+        *setuptools.find_packages(include=["zoo", "zoo.*"]),
+        *("zoo.tools", "zoo.tools.benches", "zoo.tools.benches.peers", "zoo.gin", "zoo.saved_models"),
+    ],
     package_dir={"zoo.tools": "tools", "zoo.gin": "gin", "zoo.saved_models": "saved_models"},
     package_data={"zoo.gin": ["**/*.gin"], "zoo.saved_models": ["**/*"]},
     entry_points={"console_scripts": [f"zoo-{name} = zoo.tools.{name}:cli" for name in PROGRAMS]},

@@ -112,7 +112,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_without_artefacts_there_is_no_table(checkout):
-    assert not readme.leak() and not readme.memory() and not any(map(readme.comparison, readme.tables()))
+    assert not readme.leak() and not readme.benchmarks() and not any(map(readme.comparison, readme.tables()))
 
 
 def test_methods_stand_in_the_order_of_the_program(checkout):
@@ -136,13 +136,28 @@ def test_the_leak_is_a_mean_over_the_runs(checkout):
     ]
 
 
-def test_the_benchmark_is_shown_as_it_is(checkout):
+def test_the_benchmarks_are_shown_as_they_are(checkout):
     checkout.mkdir(parents=True)
-    times = {"bare_ms": 1.25, "in_place_ms": 1.5, "copied_ms": 8}
-    row = {"store": "queue", "rows": 65536, "width": 128, "store_mb": 32.0, **times}
-    row |= {"in_place_extra_mb": 0.1, "copied_extra_mb": 32.25}
-    record = {"command": "bench --all", "hardware": "two cores", "rows": [row]}
-    (checkout / "memory.json").write_text(json.dumps(record))
-    lines = readme.memory().splitlines()
-    assert " on two cores. " in lines[0] and "bench --all" in lines
-    assert lines[4] == "| queue | 65,536 | 128 | 32.00 | 1.25 | 1.50 | 8 | 0.10 | 32.25 |"
+    common = {"command": "bench --all", "hardware": "two cores", "machine_load": 0.3}
+    row = {"work": "toil", "ours": "zoo", "peer": "idler", "by": "time", "target": 3.0, "ours_cost": 1.25}
+    measured = {"ratio": 2.0, "low": 1.75, "high": 2.25, "rounds": 5, "reached": False}
+    rows = [
+        {**row, **measured, "peer_cost": 2.5, "of": "arithmetic", "fraction": 0.831},
+        {**row, "by": "memory", "target": "level", "missing": "no idler"},
+    ]
+    point = {"x": 65536, "ms": 8.0, "low": 7.5, "high": 1234.0, "extra_mb": 0.25}
+    curve = {"quantity": "queue", "work": "toil", "points": [point, {"x": 9, "missing": "no memory"}]}
+    record = {
+        "losses": {**common, "ceilings": {"gflop_per_second": 411.2, "gb_per_second": 38.06}, "rows": rows},
+        "growth": {**common, "ceilings": {}, "curves": [curve]},
+    }
+    (checkout / "bench.json").write_text(json.dumps(record))
+    lines = readme.benchmarks().splitlines()
+    assert lines[0].startswith("On two cores, under a load of 0.3 before;") and "bench --all" in lines
+    assert "multiplied at 411 GFLOP/s and copied 38.1 GB/s" in lines[0]
+    assert lines[4:6] == [
+        "| toil | zoo | idler | 1.25 ms | 2.50 ms | 2.00 (1.75-2.25) | 3 | **no** | 83.1 % of arithmetic |",
+        "| toil | zoo | idler | 1.25 MB |  | not measured: no idler | level |  |  |",
+    ]
+    assert "| queue | 65,536 | toil | 8.00 (7.50-1,234) | 0.250 |" in lines
+    assert "| queue | 9 | toil | not measured: no memory |  |" in lines

@@ -1,148 +1,157 @@
-"""Measures what a memory costs per step: time and extra memory of the queue and of the bank, against copying them.
+"""Measures the zoo beside its peers on the same work, in the same run, in turns: ratios, targets and ceilings.
 
-zoo-bench --out=saved_models/tables/memory.json
+tools/peers                                              # installs the peers, once; what is missing, its rows say
+zoo-bench --out=saved_models/tables/bench.json --plots=saved_models/tables/growth.svg
+zoo-bench --topics=losses,start                          # some topics; others in --out stay as they are
 
-Each measurement has a process of its own. A step compares eight queries with the candidates, then enters a batch:
-`bare` leaves the latter out, `in_place` is how methods do it, `copied` writes the whole store anew, as `keras.ops`
-alone would. `extra` is by how much the peak exceeds what the process held before the first step, in MB: a step that
-copies the store needs at least the store's own size. Run it on an otherwise idle machine (Linux).
+Every candidate is a process of its own, set up once and asked for one round after the other. A ratio is the peer's cost
+over ours in the same round: its median, and quartiles; above 1 ours is the cheaper. What candidates compute must agree,
+or nothing is reported. Run it on an otherwise idle machine (Linux); `machine_load` says how busy it was.
 """
 
+import importlib
+import importlib.metadata
 import json
 import os
 import pathlib
 import platform
-import statistics
+import re
 import subprocess
 import sys
-import time
 
 from absl import flags
 
 from zoo.tools import config
+from zoo.tools.benches import ceilings, runner
+from zoo.tools.benches.worker import held  # noqa: F401, part of the interface
 
 FLAGS = flags.FLAGS
-# Kind, rows: MoCo's queue on ImageNet and a sixteenth of it; a bank of ImageNet and one of the queue's size.
-STORES = (("queue", 4096), ("queue", 65536), ("bank", 65536), ("bank", 1281167))
+TOPICS = ("training", "views", "losses", "memories", "evaluation", "serving", "start", "growth")
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "torch", "torchvision", "lightly", "faiss-cpu",
+            "scikit-learn", "onnxruntime")  # fmt: skip
+ENVIRONMENTS = ("torch", "faiss", "sklearn", "onnxruntime")
+_VERSIONS = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
 
 
 def define_flags():
     """Defines this program's flags."""
-    flags.DEFINE_integer("width", 128, "Of the embeddings.", lower_bound=1)
-    flags.DEFINE_integer("batch", 256, "Rows that a step enters.", lower_bound=1)
-    flags.DEFINE_integer("steps", 50, "Steps that are timed.", lower_bound=2)
-    flags.DEFINE_string("out", None, "JSON file to write.")
+    flags.DEFINE_list("topics", list(TOPICS), f"Some of {', '.join(TOPICS)}.")
+    flags.DEFINE_integer("rounds", 7, "Of every candidate, after two that do not count.", lower_bound=1)
+    flags.DEFINE_string("out", None, "JSON file to write; topics that it has already and that are not asked for stay.")
     flags.DEFINE_string(
-        "only", None, "kind,rows,bare|in_place|copied: measures this in the present process and prints it."
+        "peers",
+        os.environ.get("PEERS", "~/.cache/contrastive-zoo/peers"),
+        "Folder of the peers' environments, as tools/peers makes them.",
     )
+    flags.DEFINE_bool("quick", False, "Tiny sizes and one round, to try the program out.")
+    flags.DEFINE_string("plots", None, "SVG or PNG file of how costs grow.")
 
 
-def step_of(kind, rows, width, batch, how):
-    """The step of a fresh store, a compiled function of ids and embeddings of a batch."""
-    import tensorflow as tf
-    from keras import ops
-
-    from zoo.methods import memory
-
-    if kind == "queue":
-        store = memory.Queue(rows, width)
-
-        def compared(ids, queries):
-            return ops.sum(ops.matmul(queries, ops.transpose(store.candidates(ids[:8])[0])))
-
-        def copied(ids, values):
-            index = (memory.whole(store.pointer) + ops.arange(batch))[:, None]
-            store.keys.assign(ops.scatter_update(store.keys, index, values))
-            store.ids.assign(ops.scatter_update(store.ids, index, ids))
-            store.pointer.assign((memory.whole(store.pointer) + batch) % rows)
-
-        def in_place(ids, values):
-            store.push(values, ids)
-    else:
-        store = memory.Bank(rows, width)
-
-        def compared(ids, queries):
-            return ops.sum(ops.matmul(queries, ops.transpose(store.sample(ids, 4096, per_image=False)[0])))
-
-        def copied(ids, values):
-            moved = store.momentum * ops.take(store.rows, ids, axis=0) + (1 - store.momentum) * values
-            store.rows.assign(ops.scatter_update(store.rows, ids[:, None], ops.normalize(moved, axis=-1)))
-            store.draws.assign(store.draws + 1)
-
-        in_place = store.update
-    enter = {"in_place": in_place, "copied": copied, "bare": lambda ids, values: None}
-
-    @tf.function(autograph=False)
-    def step(ids, values):
-        total = compared(ids, values[:8])
-        with tf.control_dependencies([total]):
-            enter[how](ids, values)
-        return total
-
-    return step
+def hardware():
+    """The machine, in words."""
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    wide = next((label for flag, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in text), "")
+    parts = [f"{os.cpu_count()} CPU cores", platform.machine(), name and name[1].strip(), wide]
+    return ", ".join(part for part in parts if part)
 
 
-def held(name, process="self"):
-    """A line of what Linux says of a process' memory, in MB: `VmRSS` now, `VmHWM` at most."""
-    text = pathlib.Path(f"/proc/{process}/status").read_text()
-    return int(text.partition(f"{name}:")[2].split()[0]) / 1024
+def versions(peers):
+    """Versions of what is compared: ours, then those of the peers' environments that are there."""
+    pythons = [pathlib.Path(sys.executable), *(peers / name / "bin" / "python" for name in ENVIRONMENTS)]
+    found = {"python": platform.python_version()}
+    for python in pythons:
+        if python.exists():
+            output = subprocess.run([python, "-c", _VERSIONS, *PACKAGES], capture_output=True, text=True, check=True)
+            found = {**json.loads(output.stdout), **found}
+    return dict(sorted(found.items()))
 
 
-def measure(kind, rows, how):
-    """Median milliseconds of a step, and the extra memory in MB; `how` as in the module's text."""
-    import numpy as np
-    import tensorflow as tf
+def _ceilings(peers, quick):
+    """The workers of the ceilings."""
+    source, side = "zoo.tools.benches.ceilings", 256 if quick else ceilings.SIDE
+    megabytes = 1 if quick else ceilings.MEGABYTES
+    workers = [
+        runner.Worker(runner.Candidate("arithmetic", source, "arithmetic", {"precision": "float32", "side": side}),
+                      peers),
+        runner.Worker(runner.Candidate("copying", source, "copying", {"megabytes": megabytes}), peers),
+    ]  # fmt: skip
+    for worker in workers:
+        worker.ask("first")
+    rates = {"arithmetic": 2.0 * side**3, "copying": 2.0 * megabytes * 2**20}
+    return workers, rates
 
-    width, batch = FLAGS.width, FLAGS.batch
-    random = np.random.default_rng(0)
-    values = random.normal(size=(batch, width)).astype("float32")
-    values = tf.constant(values / np.linalg.norm(values, axis=1, keepdims=True))
 
-    def batches(rows):
-        return [tf.constant(random.choice(rows, batch, replace=False).astype("int32")) for _ in range(FLAGS.steps)]
+def topic(name, peers, rounds, quick):
+    """Measures a topic; its record."""
+    module = importlib.import_module(f"zoo.tools.benches.{name}")
+    groups = module.groups(quick)
+    workers, work = _ceilings(peers, quick) if any(group.flop or group.moved for group in groups) else ((), {})
+    done, least, curves = [], {}, []
+    try:
+        for group in groups:
+            found, tops = runner.measured(group, peers, rounds, workers)
+            least |= {each: min(seconds, least.get(each, seconds)) for each, seconds in tops.items()}
+            done.append((group, found))
+            if name == "growth":
+                curves.append(module.points(group, found))
+            for row in runner.rows(*done[-1], *_rates(work, least)) or curves[-1:]:
+                print(json.dumps(row, ensure_ascii=False), flush=True)
+    finally:
+        for worker in workers:
+            worker.end()
+    if curves:
+        return {"curves": curves}
+    peak, copied = rates = _rates(work, least)
+    tops = {"gflop_per_second": peak, "gb_per_second": copied}
+    rows = [row for each in done for row in runner.rows(*each, *rates)]
+    return {"ceilings": {each: float(f"{value / 1e9:.4g}") for each, value in tops.items() if value}, "rows": rows}
 
-    small = step_of(kind, batch, width, batch, how)
-    for ids in batches(batch)[:2]:  # whatever is loaded once is loaded here
-        float(small(ids, values))
-    step, times = step_of(kind, rows, width, batch, how), []
-    step.get_concrete_function(ids, values)
-    # Making the store took more than is held now: the kernel is told to forget that peak.
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    before = held("VmRSS")
-    for ids in batches(rows):
-        began = time.perf_counter()
-        float(step(ids, values))
-        times.append(1000 * (time.perf_counter() - began))
-    return {"ms": statistics.median(times[1:]), "extra": max(held("VmHWM") - before, 0.0)}
+
+def _rates(work, least):
+    """Operations and bytes per second that the ceilings reached at best, None for what was not measured."""
+    return [work[name] / least[name] if name in least else None for name in ("arithmetic", "copying")]
 
 
 def main(argv):
-    """Measures every store."""
+    """Measures the topics that are asked for."""
     del argv
-    if FLAGS.only:
-        kind, rows, how = FLAGS.only.split(",")
-        print(json.dumps(measure(kind, int(rows), how)))
-        return 0
-    found = []
-    flagged = [f"--width={FLAGS.width}", f"--batch={FLAGS.batch}", f"--steps={FLAGS.steps}"]
-    for kind, rows in STORES:
-        row = {"store": kind, "rows": rows, "width": FLAGS.width, "store_mb": round(rows * FLAGS.width * 4 / 2**20, 1)}
-        for how in ("bare", "in_place", "copied"):
-            command = [sys.executable, "-m", "zoo.tools.bench", *flagged, f"--only={kind},{rows},{how}"]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            result = json.loads(output.splitlines()[-1])
-            row |= {f"{how}_ms": round(result["ms"], 2), f"{how}_extra_mb": round(result["extra"], 1)}
-        found.append(row)
-        print(json.dumps(row), flush=True)
-    if FLAGS.out:
-        from zoo.hub import files
+    unknown = [name for name in FLAGS.topics if name not in TOPICS]
+    if unknown:
+        raise ValueError(f"zoo-bench: expected --topics among {', '.join(TOPICS)}. Received: {', '.join(unknown)}.")
+    peers = pathlib.Path(FLAGS.peers).expanduser()
+    out = FLAGS.out and pathlib.Path(FLAGS.out).expanduser()
+    record = json.loads(out.read_text()) if out and out.exists() else {}
+    for name in FLAGS.topics:
+        busy = round(os.getloadavg()[0], 1)  # what else runs makes all numbers worse
+        measured = topic(name, peers, 1 if FLAGS.quick else FLAGS.rounds, FLAGS.quick)
+        record[name] = {
+            "command": config.command("zoo-bench", FLAGS, "peers"),
+            "hardware": hardware(),
+            "machine_load": busy,
+            "versions": versions(peers),
+            **measured,
+        }
+        if out:
+            from zoo.hub import files
 
-        place = pathlib.Path(FLAGS.out).expanduser()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        hardware = f"{os.cpu_count()} CPU cores, {platform.machine()}"
-        record = {"command": config.command("zoo-bench", FLAGS), "hardware": hardware, "rows": found}
-        files.write(place, json.dumps(record, indent=1) + "\n")
-        print(f"Wrote {place}.")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            ordered = {each: record[each] for each in TOPICS if each in record}
+            files.write(out, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+            print(f"Wrote {out}.", flush=True)
+    if FLAGS.plots and "growth" in record:
+        from zoo.tools.benches import growth
+
+        growth.draw(record["growth"]["curves"], pathlib.Path(FLAGS.plots).expanduser())
     return 0
 
 

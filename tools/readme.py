@@ -16,16 +16,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUICKSTART = "simclr_convnet_digits.e100"
 # Runs that differ in nothing but the batch norm of queries and keys.
 NORMS = {"moco": "split, keys shuffled", "moco_plain": "plain"}
-MEMORY = {
-    "store": "store",
-    "rows": "rows",
-    "width": "width",
-    "store_mb": "MB",
-    "bare_ms": "ms without entering",
-    "in_place_ms": "ms in place",
-    "copied_ms": "ms copied",
-    "in_place_extra_mb": "extra MB in place",
-    "copied_extra_mb": "extra MB copied",
+# Topics of `zoo-bench` in the order of README, and what their tables are called.
+BENCHES = {
+    "training": "training step",
+    "views": "views, by CPU time",
+    "losses": "losses, forward and backward",
+    "memories": "memories",
+    "evaluation": "judging",
+    "serving": "features and serving",
+    "start": "cold start",
 }
 
 
@@ -127,19 +126,59 @@ def leak():
     return text + results.grid(heading, lines, heading[1:]) + _commands(*commands)
 
 
-def memory():
-    """What the memories cost: the table of `zoo-bench`."""
-    path = ROOT / "saved_models" / "tables" / "memory.json"
-    if not path.exists():
-        return ""
-    record = json.loads(path.read_text())
-    lines = [[_number(row[name]) for name in MEMORY] for row in record["rows"]]
-    heading = list(MEMORY.values())
-    table = results.grid(heading, lines, heading[1:])
-    text = f"What a memory costs per step, entered in place or copied whole, on {record['hardware']}. "
-    text += "The extra memory is the peak of all steps, beyond the store itself: scores, and for the queue what the "
-    text += "product of queries and keys packs, with or without entering."
-    return f"{text}\n\n{table}{_commands(record['command'])}"
+def benchmarks():
+    """Ours beside its peers: the tables of `zoo-bench`, of every machine that it ran on."""
+    parts = []
+    for path in sorted((ROOT / "saved_models" / "tables").glob("bench*.json")):
+        record = json.loads(path.read_text())
+        parts += [_bench(title, record[name]) for name, title in BENCHES.items() if name in record]
+        parts += [_growth(record["growth"])] if "growth" in record else []
+    return "\n".join(parts)
+
+
+def _bench(title, record):
+    heading = [title, "ours", "peer", "ours, cost", "peer, cost", "ratio", "target", "reached", "of the ceiling"]
+    lines = []
+    for row in record["rows"]:
+        unit = "MB" if row["by"] == "memory" else "ms"
+        costs = [f"{_short(row[side])} {unit}" if side in row else "" for side in ("ours_cost", "peer_cost")]
+        target = row["target"] if row["target"] is None or isinstance(row["target"], str) else f"{row['target']:g}"
+        line = [row["work"], row["ours"], row["peer"], *costs]
+        if "missing" in row:
+            lines.append([*line, f"not measured: {row['missing']}", target or "", "", ""])
+            continue
+        spread = f" ({_short(row['low'])}-{_short(row['high'])})" if row["rounds"] > 1 else ""
+        reached = {None: "", True: "yes", False: "**no**"}[row["reached"]]
+        ceiling = f"{100 * row['fraction']:.3g} % of {row['of']}" if "fraction" in row else ""
+        lines.append([*line, f"{_short(row['ratio'])}{spread}", target or "", reached, ceiling])
+    tops = record["ceilings"]
+    text = f"On {record['hardware']}, under a load of {record['machine_load']} before"
+    if tops:
+        text += f"; in the same run the machine multiplied at {tops['gflop_per_second']:,.0f} GFLOP/s"
+        text += f" and copied {tops['gb_per_second']:.3g} GB/s"
+    return f"{text}.\n\n" + results.grid(heading, lines, heading[3:6]) + _commands(record["command"])
+
+
+def _growth(record):
+    """How costs grow: a line per point of every curve."""
+    heading = ["what grows", "to", "cost of", "ms (quartiles)", "extra MB"]
+    lines = []
+    for curve in record["curves"]:
+        for point in curve["points"]:
+            if "missing" in point:
+                cost = [f"not measured: {point['missing']}", ""]
+            else:
+                ms = f"{_short(point['ms'])} ({_short(point['low'])}-{_short(point['high'])})"
+                cost = [ms, _short(point["extra_mb"])]
+            lines.append([curve["quantity"], f"{point['x']:,}", curve["work"], *cost])
+    text = f"How costs grow, on {record['hardware']}, under a load of {record['machine_load']} before.\n\n"
+    return text + results.grid(heading, lines, ("to", *heading[3:])) + _commands(record["command"])
+
+
+def _short(value):
+    """Three digits, without an exponent."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{digits}f}"
 
 
 def serving():
@@ -176,12 +215,6 @@ def serving():
     return text + results.grid(heading, lines, heading[1:]) + _commands(record["command"])
 
 
-def _number(value):
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
-
-
 def written(text):
     """README's text with its tables made anew."""
     folders = sorted(path.parent for path in (ROOT / "saved_models").glob("*/card.json"))
@@ -190,7 +223,7 @@ def written(text):
         "quickstart": results.markdown(results.from_card(cards.read(ROOT / "saved_models" / QUICKSTART))),
         **{f"table {name}": comparison(name) for name in tables()},
         "table leak": leak(),
-        "memory": memory(),
+        "benchmarks": benchmarks(),
         "serving": serving(),
     }
     for name, table in made.items():

@@ -1,0 +1,31 @@
+"""What the machine reaches: products of large matrices, and copying."""
+
+import concurrent.futures
+import os
+
+SIDE, MEGABYTES = 3072, 256
+
+
+def arithmetic(precision, side=SIDE):
+    """One product; `2 * side ** 3` operations."""
+    import tensorflow as tf
+
+    one = tf.cast(tf.random.normal([side, side]), precision)
+
+    @tf.function(autograph=False)
+    def product():
+        return tf.reduce_sum(tf.matmul(one, one)[:1])
+
+    return lambda: float(product()), None
+
+
+def copying(megabytes=MEGABYTES):
+    """Every core copies its part; as much is written as is read."""
+    import numpy as np
+
+    source = np.ones(megabytes * 2**18, "float32")
+    target = np.zeros_like(source)
+    count = len(os.sched_getaffinity(0))
+    parts = list(zip(np.array_split(source, count), np.array_split(target, count), strict=True))
+    pool = concurrent.futures.ThreadPoolExecutor(count)
+    return lambda: list(pool.map(lambda part: np.copyto(part[1], part[0]), parts)), None

@@ -1,0 +1,97 @@
+"""What all candidates are given: images, embeddings, features, and the weights of a ResNet by torch's names; NumPy."""
+
+import zlib
+
+import numpy as np
+
+DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
+
+
+def images(count, size, seed=0):
+    """Pictures with edges, shades and noise, uint8 `[B, H, W, 3]`."""
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 256, (count, 4, 4, 3)).astype("float32")
+    shades = np.repeat(np.repeat(corners, -(-size // 4), axis=1), -(-size // 4), axis=2)[:, :size, :size]
+    return np.clip(shades + random.normal(0, 12, shades.shape), 0, 255).astype("uint8")
+
+
+def unit(count, width, seed=0):
+    """Random unit vectors, float32 `[count, width]`."""
+    rows = np.random.default_rng(seed).standard_normal((count, width), "float32")
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def pairs(count, width, seed=0):
+    """Two views' embeddings, unit vectors `[count, width]` each: the second is the first and as much noise."""
+    first, noise = unit(count, width, seed), unit(count, width, seed + 1)
+    both = first + noise
+    return first, both / np.linalg.norm(both, axis=1, keepdims=True)
+
+
+def features(count, width, classes, seed=0, noise=2.5):
+    """Features and labels, float32 `[count, width]` and int64 `[count]`: class centres in noise of falling variance."""
+    centres = np.random.default_rng(7).standard_normal((classes, width), "float32")
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, count)
+    spectrum = (noise * np.sqrt(width) / np.arange(1, width + 1) ** 0.5).astype("float32")
+    return centres[labels] + spectrum * random.standard_normal((count, width), "float32"), labels
+
+
+def convolutions(name, small):
+    """The convolutions of a ResNet in torch's names: name -> (name of its batch norm, shape `[out, in, h, w]`)."""
+    bottleneck, found = name == "resnet50", {}
+    found["conv1"] = ("bn1", (64, 3, *((3, 3) if small else (7, 7))))
+    inputs = 64
+    for group, depth in enumerate(DEPTHS[name]):
+        width = 64 * 2**group
+        outputs = 4 * width if bottleneck else width
+        for index in range(depth):
+            place = f"layer{group + 1}.{index}"
+            sides = (1, 3, 1) if bottleneck else (3, 3)
+            widths = [inputs, *[width] * (len(sides) - 1), outputs]
+            for number, side in enumerate(sides):
+                shape = (widths[number + 1], widths[number], side, side)
+                found[f"{place}.conv{number + 1}"] = (f"{place}.bn{number + 1}", shape)
+            if index == 0 and (group or bottleneck):
+                found[f"{place}.downsample.0"] = (f"{place}.downsample.1", (outputs, inputs, 1, 1))
+            inputs = outputs
+    return found
+
+
+def _random(name):
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def kernel(name, shape):
+    """A weight by its name: variance 2 / fan-in, in torch's layout."""
+    return _random(name).standard_normal(shape, "float32") * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+
+
+def normalisation(name, width):
+    """Weight, bias and moving statistics of a batch norm by its name."""
+    random = _random(name)
+    last = name.endswith("bn2") or name.endswith("bn3")  # small at the end of a block, for maps to keep their size
+    return {
+        "weight": random.uniform(0.8, 1.2, width).astype("float32") * np.float32(0.3 if last else 1),
+        "bias": random.normal(0, 0.1, width).astype("float32"),
+        "running_mean": random.normal(0, 0.1, width).astype("float32"),
+        "running_var": random.uniform(0.5, 1.5, width).astype("float32"),
+    }
+
+
+def resnet(name, small):
+    """All weights of a ResNet in torch's names and layout."""
+    found = {}
+    for place, (norm, shape) in convolutions(name, small).items():
+        found[f"{place}.weight"] = kernel(place, shape)
+        found |= {f"{norm}.{part}": value for part, value in normalisation(norm, shape[0]).items()}
+    return found
+
+
+def projector(features, hidden, width):
+    """SimCLR's head of two layers without biases, as torch's `Sequential` names it; its last batch norm has no bias."""
+    found = {"0.weight": kernel("hidden", (hidden, features)), "3.weight": kernel("embedding", (width, hidden))}
+    for place, size in (("1", hidden), ("4", width)):
+        found |= {f"{place}.{part}": value for part, value in normalisation(f"projector{place}", size).items()}
+    found["4.bias"] *= 0
+    return found

@@ -1,0 +1,62 @@
+"""Nearest neighbours and logistic regression in scikit-learn: see `evaluation`."""
+
+import warnings
+
+import inputs
+import numpy as np
+from sklearn import linear_model, model_selection, neighbors, preprocessing
+
+CLASSES = 10
+# Those of `zoo.transfer.linear`.
+PENALTIES = tuple(10.0 ** (-step / 2) for step in range(13))
+warnings.filterwarnings("ignore")
+
+
+def neighbours(train, test, width, k):
+    """Brute force by cosine."""
+    features, queries = inputs.unit(train, width), inputs.unit(test, width, 1)
+
+    def run():
+        index = neighbors.NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine").fit(features)
+        distances, rows = index.kneighbors(queries)
+        return 1 - distances, rows
+
+    def check(found):
+        similarities, rows = found
+        return [*similarities.mean(axis=0)[[0, 1, -1]], rows[:, 0].mean() / 1e6]
+
+    return run, check
+
+
+def _fitted(features, labels, l2):
+    return linear_model.LogisticRegression(C=1 / (len(labels) * l2), max_iter=1000).fit(features, labels)
+
+
+def fit(train, width, l2):
+    """L-BFGS under one penalty."""
+    features, labels = inputs.features(train, width, CLASSES)
+
+    def check(model):
+        losses = -model.predict_log_proba(features)[np.arange(len(labels)), labels]
+        return [losses.mean() + 0.5 * l2 * np.square(model.coef_).sum()]
+
+    return lambda: _fitted(features, labels, l2), check
+
+
+def sweep(train, test, width):
+    """The penalty is chosen on a stratified tenth, then all are fitted."""
+    features, labels = inputs.features(train, width, CLASSES)
+    test_features, test_labels = inputs.features(test, width, CLASSES, 1)
+
+    def run():
+        fitting, choosing = model_selection.train_test_split(
+            np.arange(train), test_size=0.1, random_state=0, stratify=labels
+        )
+        standard = preprocessing.StandardScaler().fit(features[fitting])
+        part, held = standard.transform(features[fitting]), standard.transform(features[choosing])
+        scores = [_fitted(part, labels[fitting], l2).score(held, labels[choosing]) for l2 in PENALTIES]
+        standard = preprocessing.StandardScaler().fit(features)
+        model = _fitted(standard.transform(features), labels, PENALTIES[int(np.argmax(scores))])
+        return model.score(standard.transform(test_features), test_labels)
+
+    return run, lambda accuracy: [accuracy]

@@ -1,0 +1,40 @@
+"""SimCLR's views by torchvision, image by image, two views each: see `views`."""
+
+import inputs
+import torch
+import torchvision_beside_cpu  # noqa: F401
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import v2
+
+
+def _statistics(views):
+    return [views.mean().item(), views.std(dim=(2, 3), correction=0).mean().item(),
+            views.std(dim=1, correction=0).mean().item()]  # fmt: skip
+
+
+def _steps(kit, size):
+    blur = kit.GaussianBlur(size // 20 * 2 + 1, (0.1, 2.0))
+    return [
+        kit.RandomResizedCrop(size, (0.08, 1.0), interpolation=transforms.InterpolationMode.BICUBIC, antialias=True),
+        kit.RandomHorizontalFlip(),
+        kit.RandomApply([kit.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8),
+        kit.RandomGrayscale(0.2),
+        kit.RandomApply([blur], 0.5),
+    ]
+
+
+def pil(size, batch, side):
+    """Version 1 on Pillow's images, as the field has used it; then floats."""
+    torch.set_num_threads(1)
+    images = [Image.fromarray(image) for image in inputs.images(batch, side)]
+    make = transforms.Compose([*_steps(transforms, size), transforms.ToTensor()])
+    return lambda: torch.stack([make(image) for image in images for _ in range(2)]), _statistics
+
+
+def tensors(size, batch, side):
+    """Version 2 on uint8 tensors; then floats."""
+    torch.set_num_threads(1)
+    images = list(torch.from_numpy(inputs.images(batch, side)).permute(0, 3, 1, 2).contiguous())
+    make = v2.Compose([*_steps(v2, size), v2.ToDtype(torch.float32, scale=True)])
+    return lambda: torch.stack([make(image) for image in images for _ in range(2)]), _statistics

@@ -1,0 +1,273 @@
+"""Runs the candidates of a benchmark in turns, A B C A B C, and makes a row of every pair that is compared."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+LEVEL = "level"  # a target: the spread of the ratio reaches 1
+UNITS = {"time": "ms", "CPU time": "ms", "memory": "MB"}
+_SPARE_MB = 1500  # left to whatever else runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One way to do the work.
+
+    Args:
+        name: how a row names it.
+        source: a module of ours, or a file of `peers`.
+        function: its function, see `worker`.
+        settings: what it is called with.
+        place: the environment of the peer, a folder; None is ours.
+        skip: why it cannot be measured on this machine; empty if it can.
+    """
+
+    name: str
+    source: str
+    function: str
+    settings: dict = dataclasses.field(default_factory=dict)
+    place: str | None = None
+    skip: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A row of the table: how many times the peer's cost is ours.
+
+    Args:
+        ours: name of a candidate.
+        peer: name of another.
+        by: "time", "CPU time" or "memory".
+        target: the least ratio that is wanted, `LEVEL`, or None.
+    """
+
+    ours: str
+    peer: str
+    by: str = "time"
+    target: float | str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Candidates that do the same work, in turns.
+
+    Args:
+        work: what they do.
+        candidates: several `Candidate`.
+        pairs: several `Pair`.
+        agree: largest difference between what they find, relative to the size of it; None where nothing is compared.
+        count: how many images, views or rows a run handles.
+        repeat: runs of one round.
+        flop: floating-point operations of a run that any way to do it needs, or None.
+        moved: bytes that any way must at least read and write, or None.
+        rounds: at most so many, where the work is long.
+        limited: whether what needs more memory than the machine has to spare shall fail.
+    """
+
+    work: str
+    candidates: tuple
+    pairs: tuple
+    agree: float | None = None
+    count: int = 1
+    repeat: int = 1
+    flop: float | None = None
+    moved: float | None = None
+    rounds: int | None = None
+    limited: bool = False
+
+
+class Worker:
+    """The process of a candidate.
+
+    Args:
+        candidate: a `Candidate`.
+        peers: folder of the peers' environments.
+        limit: the most memory that it may take, in MB, or None.
+    """
+
+    def __init__(self, candidate, peers, limit=None):
+        self.name, self.missing, self._process = candidate.name, candidate.skip, None
+        python = pathlib.Path(peers) / candidate.place / "bin" / "python" if candidate.place else sys.executable
+        if candidate.place and not python.exists():
+            self.missing = f"no environment {candidate.place!r}: run tools/peers"
+        if self.missing:
+            return
+        source = str(HERE / "peers" / candidate.source) if candidate.source.endswith(".py") else candidate.source
+        settings = {**candidate.settings, **({"limit_mb": limit} if limit else {})}
+        command = [str(python), str(HERE / "worker.py"), source, candidate.function, json.dumps(settings)]
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+        quiet = None if os.environ.get("BENCH_VERBOSE") else subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True, env=environment
+        )
+        self._answer()
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {"missing": "it ended without an answer, perhaps for want of memory"}
+        if "missing" in answer:
+            self.missing = answer["missing"]
+            self.end()
+        return answer
+
+    def ask(self, request):
+        """The answer to a request, `{"missing": why}` from a worker that has failed."""
+        if self.missing:
+            return {"missing": self.missing}
+        try:
+            self._process.stdin.write(request + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # there is no answer then, which says so
+        return self._answer()
+
+    def end(self):
+        """Ends the process."""
+        if self._process is None:
+            return
+        self._process.stdin.close()
+        self._process.stdout.close()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+def spare():
+    """Memory that a worker may take, in MB."""
+    text = pathlib.Path("/proc/meminfo").read_text()
+    return int(text.partition("MemAvailable:")[2].split()[0]) / 1024 - _SPARE_MB
+
+
+def compared(group, checks):
+    """Refuses candidates that have not found the same.
+
+    Args:
+        group: a `Group`.
+        checks: name -> numbers, of the candidates that work.
+    """
+    if group.agree is None or not checks:
+        return
+    first, *others = checks
+    wanted = np.array(checks[first])
+    for name in others:
+        found = np.array(checks[name])
+        if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=group.agree, atol=group.agree):
+            raise ValueError(
+                f"bench: expected {name!r} and {first!r} to find the same in {group.work!r}, to {group.agree:g}. "
+                f"Received: {[float(f'{each:.7g}') for each in found[:8]]} and "
+                f"{[float(f'{each:.7g}') for each in wanted[:8]]}."
+            )
+
+
+def measured(group, peers, rounds, ceilings=()):
+    """Costs of every candidate of a group.
+
+    Args:
+        group: a `Group`.
+        peers: folder of the peers' environments.
+        rounds: how many.
+        ceilings: further workers that take their turns, of what the machine reaches.
+
+    Returns:
+        Name -> `{"wall": [...], "cpu": [...], "extra_mb": ..., "first": ...}` or `{"missing": why}`; and for the
+        ceilings name -> the least wall seconds.
+    """
+    rounds = min(rounds, group.rounds or rounds)
+    found, workers, checks, least = {}, [], {}, {}
+    try:
+        for candidate in group.candidates:
+            worker = Worker(candidate, peers, spare() if group.limited else None)
+            workers.append(worker)
+            first = worker.ask("first")
+            found[worker.name] = {"wall": [], "cpu": [], "first": first.get("seconds")}
+            if first.get("check") is not None:
+                checks[worker.name] = first["check"]
+        compared(group, checks)
+        for worker in workers:
+            worker.ask("round 1")  # some compile anew when they are called again
+        for _ in range(rounds):
+            for ceiling in ceilings:
+                wall = ceiling.ask("round 1").get("wall", float("inf"))
+                least[ceiling.name] = min(wall, least.get(ceiling.name, wall))
+            for worker in workers:
+                answer = worker.ask(f"round {group.repeat}")
+                if "wall" in answer:
+                    found[worker.name]["wall"].append(answer["wall"])
+                    found[worker.name]["cpu"].append(answer["cpu"])
+        for worker in workers:
+            found[worker.name]["extra_mb"] = worker.ask("peak").get("extra_mb")
+            if worker.missing:
+                found[worker.name] = {"missing": worker.missing}
+    finally:
+        for worker in workers:
+            worker.end()
+    return found, least
+
+
+def _digits(value, digits=4):
+    return float(f"{value:.{digits}g}")
+
+
+def _ratios(ours, peer, by):
+    if by == "memory":
+        # A megabyte is what the measure itself may be wrong by.
+        return [max(peer["extra_mb"], 1.0) / max(ours["extra_mb"], 1.0)]
+    key = "cpu" if by == "CPU time" else "wall"
+    return [theirs / mine for mine, theirs in zip(ours[key], peer[key], strict=True)]
+
+
+def _cost(found, by):
+    if by == "memory":
+        return found["extra_mb"]
+    return 1000 * statistics.median(found["cpu" if by == "CPU time" else "wall"])
+
+
+def reached(target, median, high):
+    """Whether a ratio is what was wanted; None if nothing was."""
+    if target is None:
+        return None
+    return bool(high >= 1) if target == LEVEL else bool(median >= target)
+
+
+def rows(group, found, peak=None, copied=None):
+    """The rows of a group.
+
+    Args:
+        group: a `Group`.
+        found: what `measured` returned.
+        peak: operations per second that the machine reaches, or None.
+        copied: bytes per second that it reads and writes when it copies, or None.
+    """
+    made = []
+    for pair in group.pairs:
+        row = {"work": group.work, "ours": pair.ours, "peer": pair.peer, "by": pair.by, "target": pair.target}
+        ours, peer = found[pair.ours], found[pair.peer]
+        for side, each in (("ours_cost", ours), ("peer_cost", peer)):
+            if "missing" not in each:
+                row[side] = _digits(_cost(each, pair.by))
+        if "missing" in ours or "missing" in peer:
+            # What is missing of both, as on a machine that cannot do the work at all, is said once.
+            reasons = dict.fromkeys(each["missing"] for each in (ours, peer) if "missing" in each)
+            made.append({**row, "missing": "; ".join(reasons)})
+            continue
+        ratios = _ratios(ours, peer, pair.by)
+        low, middle, high = np.percentile(ratios, (25, 50, 75))
+        row |= {"ratio": _digits(middle), "low": _digits(low), "high": _digits(high), "rounds": len(ratios)}
+        row |= {"reached": reached(pair.target, middle, high), "agree": group.agree, "count": group.count}
+        seconds = statistics.median(ours["wall"])
+        if pair.by != "memory" and group.flop and peak:
+            row |= {"of": "arithmetic", "fraction": _digits(group.flop / seconds / peak, 3)}
+        elif pair.by != "memory" and group.moved and copied:
+            row |= {"of": "copying", "fraction": _digits(group.moved / seconds / copied, 3)}
+        made.append(row)
+    return made

@@ -1,0 +1,137 @@
+"""Views per second of SimCLR's recipe: crop, mirror image, colours, grey, blur (`gin/views/simclr.gin`).
+
+At 32² the images have 32², at 224² they have 256². Costs are CPU time: peers that work image by image use one core.
+Draws differ; the views' mean, contrast within an image and difference between channels must agree.
+"""
+
+from zoo.tools.benches import runner
+from zoo.tools.benches.peers import inputs
+
+_SOURCE = "zoo.tools.benches.views"
+STRENGTH = 1.0
+
+
+def _side(size):
+    return 256 if size == 224 else size
+
+
+def statistics(views):
+    """Mean, contrast and colourfulness of views, an array `[n, H, W, 3]` in [0, 1]."""
+    return [views.mean(), views.std(axis=(1, 2)).mean(), views.std(axis=3).mean()]
+
+
+def ours(size, batch, compiled):
+    """As the loop runs them, in the graph of its step; `compiled` as it does with `jit_compile`."""
+    import numpy as np
+    import tensorflow as tf
+
+    from zoo.tools import config
+    from zoo.train import step
+
+    config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
+    one = step.Step(None, config.binding("views"), None, 0, 1000)
+    make = tf.function(one.make_views, jit_compile=compiled, autograph=False)
+    data = {"image": tf.constant(inputs.images(batch, _side(size))), "id": tf.range(batch)}
+    now = iter(range(10**9))
+
+    def run():
+        views = make(data, tf.constant(1000 * next(now), tf.int64))
+        return [view.numpy() for view in views]
+
+    return run, lambda views: statistics(np.concatenate(views))
+
+
+def tf_image(size, batch):
+    """SimCLR's recipe from `tf.image`, image by image in `tf.data`, two views each."""
+    import numpy as np
+    import tensorflow as tf
+
+    def crop(image):
+        begin, extent, _ = tf.image.sample_distorted_bounding_box(
+            tf.shape(image),
+            tf.zeros([1, 0, 4]),
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            area_range=(0.08, 1.0),
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return tf.clip_by_value(tf.image.resize(tf.slice(image, begin, extent), [size, size], "bicubic"), 0, 1)
+
+    def changed(image, number):
+        if number == 0:
+            image = image * tf.random.uniform([], 1 - 0.8 * STRENGTH, 1 + 0.8 * STRENGTH)
+        elif number == 1:
+            image = tf.image.random_contrast(image, 1 - 0.8 * STRENGTH, 1 + 0.8 * STRENGTH)
+        elif number == 2:
+            image = tf.image.random_saturation(image, 1 - 0.8 * STRENGTH, 1 + 0.8 * STRENGTH)
+        else:
+            image = tf.image.random_hue(image, 0.2 * STRENGTH)
+        return tf.clip_by_value(image, 0, 1)
+
+    def jittered(image):
+        order = tf.random.shuffle(tf.range(4))
+        for place in range(4):
+            image = tf.switch_case(order[place], [lambda n=n, image=image: changed(image, n) for n in range(4)])
+        return image
+
+    def blurred(image):
+        radius = size // 20
+        sigma = tf.random.uniform([], 0.1, 2.0)
+        at = tf.cast(tf.range(-radius, radius + 1), tf.float32)
+        weights = tf.exp(-(at**2) / (2 * sigma**2))
+        kernel = tf.tile((weights / tf.reduce_sum(weights))[:, None, None, None], [1, 1, 3, 1])
+        image = tf.nn.depthwise_conv2d(image[None], kernel, [1, 1, 1, 1], "SAME")
+        return tf.nn.depthwise_conv2d(image, tf.transpose(kernel, [1, 0, 2, 3]), [1, 1, 1, 1], "SAME")[0]
+
+    def sometimes(probability, change, image):
+        return tf.cond(tf.random.uniform([]) < probability, lambda: change(image), lambda: image)
+
+    def view(image):
+        image = tf.image.random_flip_left_right(crop(image))
+        image = sometimes(0.8, jittered, image)
+        image = sometimes(0.2, lambda x: tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(x)), image)
+        return tf.ensure_shape(sometimes(0.5, blurred, image), [size, size, 3])
+
+    def both(image):
+        image = tf.image.convert_image_dtype(image, tf.float32)
+        return view(image), view(image)
+
+    data = tf.data.Dataset.from_tensor_slices(inputs.images(batch, _side(size)))
+    data = data.map(both, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
+    # One pass over the data: nothing is made ahead, before a round begins.
+    return lambda: [view.numpy() for views in data for view in views], lambda views: statistics(np.concatenate(views))
+
+
+def _group(size, batch, target, rounds):
+    given = {"size": size, "batch": batch}
+    candidates = (
+        runner.Candidate("zoo, as the loop runs them", _SOURCE, "ours", {**given, "compiled": False}),
+        runner.Candidate("zoo, jit_compile", _SOURCE, "ours", {**given, "compiled": True}),
+        runner.Candidate("torchvision v1, PIL", "torchvision_views.py", "pil", {**given, "side": _side(size)},
+                         place="torch"),
+        runner.Candidate("torchvision v2, tensors", "torchvision_views.py", "tensors", {**given, "side": _side(size)},
+                         place="torch"),
+        runner.Candidate("tf.image", _SOURCE, "tf_image", given),
+    )  # fmt: skip
+    first, compiled, pil, tensors, tf_recipe = (candidate.name for candidate in candidates)
+    return runner.Group(
+        work=f"SimCLR's views of {batch} images at {size}²",
+        candidates=candidates,
+        pairs=(
+            runner.Pair(first, pil, "CPU time", target),
+            runner.Pair(compiled, pil, "CPU time", target),
+            runner.Pair(first, tensors, "CPU time"),
+            runner.Pair(first, tf_recipe, "CPU time"),
+        ),
+        agree=0.1 if rounds == 1 else 0.03,
+        count=2 * batch,
+        moved=batch * _side(size) ** 2 * 3 + 2 * batch * size**2 * 3 * 4,
+        rounds=rounds,
+    )
+
+
+def groups(quick):
+    """What is measured; `quick` is of a size for tests."""
+    if quick:
+        return [_group(24, 16, 10.0, 1)]
+    return [_group(32, 512, 10.0, None), _group(224, 64, 4.0, None)]

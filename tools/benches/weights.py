@@ -1,0 +1,51 @@
+"""The weights of `peers.inputs` in our networks, so that both sides compute the same."""
+
+import re
+
+import numpy as np
+
+from zoo.tools.benches.peers import inputs
+
+_OURS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+def _torch_name(layer):
+    """`conv3_block1_2_bn` -> `layer2.0.bn2`, as torchvision has it."""
+    found = re.fullmatch(r"conv(\d)_block(\d)_(\d)_(conv|bn)", layer)
+    if not found:
+        return {"conv1_conv": "conv1", "conv1_bn": "bn1"}[layer]
+    group, block, number, kind = found.groups()
+    place = f"layer{int(group) - 1}.{int(block) - 1}"
+    if number == "0":
+        return f"{place}.downsample.{0 if kind == 'conv' else 1}"
+    return f"{place}.{kind}{number}"
+
+
+def _fill(network, values, name_of):
+    for layer in network.layers:
+        for variable in layer.weights:
+            value = values[f"{name_of(layer.name)}.{_OURS.get(variable.name, 'weight')}"]
+            value = np.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value.T
+            variable.assign(value)
+
+
+def fill_resnet(network, name, small):
+    """Gives a ResNet of ours the weights of that name."""
+    _fill(network, inputs.resnet(name, small), _torch_name)
+
+
+def fill_projector(network, features, hidden, width):
+    """Gives SimCLR's head of two layers its weights."""
+    places = {"hidden1": "0", "hidden1_bn": "1", "embedding": "3", "embedding_bn": "4"}
+    _fill(network, inputs.projector(features, hidden, width), places.get)
+
+
+def resnet(name, size):
+    """An encoder of ours with those weights, padded as torchvision's: of the small stem below 64 pixels."""
+    from zoo.models import resnet
+
+    small = size < 64
+    shape = (size, size, 3)
+    network = getattr(resnet, name)(image_shape=shape, stem="small" if small else "imagenet", padding="torch")
+    fill_resnet(network, name, small)
+    return network
