@@ -43,7 +43,7 @@ STANDARD = {
     "re",
     "warnings",
 }
-MODULES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "tools").glob("*.py")])
+MODULES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "tools").rglob("*.py")])
 
 
 def name_of(path):
