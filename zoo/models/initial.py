@@ -52,7 +52,7 @@ def fan_in():
 
 
 def get(initializer):
-    """What `keras.initializers.get` makes of a name, a configuration or an object; drawn by NumPy, if it is known here."""
+    """What `keras.initializers.get` makes of a name, a configuration or an object; drawn by NumPy where known."""
     found = keras.initializers.get(initializer)
     if isinstance(found, (VarianceScaling, RandomNormal)):
         return found

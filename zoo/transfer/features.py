@@ -5,8 +5,10 @@ import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
+from keras import ops
+
+from zoo import graphs
 
 PIXELS = "pixels"
 # Room for the overshoot of bicubic resizing; pixels in 0 ... 255 and standardised ones fall outside.
@@ -32,14 +34,14 @@ class Extractor:
         if model is None or model == PIXELS:
             self.name, self.image_shape, embed = PIXELS, (None, None, None), None
         else:
-            self.name, shape, embed = _network(model)
+            self.name, shape, embed, variables = _network(model)
             self.image_shape = tuple(shape[1:])
             self.batch_size = shape[0] or batch_size
-        self._embed = embed and tf.function(lambda images: self._graph(embed, images), autograph=False)
+        self._embed = embed and graphs.compiled(lambda images: self._graph(embed, images), variables)
 
     def _graph(self, embed, images):
-        if images.dtype == tf.uint8:
-            images = tf.cast(images, tf.float32) / 255
+        if keras.backend.standardize_dtype(images.dtype) == "uint8":
+            images = ops.cast(images, "float32") / 255
         outputs = embed(images)
         shape = getattr(outputs, "shape", None)
         if shape is None or len(shape) != 2:
@@ -47,7 +49,7 @@ class Extractor:
                 f"extract: expected pooled features [B, F] of {self.name!r}. Received: "
                 f"{'several outputs' if shape is None else f'an output of shape {tuple(shape)}'}."
             )
-        return tf.cast(outputs, tf.float32)
+        return ops.cast(outputs, "float32")
 
     def __call__(self, images):
         """Features of every image, in order.
@@ -89,7 +91,7 @@ class Extractor:
             return flat / np.float32(255) if batch.dtype == np.uint8 else flat
         if count < self.batch_size:
             batch = np.pad(batch, [(0, self.batch_size - count), (0, 0), (0, 0), (0, 0)])
-        return self._embed(tf.constant(batch)).numpy()[:count]
+        return ops.convert_to_numpy(self._embed(batch))[:count]
 
 
 def extract(model, images, batch_size=256):
@@ -110,8 +112,10 @@ def extract(model, images, batch_size=256):
 
 
 def _network(model):
-    """Name, input shape `(B, H, W, C)` with None for what is free, and a function of a model."""
+    """Of a model: name, input shape `(B, H, W, C)` with None for what is free, function, and variables of Keras."""
     if isinstance(model, str | os.PathLike):
+        import tensorflow as tf  # Only TensorFlow runs what it saved.
+
         if not tf.saved_model.contains_saved_model(os.fspath(model)):
             raise ValueError(
                 f"extract: expected 'pixels' or the path of a SavedModel folder. Received: model={str(model)!r}."
@@ -123,7 +127,7 @@ def _network(model):
         shape = model.input_shape
         if not isinstance(shape, tuple) or len(shape) != 4:
             raise ValueError(f"extract: expected a model of images [B, H, W, C]. Received: input_shape={shape}.")
-        return model.name, shape, lambda images: model(images, training=False)
+        return model.name, shape, lambda images: model(images, training=False), model.variables
     if hasattr(model, "signatures"):
         return _signature(model, "SavedModel")
     raise ValueError(
@@ -146,7 +150,7 @@ def _signature(loaded, name):
         # Held here, as a signature lives only as long as what it was loaded with.
         return loaded.signatures["serving_default"](images=images)["embedding"]
 
-    return name, tuple(inputs["images"].shape), embed
+    return name, tuple(inputs["images"].shape), embed, ()
 
 
 def _checked(images):
@@ -171,7 +175,7 @@ def _checked(images):
 def _batches(images, is_source, batch_size):
     if is_source and images.images is None:
         for batch in images.in_order(batch_size):
-            yield batch["image"].numpy()
+            yield ops.convert_to_numpy(batch["image"])
         return
     array = images.images if is_source else images
     if array.dtype != np.uint8:
