@@ -30,7 +30,7 @@ SERVING = [
     "requests>=2.31",
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING, *SERVING]
-DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.5", "scikit-image"]
+DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.7", "scikit-image"]
 PROGRAMS = ["train", "evaluate", "export", "serve", "load", "views", "data", "bench", "leak"]
 
 setuptools.setup(
@@ -53,7 +53,8 @@ setuptools.setup(
     extras_require={
         "tf": ["tensorflow>=2.21,<2.22", *TRAINING, *SERVING],
         "cpu": CPU,
-        "jax": ["jax>=0.5"],
+        # Training without TensorFlow, on arrays that `zoo-data export` wrote where it is installed.
+        "jax": ["jax>=0.7", *(each for each in TRAINING if each.startswith(("scikit-learn", "tensorboard", "pillow")))],
         "client": ["protobuf>=6.31", *(each for each in SERVING if each.startswith(("orjson", "grpcio>", "requests")))],
         "dev": [*CPU, *DEVELOPMENT],
     },
