@@ -26,7 +26,19 @@ from zoo.tools.benches import ceilings, runner
 from zoo.tools.benches.worker import held  # noqa: F401, part of the interface
 
 FLAGS = flags.FLAGS
-TOPICS = ("training", "views", "losses", "memories", "evaluation", "serving", "start", "growth")
+# Topic -> module of `benches` and its function that lists the groups. No topic takes much more than ten minutes.
+TOPICS = {
+    "training": ("training", "groups"),
+    "training_large": ("training", "large"),
+    "views": ("views", "groups"),
+    "losses": ("losses", "groups"),
+    "losses_large": ("losses", "large"),
+    "memories": ("memories", "groups"),
+    "evaluation": ("evaluation", "groups"),
+    "serving": ("serving", "groups"),
+    "start": ("start", "groups"),
+    "growth": ("growth", "groups"),
+}
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "torch", "torchvision", "lightly", "faiss-cpu",
             "scikit-learn", "onnxruntime")  # fmt: skip
 ENVIRONMENTS = ("torch", "faiss", "sklearn", "onnxruntime")
@@ -93,8 +105,8 @@ def _ceilings(peers, quick):
 
 def topic(name, peers, rounds, quick):
     """Measures a topic; its record."""
-    module = importlib.import_module(f"zoo.tools.benches.{name}")
-    groups = module.groups(quick)
+    module = importlib.import_module(f"zoo.tools.benches.{TOPICS[name][0]}")
+    groups = getattr(module, TOPICS[name][1])(quick)
     workers, work = _ceilings(peers, quick) if any(group.flop or group.moved for group in groups) else ((), {})
     done, least, curves = [], {}, []
     try:

@@ -19,8 +19,10 @@ NORMS = {"moco": "split, keys shuffled", "moco_plain": "plain"}
 # Topics of `zoo-bench` in the order of README, and what their tables are called.
 BENCHES = {
     "training": "training step",
+    "training_large": "training step, large images",
     "views": "views, by CPU time",
     "losses": "losses, forward and backward",
+    "losses_large": "losses of a large batch",
     "memories": "memories",
     "evaluation": "judging",
     "serving": "features and serving",

@@ -133,7 +133,8 @@ def parameters(candidate):
 @pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("topic", bench.TOPICS)
 def test_every_topic_names_what_there_is(topic, quick):
-    for each in importlib.import_module(f"zoo.tools.benches.{topic}").groups(quick):
+    module, function = bench.TOPICS[topic]
+    for each in getattr(importlib.import_module(f"zoo.tools.benches.{module}"), function)(quick):
         names = [candidate.name for candidate in each.candidates]
         assert len(set(names)) == len(names)
         assert {name for pair in each.pairs for name in (pair.ours, pair.peer)} <= set(names)
@@ -141,6 +142,10 @@ def test_every_topic_names_what_there_is(topic, quick):
             known, needed = parameters(candidate)
             assert candidate.skip or needed <= set(candidate.settings) <= known, candidate
             assert candidate.place in (None, *bench.ENVIRONMENTS)
+
+
+def test_readme_shows_every_topic():
+    assert {*readme.BENCHES, "growth"} == set(bench.TOPICS)
 
 
 def test_peers_need_nothing_of_ours():

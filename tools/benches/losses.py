@@ -159,4 +159,9 @@ def groups(quick):
     """What is measured; `quick` is of a size for tests."""
     if quick:
         return [_nt_xent(64, 3.0, None, 1), _queue(512, 16, 1)]
-    return [_nt_xent(4096, 3.0, None, None), _nt_xent(16384, None, 10.0, 2, few=True), _queue(65536, 256, None)]
+    return [_nt_xent(4096, 3.0, None, None), _queue(65536, 256, None)]
+
+
+def large(quick):
+    """A batch whose matrix of similarities takes gigabytes; `quick` is of a size for tests."""
+    return [_nt_xent(128 if quick else 16384, None, 10.0, 2, few=True)]

@@ -101,14 +101,22 @@ def _group(encoder, size, batch, precision, compiled, targets, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """ResNet-18 at 32²; `quick` is of a size for tests."""
     if quick:
         return [_group("resnet18", 16, 4, "float32", True, 1.25, 1)]
     return [
         _group("resnet18", 32, 128, "float32", True, 1.25, 7),
         _group("resnet18", 32, 128, "float32", False, None, 5),
         _group("resnet18", 32, 128, "bfloat16", True, runner.LEVEL, 5),
+    ]
+
+
+def large(quick):
+    """ResNet-50 at 224²; `quick` is of a size for tests."""
+    if quick:
+        return [_group("resnet50", 64, 2, "float32", False, 1.25, 1)]
+    return [
         _group("resnet50", 224, 16, "float32", True, 1.25, 5),
-        _group("resnet50", 224, 16, "float32", False, None, 5),
+        _group("resnet50", 224, 16, "float32", False, None, 3),
         _group("resnet50", 224, 16, "bfloat16", True, runner.LEVEL, 5),
     ]
