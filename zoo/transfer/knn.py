@@ -5,9 +5,12 @@ Exact search. Where similarities are equal, the training example that comes firs
 equal, the lower class wins.
 """
 
-import numpy as np
-import tensorflow as tf
+import functools
 
+import numpy as np
+from keras import ops
+
+from zoo import graphs
 from zoo.transfer import splits
 
 # Among which the number of neighbours is chosen where labels are few.
@@ -15,14 +18,19 @@ CANDIDATES = (1, 5, 10, 20, 50, 200)
 _BLOCK = 2**25  # similarities held at once: 128 MiB
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _nearest(queries, keys, own, k):
-    """Similarities and rows of the k nearest keys, `[q, k]` both; `own` is the key that each query must not find."""
-    similarities = tf.matmul(queries, keys, transpose_b=True)  # [q, n]
-    if own is not None:
-        at = tf.stack([tf.range(tf.shape(queries)[0]), own], axis=1)  # [q, 2]
-        similarities = tf.tensor_scatter_nd_update(similarities, at, tf.fill(tf.shape(own), -np.float32(np.inf)))
-    return tf.math.top_k(similarities, k)  # ties go to the lower row
+@functools.lru_cache(maxsize=16)
+def _search(k, leave_one_out):
+    """Function of queries, keys and the key that each query must not find: similarities and rows of the k nearest."""
+
+    def nearest(queries, keys, own):
+        similarities = ops.matmul(queries, ops.transpose(keys))  # [q, n]
+        if leave_one_out:
+            at = ops.stack([ops.arange(ops.shape(queries)[0], dtype="int32"), own], axis=1)  # [q, 2]
+            far = ops.full((ops.shape(queries)[0],), -np.float32(np.inf))
+            similarities = ops.scatter_update(similarities, at, far)
+        return ops.top_k(similarities, k)  # ties go to the lower row
+
+    return graphs.compiled(nearest)
 
 
 def _unit(features):
@@ -54,15 +62,15 @@ def neighbours(train_features, features, k, leave_one_out=False):
     most = len(train_features) - bool(leave_one_out)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= most:
         raise ValueError(f"knn: expected an integer from 1 to the {most} training examples. Received: k={k!r}.")
-    keys, queries = tf.constant(_unit(train_features)), _unit(features)
+    keys, queries = ops.convert_to_tensor(_unit(train_features)), _unit(features)
+    nearest = _search(int(k), bool(leave_one_out))
     chunk = max(1, _BLOCK // len(train_features))
     similarities, rows = [], []
     for start in range(0, len(queries), chunk):
         part = queries[start : start + chunk]
-        own = tf.range(start, start + len(part)) if leave_one_out else None
-        values, indices = _nearest(tf.constant(part), keys, own, tf.constant(k))
-        similarities.append(values.numpy())
-        rows.append(indices.numpy())
+        values, indices = nearest(part, keys, np.arange(start, start + len(part), dtype=np.int32))
+        similarities.append(ops.convert_to_numpy(values))
+        rows.append(ops.convert_to_numpy(indices))
     return np.concatenate(similarities), np.concatenate(rows).astype(np.int64)
 
 
