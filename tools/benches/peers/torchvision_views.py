@@ -13,6 +13,19 @@ def _statistics(views):
             views.std(dim=1, correction=0).mean().item()]  # fmt: skip
 
 
+def _made(images, make):
+    """What is returned for images and a function of one: two views each, and statistics as means over several runs."""
+
+    def run():
+        return torch.stack([make(image) for image in images for _ in range(2)])
+
+    def check(first):
+        found = [_statistics(run() if i else first) for i in range(8)]
+        return [sum(each) / len(found) for each in zip(*found, strict=True)]
+
+    return run, check
+
+
 def _steps(kit, size):
     blur = kit.GaussianBlur(size // 20 * 2 + 1, (0.1, 2.0))
     return [
@@ -29,7 +42,7 @@ def pil(size, batch, side):
     torch.set_num_threads(1)
     images = [Image.fromarray(image) for image in inputs.images(batch, side)]
     make = transforms.Compose([*_steps(transforms, size), transforms.ToTensor()])
-    return lambda: torch.stack([make(image) for image in images for _ in range(2)]), _statistics
+    return _made(images, make)
 
 
 def tensors(size, batch, side):
@@ -37,4 +50,4 @@ def tensors(size, batch, side):
     torch.set_num_threads(1)
     images = list(torch.from_numpy(inputs.images(batch, side)).permute(0, 3, 1, 2).contiguous())
     make = v2.Compose([*_steps(v2, size), v2.ToDtype(torch.float32, scale=True)])
-    return lambda: torch.stack([make(image) for image in images for _ in range(2)]), _statistics
+    return _made(images, make)
