@@ -122,3 +122,20 @@ def test_refuses_labels_and_temperatures():
         knn.predict(np.eye(3), np.arange(3), np.eye(4), 1)
     with pytest.raises(ValueError, match="`temperature` > 0"):
         knn.predict(np.eye(3), np.arange(3), np.eye(3), 1, temperature=0)
+
+
+@pytest.mark.parametrize("count", [997, 1000, 61])
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_two_stages_prefer_the_lower_of_equals(count, leave_one_out):
+    """Similarities are 0 or 1 exactly, most of them equal: a stable sort says which come first."""
+    random = np.random.default_rng(count)
+    keys = np.eye(3, dtype="float32")[random.integers(0, 3, count)]
+    queries = keys if leave_one_out else np.eye(3, dtype="float32")
+    similarities = queries @ keys.T
+    if leave_one_out:
+        np.fill_diagonal(similarities, -np.inf)
+    for k in (1, 4, count // 2):
+        expected = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        values, rows = knn.neighbours(keys, queries, k, leave_one_out)
+        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_array_equal(values, np.take_along_axis(similarities, expected, axis=1))

@@ -15,20 +15,41 @@ from zoo.transfer import splits
 
 # Among which the number of neighbours is chosen where labels are few.
 CANDIDATES = (1, 5, 10, 20, 50, 200)
+_NEVER = -np.float32(np.inf)
 _BLOCK = 2**25  # similarities held at once: 128 MiB
 
 
 @functools.lru_cache(maxsize=16)
-def _search(k, leave_one_out):
-    """Function of queries, keys and the key that each query must not find: similarities and rows of the k nearest."""
+def _search(k, count, leave_one_out):
+    """Function of queries, keys and the key that each query must not find: similarities and rows of the k nearest.
+
+    Exact, in two stages, since sorting costs more than comparing: the k nearest lie in the k chunks of keys whose
+    nearest members are nearest. Both stages prefer the lower of two equals, so that together they do.
+
+    Args:
+        k: how many.
+        count: of keys, n.
+        leave_one_out: whether the third argument counts.
+    """
+    chunk = max(1, round((count / k) ** 0.5))
+    chunks = -(-count // chunk)
 
     def nearest(queries, keys, own):
         similarities = ops.matmul(queries, ops.transpose(keys))  # [q, n]
+        batch = ops.shape(similarities)[0]
         if leave_one_out:
-            at = ops.stack([ops.arange(ops.shape(queries)[0], dtype="int32"), own], axis=1)  # [q, 2]
-            far = ops.full((ops.shape(queries)[0],), -np.float32(np.inf))
-            similarities = ops.scatter_update(similarities, at, far)
-        return ops.top_k(similarities, k)  # ties go to the lower row
+            at = ops.stack([ops.arange(batch, dtype="int32"), own], axis=1)  # [q, 2]
+            similarities = ops.scatter_update(similarities, at, ops.full((batch,), _NEVER))
+        if chunks <= 2 * k:
+            return ops.top_k(similarities, k)
+        if chunks * chunk > count:
+            similarities = ops.pad(similarities, ((0, 0), (0, chunks * chunk - count)), constant_values=_NEVER)
+        parts = ops.reshape(similarities, (batch, chunks, chunk))
+        near = ops.sort(ops.top_k(ops.max(parts, axis=2), k)[1], axis=1)  # [q, k]
+        kept = ops.reshape(ops.take_along_axis(parts, near[:, :, None], axis=1), (batch, k * chunk))
+        values, places = ops.top_k(kept, k)
+        rows = ops.take_along_axis(near, places // chunk, axis=1) * chunk + places % chunk
+        return values, rows
 
     return graphs.compiled(nearest)
 
@@ -63,7 +84,7 @@ def neighbours(train_features, features, k, leave_one_out=False):
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= most:
         raise ValueError(f"knn: expected an integer from 1 to the {most} training examples. Received: k={k!r}.")
     keys, queries = ops.convert_to_tensor(_unit(train_features)), _unit(features)
-    nearest = _search(int(k), bool(leave_one_out))
+    nearest = _search(int(k), len(train_features), bool(leave_one_out))
     chunk = max(1, _BLOCK // len(train_features))
     similarities, rows = [], []
     for start in range(0, len(queries), chunk):
