@@ -72,6 +72,30 @@ def test_gradients_are_those_of_the_transcription(kind, case):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("rows", [2, 3, 7, 8])
+@pytest.mark.parametrize("temperature", [0.5, 0.005])
+def test_a_pass_in_blocks_is_the_whole(case, rows, temperature, monkeypatch):
+    """Seven negatives in blocks that fit, that leave some, that are the whole; gradients of both arguments."""
+    monkeypatch.setattr(info_nce, "_ROWS", rows)
+    negatives, allowed = CASES[case]
+    pair, (negatives32,) = np.stack([QUERY, POSITIVE]).astype("float32"), float32(negatives)
+    weights = np.arange(1, B + 1, dtype="float32")
+
+    def blocks(pair):
+        return weights * info_nce.against_memory(pair[0], pair[1], negatives32, temperature, allowed)[0]
+
+    def whole(pair):
+        positive, others = info_nce.logits(pair[0], pair[1], negatives32, temperature)
+        others = others if allowed is None else ops.where(allowed, others, -1e9)
+        return weights * (ops.logsumexp(ops.concatenate([positive[:, None], others], axis=1), axis=1) - positive)
+
+    pair32 = ops.convert_to_tensor(pair)
+    np.testing.assert_allclose(blocks(pair32), whole(pair32), rtol=1e-5, atol=1e-5 / temperature)
+    expected = gradient(whole, pair)
+    np.testing.assert_allclose(gradient(blocks, pair), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_nce_is_the_papers(case):
     negatives, allowed = CASES[case]
     loss, _ = nce.nce(*float32(QUERY, POSITIVE, negatives), 0.3, np.log(55.0), 100, allowed)

@@ -1,16 +1,20 @@
 """Contrastive cross-entropies: which of the candidates is the other view of the same image?"""
 
-from keras import ops
+from keras import ops, tree
 
-# Taken from the logit of an embedding with itself: far below any real logit, yet finite in float32.
+from zoo.objectives import partition
+
+# Minus the logit of what is no candidate: far below any real one, yet finite in float32.
 _FAR = 1e9
+# Negatives that are looked at together: their logits with a batch stay in a core's cache.
+_ROWS = 2048
 
 
 def nt_xent(a, b, temperature, replicas):
     """Normalised-temperature cross-entropy of two views, SimCLR (Chen et al., 2020), Eq. 1 and Algorithm 1.
 
     Each embedding is compared with the other view of its image (the positive) and with both views of every other image
-    of the global batch: 2N - 2 negatives.
+    of the global batch: 2N - 2 negatives. Their similarities are never held at once, see `partition`.
 
     Args:
         a: unit vectors of the first view, `[B, D]`.
@@ -25,21 +29,18 @@ def nt_xent(a, b, temperature, replicas):
     Differs from the paper's code: that sums the two directions, which is twice this value.
     """
     a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
-    everyone_a, everyone_b = replicas.gather(a), replicas.gather(b)  # [N, D]
-    batch, total = ops.shape(a)[0], ops.shape(everyone_a)[0]
-    me = ops.one_hot(ops.arange(batch) + replicas.index * batch, total)  # [B, N]
-
-    def one_way(anchor, others, own):
-        across = ops.matmul(anchor, ops.transpose(others)) / temperature  # [B, N]
-        within = ops.matmul(anchor, ops.transpose(own)) / temperature - _FAR * me  # [B, N]
-        logits = ops.concatenate([across, within], axis=1)  # [B, 2N]
-        positive = ops.sum(across * me, axis=1)  # [B]
-        hit = ops.cast(positive >= ops.max(logits, axis=1), "float32")  # [B]
-        return ops.logsumexp(logits, axis=1) - positive, hit
-
-    loss_a, hit_a = one_way(a, everyone_b, everyone_a)
-    loss_b, hit_b = one_way(b, everyone_a, everyone_b)
-    return (loss_a + loss_b) / 2, {"contrast_accuracy": ops.mean(hit_a + hit_b) / 2}
+    batch, others = ops.shape(a)[0], None
+    own, padding = partition.blocks(a, b)  # [k, W, D]
+    if replicas.count > 1:
+        apart = (replicas.count, -1, ops.shape(a)[1])
+        everyone = (ops.reshape(replicas.gather(z), apart) for z in (a, b))  # [R, B, D] each
+        # Turned until this replica comes first, which is then left out.
+        others, _ = partition.blocks(*(ops.roll(z, -replicas.index, axis=0)[1:] for z in everyone))  # [R - 1, k, W, D]
+    log_sum, nearest, positive = partition.log_partition(own, others, padding, temperature)  # [k, W] each
+    log_a, log_b = partition.views(log_sum, batch)  # [B] each
+    hit_a, hit_b = partition.views(ops.cast(positive >= nearest, "float32"), batch)  # [B] each
+    loss = (log_a + log_b) / 2 - ops.sum(a / temperature * b, axis=1)
+    return loss, {"contrast_accuracy": ops.mean(hit_a + hit_b) / 2}
 
 
 def against_memory(query, positive, negatives, temperature, allowed=None):
@@ -49,8 +50,9 @@ def against_memory(query, positive, negatives, temperature, allowed=None):
 
     Args:
         query: unit vectors, `[B, D]`; gradients flow through them.
-        positive: unit vectors, row b that of query b, `[B, D]`.
-        negatives: unit vectors, the same for all queries `[K, D]`, or each query's own `[B, K, D]`; K may be 0.
+        positive: unit vectors, row b that of query b, `[B, D]`; gradients flow through them.
+        negatives: unit vectors, the same for all queries `[K, D]`, or each query's own `[B, K, D]`; K may be 0. They
+            are remembered: no gradients flow.
         temperature: positive float.
         allowed: bool `[B, K]`, False where a negative is no candidate for a query: its own image, say. None allows all.
 
@@ -58,13 +60,57 @@ def against_memory(query, positive, negatives, temperature, allowed=None):
         The loss per image, `[B]` float32: 0 without candidates beside the positive, `log(1 + K)` if all are equal.
         Logs: `contrast_accuracy`, the share of queries whose positive is their nearest candidate.
     """
-    positive, negatives = logits(query, positive, negatives, temperature)  # [B], [B, K]
-    if allowed is not None:
-        negatives = negatives - _FAR * ops.cast(ops.logical_not(allowed), "float32")
-    # Relative to the positive, as log(1 + sum(exp)): nothing is lost where the positive is far ahead.
-    behind = ops.concatenate([ops.zeros_like(positive)[:, None], negatives - positive[:, None]], axis=1)  # [B, 1 + K]
-    hit = ops.cast(ops.max(behind, axis=1) <= 0, "float32")  # [B]
-    return ops.logsumexp(behind, axis=1), {"contrast_accuracy": ops.mean(hit)}
+    query, positive, negatives = (ops.cast(z, "float32") for z in (query, positive, negatives))
+    negatives = ops.stop_gradient(negatives)
+    passed = ops.custom_gradient(lambda query, positive: _passed(query, positive, negatives, allowed))
+    loss, hit = passed(query / temperature, positive)  # [B] each
+    return loss, {"contrast_accuracy": ops.mean(hit)}
+
+
+def _passed(query, positive, negatives, allowed):
+    """Loss and hits, `[B]` each, of one pass over the negatives, and the function that makes their gradients.
+
+    Most of the gradient is a by-product: what the pass holds anyway is weighted and summed. To pass a second time, or
+    to keep the logits until then, costs as much again.
+    """
+    ahead = ops.sum(query * positive, axis=1)  # [B]
+    count = negatives.shape[-2]
+    # Each query's own are looked at once and as a whole: to cut them up would copy them.
+    blocks = 0 if count is None or len(negatives.shape) == 3 else count // _ROWS
+
+    def meet(state, start, rows):
+        """The highest logit, the sum of exp(logit - highest), `[B]`, and of exp(logit - highest) * row, `[B, D]`."""
+        highest, total, pull = state
+        if len(negatives.shape) == 2:
+            block = ops.slice(negatives, (start, 0), (rows, width))  # [k, D]
+            logits = ops.matmul(query, ops.transpose(block))  # [B, k]
+        else:
+            block = negatives  # [B, k, D]
+            logits = ops.matmul(block, query[:, :, None])[:, :, 0]
+        if allowed is not None:
+            logits = ops.where(ops.slice(allowed, (0, start), (batch, rows)), logits, -_FAR)
+        higher = ops.maximum(highest, ops.max(logits, axis=1))
+        less = ops.exp(highest - higher)  # [B]
+        odds = ops.exp(logits - higher[:, None])  # [B, k]
+        met = ops.matmul(odds, block) if len(block.shape) == 2 else ops.matmul(odds[:, None], block)[:, 0]
+        return higher, total * less + ops.sum(odds, axis=1), pull * less[:, None] + met
+
+    batch, width = ops.shape(query)
+    state = ahead, ops.ones_like(ahead), ops.zeros_like(query)
+    if count is None or count > blocks * _ROWS:
+        state = meet(state, blocks * _ROWS, ops.shape(negatives)[-2] - blocks * _ROWS)
+    if blocks:
+        state = ops.fori_loop(0, blocks, lambda i, state: meet(state, i * _ROWS, _ROWS), state)
+    highest, total, pull = state
+
+    def gradient(*upstream):
+        slope = tree.flatten(upstream)[0][:, None]  # [B, 1]
+        wrong = ops.exp(ahead - highest - ops.log(total))[:, None] - 1  # minus the odds of all negatives
+        return slope * (pull / total[:, None] + wrong * positive), slope * wrong * query
+
+    # As log(1 + sum(exp)) where the positive is ahead, which loses nothing however far.
+    loss = highest - ahead + ops.log(total)
+    return (loss, ops.stop_gradient(ops.cast(ahead >= highest, "float32"))), gradient
 
 
 def logits(query, positive, negatives, temperature):
