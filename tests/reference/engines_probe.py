@@ -50,7 +50,7 @@ def train(engine, data, method, views, optimizer):
         teacher.build(learner.trainable_variables)
         learner.begin()
     task = engine.task(learner, views, teacher, 0, PER_EPOCH)
-    advance = engine.trainer(task, data, BATCH, 0, 0, False)
+    advance = engine.trainer(task, data, BATCH, 0, 0, STEPS, False)
     losses = [advance(step, 1)["loss"] for step in range(STEPS)]
     state = {v.path: np.asarray(v) for v in (*learner.variables, *teacher.variables)}
     return losses, state

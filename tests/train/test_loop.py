@@ -164,3 +164,16 @@ def test_an_encoder_of_another_image_shape_is_refused(tmp_path):
 def test_rhythm_refuses_what_is_no_period(arguments):
     with pytest.raises(ValueError, match="positive integer"):
         loop.Rhythm(**arguments)
+
+
+def test_long_runs_compile_their_views(tmp_path, monkeypatch):
+    """And see the same ones, but for what XLA rounds otherwise."""
+    from zoo.train import on_tensorflow
+
+    losses = []
+    for worth in (1, 10**8):
+        monkeypatch.setattr(on_tensorflow, "_WORTH_COMPILING", worth)
+        run(tmp_path / str(worth), epochs=1, rhythm=loop.Rhythm(log_every=1))
+        losses.append([line["loss"] for line in records(tmp_path / str(worth)) if "loss" in line])
+    assert len(losses[0]) == 4
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)

@@ -9,8 +9,9 @@ An engine has
     shapes(function, *arguments)      of the images that a function returns, (H, W, C) each
     check(jit_compile)                refuses what it cannot do
     check_agreement(step, variables)  refuses workers that begin differently
-    trainer(task, data, batch_size, seed, start, jit_compile)
-                                      `(first step, count) -> sums of the logs`, floats; trains that many steps
+    trainer(task, data, batch_size, seed, start, steps, jit_compile)
+                                      `(first step, count) -> sums of the logs`, floats; trains that many steps,
+                                      from `start` on; the run has `steps`
     record()                          what the record of a run says of it
 """
 

@@ -137,7 +137,7 @@ def run(
         with history.History(workdir, now, record, learner, show=engine.chief) as told_by:
             told.on_train_begin()
             if now < steps:
-                advance = engine.trainer(on_replica, data, batch_size, seed, now, jit_compile)
+                advance = engine.trainer(on_replica, data, batch_size, seed, now, steps, jit_compile)
                 told_by.show_views(now, on_replica, data)
             while now < steps and not learner.stop_training:
                 now = _window(now, steps, steps_per_epoch, rhythm, advance, told_by, told)

@@ -147,9 +147,9 @@ class Engine:
             "hardware": cores if first.platform == "cpu" else f"{self.count} x {first.device_kind}",
         }
 
-    def trainer(self, task, data, batch_size, seed, start, jit_compile):
+    def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
         """Trains so many steps, `(first, count) -> sums of the logs`."""
-        del jit_compile
+        del steps, jit_compile
         update = self._compiled(task)
         # Variables may share a buffer, as an average and its source do at first; it can be given up only once.
         for variable in task.variables:

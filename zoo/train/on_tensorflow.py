@@ -1,5 +1,6 @@
 """Training on TensorFlow, under any `tf.distribute` strategy."""
 
+import math
 import os
 
 import keras
@@ -8,6 +9,10 @@ import tensorflow as tf
 
 from zoo.methods import memory
 from zoo.train import step, strategies
+
+
+# Pixels of a run's images from which on it pays to compile its views.
+_WORTH_COMPILING = 10**8
 
 
 class Engine:
@@ -71,8 +76,12 @@ class Engine:
                 f"all of them share. Received: step {start} here, {found[0] / self.count:g} on average."
             )
 
-    def trainer(self, task, data, batch_size, seed, start, jit_compile):
+    def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
         """Trains so many steps, `(first, count) -> sums of the logs`."""
+        # XLA makes views several times as fast on a CPU, where it would slow convolutions down, and takes seconds to do
+        # so. With several replicas, or where it compiles the whole step anyway, it is not asked to.
+        pixels = steps * batch_size * math.prod(data.image_shape[:2])
+        task.compiles_views = self.count == 1 and not jit_compile and pixels > _WORTH_COMPILING
         advance = self._advance(task, batch_size // self.count, data.image_shape, jit_compile)
         batches = iter(self._batches(data, batch_size, seed, start))
 

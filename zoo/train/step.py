@@ -1,5 +1,7 @@
 """One step of training on one replica of TensorFlow: views, loss, gradients, update."""
 
+import functools
+
 import tensorflow as tf
 
 from zoo.train import replicas, task
@@ -9,7 +11,22 @@ class Step(task.Task):
     """What a replica does with its part of a global batch.
 
     Args are those of `task.Task`; the optimizer must not sum gradients over replicas itself, see `alone`.
+
+    Attributes:
+        compiles_views: whether XLA compiles the views, apart from the rest of the step.
     """
+
+    compiles_views = False
+
+    def make_views(self, batch, step):
+        """The views of a batch, see `task.Task`."""
+        if not self.compiles_views:
+            return super().make_views(batch, step)
+        return self._compiled_views({"image": batch["image"], "id": batch["id"]}, step)
+
+    @functools.cached_property
+    def _compiled_views(self):
+        return tf.function(super().make_views, jit_compile=True, autograph=False)
 
     def gradients(self, batch, step):
         """Scalars to log, the gradients of the global mean loss, summed over the replicas, and what to remember."""
