@@ -10,7 +10,6 @@ import tensorflow as tf
 from zoo.methods import memory
 from zoo.train import step, strategies
 
-
 # Pixels of a run's images from which on it pays to compile its views.
 _WORTH_COMPILING = 10**8
 
