@@ -10,8 +10,10 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from reference import presets
 
+from zoo import seeds
 from zoo.methods import simclr
 from zoo.models import convnet, heads
 from zoo.train import optimizers, replicas, step, strategies
@@ -24,6 +26,30 @@ OPTIMIZERS = {
     "sgd": lambda: optimizers.SGD(0.02),
     "adamw": lambda: keras.optimizers.AdamW(0.001),
 }
+VIEWS = {}  # `view.Views` -> the function that makes them
+
+
+class Threefry:
+    """`seeds.threefry` as one node of a graph: it is most of a small step's operations, and the same ones each time."""
+
+    def __init__(self):
+        self._plain = plain = seeds.threefry
+        attributes = {"_noinline": True}
+        self._node = tf.function(
+            lambda key, counter: plain(key, counter, ops), autograph=False, experimental_attributes=attributes
+        )
+
+    def __call__(self, key, counter, xp):
+        if xp is np:
+            return self._plain(key, counter, xp)
+        return self._node(*(tuple(tf.convert_to_tensor(word, tf.uint32) for word in pair) for pair in (key, counter)))
+
+
+def make_step(method, views, optimizer):
+    """The step, its views traced once for all replicas, and for all methods that have the same: tracing takes long."""
+    made = step.Step(method, views, step.alone(optimizer), seed=3, steps_per_epoch=4)
+    made.make_views = VIEWS.setdefault(views, tf.function(made.make_views, autograph=False))
+    return made
 
 
 def batch(seed):
@@ -50,7 +76,7 @@ def make(group, optimizer):
         )
         teacher = optimizer()
         teacher.build(method.trainable_variables)
-    return step.Step(method, view.Views((CHAIN, CHAIN)), step.alone(teacher), seed=3, steps_per_epoch=4)
+    return make_step(method, view.Views((CHAIN, CHAIN)), teacher)
 
 
 def make_preset(group, name):
@@ -65,7 +91,7 @@ def make_preset(group, name):
         teacher = optimizers.SGD(0.02)
         teacher.build(method.trainable_variables)
         method.begin()
-    return step.Step(method, presets.views(name), step.alone(teacher), seed=3, steps_per_epoch=4)
+    return make_step(method, presets.views(name), teacher)
 
 
 def on_parts(group, function):
@@ -133,6 +159,7 @@ def main(kind, count, out):
     if kind != "multi_worker":
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    seeds.threefry = Threefry()
     group = strategies.strategy(kind)
     found = {}
     made = make(group, OPTIMIZERS["sgd"])

@@ -1,5 +1,6 @@
 """N replicas against one device: values, gradients, views and weights, in one process and in two."""
 
+import functools
 import json
 import os
 import pathlib
@@ -31,23 +32,33 @@ def finish(process):
     assert process.returncode == 0, output[-3000:]
 
 
+class Runs:
+    """Group -> what each of its processes saved; a group runs when it is first asked for."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    @functools.cache  # noqa: B019, it lives as long as the module
+    def __getitem__(self, group):
+        kind, count = group.split("-")
+        if kind != "multi_worker":
+            outs = [self._folder / f"{group}.npz"]
+            processes = [start(kind, count, outs[0])]
+        else:
+            outs = [self._folder / f"worker{index}.npz" for index in range(2)]
+            cluster = {"worker": [f"localhost:{port}" for port in ports.free_ports(2)]}
+            tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+            processes = [
+                start(kind, count, out, {"TF_CONFIG": json.dumps(task)}) for out, task in zip(outs, tasks, strict=True)
+            ]
+        for process in processes:
+            finish(process)
+        return [dict(np.load(out)) for out in outs]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("replicas")
-    found = {}
-    for name in ("default-1", *GROUPS[:2]):
-        kind, count = name.split("-")
-        finish(start(kind, count, folder / f"{name}.npz"))
-        found[name] = [dict(np.load(folder / f"{name}.npz"))]
-    cluster = {"worker": [f"localhost:{port}" for port in ports.free_ports(2)]}
-    workers = []
-    for index in range(2):
-        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-        workers.append(start("multi_worker", 2, folder / f"worker{index}.npz", {"TF_CONFIG": config}))
-    for worker in workers:
-        finish(worker)
-    found["multi_worker-2"] = [dict(np.load(folder / f"worker{index}.npz")) for index in range(2)]
-    return found
+    return Runs(tmp_path_factory.mktemp("replicas"))
 
 
 def parts(run, prefix):
