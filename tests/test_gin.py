@@ -7,6 +7,7 @@ import re
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from zoo.data import scenes
@@ -23,6 +24,9 @@ PARTS = {
     "data": "data/digits.gin",
     "optimizers": "optimizers/lars.gin",
 }
+# To trace, differentiate and optimise graphs of fifty layers takes minutes, operation by operation they take seconds.
+# What else these runs consist of is compiled in those of the small encoders.
+EAGER = ("encoders/resnet50.gin", "encoders/luma_chroma_resnet50.gin")
 ONE_VIEW = "view.Views.chains = (@view.Chain(),)"
 ONE_AND_PATCHES = "view.Views.chains = (@view.Chain(), @patches/view.Chain())"
 # What a file needs other than the above, and the bindings that it needs.
@@ -85,7 +89,10 @@ def test_settings_of_scenes_are_part_of_runs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", [file for file in FILES if file != "settings/scenes.gin"])
-def test_two_steps(file, tmp_path, few_scenes):
+def test_two_steps(file, tmp_path, few_scenes, request):
+    if file in EAGER:
+        request.addfinalizer(lambda: tf.config.run_functions_eagerly(False))
+        tf.config.run_functions_eagerly(True)
     files = run_of(file)
     text = "".join(text_of(part) for part in files)
     stated = [line.partition(" ")[0] for line in text.splitlines() if " = " in line and "gin.REQUIRED" not in line]
