@@ -156,7 +156,7 @@ def test_accuracy_looks_at_every_block(count):
 
 
 def test_equal_embeddings_are_no_mistakes():
-    z = ops.convert_to_tensor(np.tile(unit(0, 1), (23, 1)))
+    z = ops.convert_to_tensor(np.tile(np.eye(6, dtype="float32")[:1], (23, 1)))  # whose products no order rounds
     loss, logs = info_nce.nt_xent(z, z, 0.1, replicas.Alone())
     np.testing.assert_allclose(loss, np.log(45), rtol=1e-5)
     assert float(logs["contrast_accuracy"]) == 1

@@ -8,7 +8,7 @@ of them down and to read them.
 
 from keras import ops, tree
 
-# Images in a block, at most. Fewer make matrix products slow, more make rounds outgrow the caches.
+# Images in a block, about; two blocks' are one. Fewer make matrix products slow, more outgrow the caches.
 BLOCK = 256
 # Logits up to which exp needs no shift: exp(-2 * 40), and thousands of exp(2 * 40), are float32 numbers, so that the
 # vectors may even be longer than 1 by two fifths.
@@ -30,7 +30,7 @@ def blocks(a, b):
     """
     batch, width = ops.shape(a)[-2:]
     count = (batch + BLOCK - 1) // BLOCK
-    count = count + 1 - count % 2  # k
+    count = count - 1 + count % 2  # k
     images = (batch + count - 1) // count  # m
     missing, padding = count * images - batch, None
     if not (isinstance(missing, int) and missing == 0):
@@ -202,8 +202,6 @@ class _Ring:
         """How much the two ends of each pair pull at each other, `[k, W, W]`."""
         if self.bounded:
             scaled = slope * ops.exp(-log_sum)
-            theirs, ones = ops.roll(scaled, -turn, axis=0), ops.ones_like(scaled)
-            # Added by a matrix product, because it is slow to broadcast on a CPU.
-            return ops.exp(logits) * ops.matmul(ops.stack([scaled, ones], axis=2), ops.stack([ones, theirs], axis=1))
+            return ops.exp(logits) * (scaled[:, :, None] + ops.roll(scaled, -turn, axis=0)[:, None])
         there, theirs = (ops.roll(z, -turn, axis=0)[:, None] for z in (log_sum, slope))  # [k, 1, W] each
         return ops.exp(logits - log_sum[:, :, None]) * slope[:, :, None] + ops.exp(logits - there) * theirs
