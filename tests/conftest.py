@@ -5,6 +5,9 @@ import random
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # Compilation is most of the time of operations that run once, and its quality does not matter here.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import sys
 
@@ -18,6 +21,16 @@ def pytest_configure(config):
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
+# What takes longest, in this order. Started last, one of these would keep a process busy while the other has nothing.
+LONGEST = ("test_resume.py", "test_replicas.py", "test_engines.py", "test_gin.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first."""
+    rank = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session", autouse=True)
