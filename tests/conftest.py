@@ -25,7 +25,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keeps a file's tests in one process, for what they share; gin files share nothing, and fill both up at the end."""
+    """Keeps a file's tests in one process, for what they share; gin files share little, and fill both up at the end."""
     for item in items:
         if item.path.name != "test_gin.py":
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
