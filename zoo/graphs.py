@@ -3,6 +3,14 @@
 import keras
 
 
+def light(function):
+    """A function of arrays that is called now and then: as it is on TensorFlow, where to trace it costs more.
+
+    JAX would compile every operation by itself, so there it is `compiled`.
+    """
+    return function if keras.config.backend() == "tensorflow" else compiled(function)
+
+
 def compiled(function, variables=()):
     """A function of arrays, compiled for every set of shapes it meets.
 

@@ -66,7 +66,7 @@ class History:
         if not self._show:
             return
         if self._views is None:
-            self._views = graphs.compiled(
+            self._views = graphs.light(
                 lambda images, ids, step: on_replica.make_views({"image": images, "id": ids}, step)
             )
         batch = first(data, 8)
