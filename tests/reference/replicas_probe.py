@@ -10,10 +10,8 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
-from reference import presets
+from reference import one_node, presets
 
-from zoo import seeds
 from zoo.methods import simclr
 from zoo.models import convnet, heads
 from zoo.train import optimizers, replicas, step, strategies
@@ -27,22 +25,6 @@ OPTIMIZERS = {
     "adamw": lambda: keras.optimizers.AdamW(0.001),
 }
 VIEWS = {}  # `view.Views` -> the function that makes them
-
-
-class Threefry:
-    """`seeds.threefry` as one node of a graph: it is most of a small step's operations, and the same ones each time."""
-
-    def __init__(self):
-        self._plain = plain = seeds.threefry
-        attributes = {"_noinline": True}
-        self._node = tf.function(
-            lambda key, counter: plain(key, counter, ops), autograph=False, experimental_attributes=attributes
-        )
-
-    def __call__(self, key, counter, xp):
-        if xp is np:
-            return self._plain(key, counter, xp)
-        return self._node(*(tuple(tf.convert_to_tensor(word, tf.uint32) for word in pair) for pair in (key, counter)))
 
 
 def make_step(method, views, optimizer):
@@ -159,7 +141,7 @@ def main(kind, count, out):
     if kind != "multi_worker":
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-    seeds.threefry = Threefry()
+    one_node.install()
     group = strategies.strategy(kind)
     found = {}
     made = make(group, OPTIMIZERS["sgd"])
