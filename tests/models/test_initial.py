@@ -60,3 +60,10 @@ def test_others_are_left_alone():
     assert isinstance(initial.get("zeros"), keras.initializers.Zeros)
     ours = initial.fan_in()
     assert initial.get(ours) is ours
+
+
+def test_a_clone_has_weights_of_its_own_unless_a_seed_was_given():
+    drawn, given = initial.get("he_normal"), initial.get(keras.initializers.HeNormal(seed=3))
+    again = [type(each).from_config(each.get_config()) for each in (drawn, given)]
+    assert np.abs(again[0]((4, 5)) - drawn((4, 5))).max() > 0
+    np.testing.assert_array_equal(again[1]((4, 5)), given((4, 5)))

@@ -57,7 +57,12 @@ def get(initializer):
     if isinstance(found, (VarianceScaling, RandomNormal)):
         return found
     if isinstance(found, keras.initializers.VarianceScaling):
-        return VarianceScaling(found.scale, found.mode, found.distribution, seed=found.seed)
+        return VarianceScaling(found.scale, found.mode, found.distribution, seed=_given(found))
     if isinstance(found, keras.initializers.RandomNormal):
-        return RandomNormal(found.mean, found.stddev, seed=found.seed)
+        return RandomNormal(found.mean, found.stddev, seed=_given(found))
     return found
+
+
+def _given(initializer):
+    """The seed that was asked for, or None: what was drawn instead must not become part of a layer's configuration."""
+    return initializer.get_config()["seed"]
