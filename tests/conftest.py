@@ -23,14 +23,6 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keeps a file's tests in one process, for what they share; gin files share little, and fill both up at the end."""
-    for item in items:
-        if item.path.name != "test_gin.py":
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _no_tensorflow_beside_another_engine():
     yield
