@@ -39,20 +39,24 @@ def parser():
     telling = command("info", info, "Shape, classes and counts of a source.")
     telling.add_argument("name", help="digits, folder:/path/to/images, or a TFDS name.")
     telling.add_argument("--split", default="train", help="Split string, such as train[:10%%].")
-    telling.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
-    telling.add_argument("--modalities", help="Image features to join along their channels, such as image,depth.")
     exporting = command("export", export, "Decode a data set, all its splits, into arrays that any engine reads.")
     exporting.add_argument("name", help="digits, folder:/path/to/images, or a TFDS name.")
-    exporting.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
     exporting.add_argument("--channels", type=int, help="1 or 3; by default what the images have.")
-    exporting.add_argument("--modalities", help="Image features to join along their channels, such as image,depth.")
     exporting.add_argument(
         "--out",
         help="A compressed archive if it ends in .npz, else a folder, for data that exceed the memory; by default "
         "where training looks for it.",
     )
+    for sub in (telling, exporting):
+        sub.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
+        sub.add_argument("--modalities", type=names, help="Image features to join along their channels: image,depth.")
     command("list", known, "Data that is here, or that can be imported from disk.")
     return top
+
+
+def names(text):
+    """Names that a flag lists, or None."""
+    return text.split(",") if text else None
 
 
 def seed(args):
@@ -82,8 +86,7 @@ def info(args):
     """`zoo-data info`."""
     from zoo.data import sources
 
-    modalities = args.modalities.split(",") if args.modalities else None
-    source = sources.load(args.name, args.split, size=args.size, data_dir=args.data_dir, modalities=modalities)
+    source = sources.load(args.name, args.split, size=args.size, data_dir=args.data_dir, modalities=args.modalities)
     print(f"{source.name} {source.split}: {source.size:,} images of {source.image_shape}")
     for name, channels in (source.modalities or {}).items():
         print(f"  {name} has {channels} of the channels")
@@ -103,8 +106,7 @@ def export(args):
 
     from zoo.data import arrays, sources
 
-    modalities = args.modalities.split(",") if args.modalities else None
-    settings = {"size": args.size, "channels": args.channels, "modalities": modalities}
+    settings = {"size": args.size, "channels": args.channels, "modalities": args.modalities}
     counts = sources.counts(args.name, args.data_dir)
     out = pathlib.Path(args.out or arrays.place(args.name, **settings, data_dir=args.data_dir)).expanduser()
     large = {} if args.name == "digits" else {"in_memory": False}  # decoded batch by batch

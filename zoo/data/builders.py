@@ -152,15 +152,9 @@ def store(builder, split, size=None, channels=None, modalities=None):
             f"{builder.name}: expected `size`, the side of the square to fit images to, as they have several shapes. "
             "Received: size=None; bind `sources.load.size` in gin."
         )
-    ends = np.cumsum([sizes[name] for name in splits.ordered(sizes)])
-    paths, counts, positions, before = [], [], np.empty(len(ids), np.int64), 0
-    for name, start, end in zip(splits.ordered(sizes), splits.offsets(sizes), ends, strict=True):
-        inside = (ids >= start) & (ids < end)
-        if inside.any():
-            paths += [pathlib.Path(path) for path in infos[name].filepaths]
-            counts += infos[name].shard_lengths
-            positions[inside] = ids[inside] - start + before
-            before += end - start
+    names, positions = splits.within(ids, sizes)
+    paths = [pathlib.Path(path) for name in names for path in infos[name].filepaths]
+    counts = [count for name in names for count in infos[name].shard_lengths]
     index = records.Index(paths, counts)
     # Transparency is laid over white, so that two channels become one, and four three.
     kinds = {name: (shape, channels or (1 if shape[-1] <= 2 else 3)) for name, shape in shapes.items()}

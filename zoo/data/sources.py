@@ -253,16 +253,7 @@ def _exported(name, split, size, channels, data_dir, modalities):
         export, wanted["name"] = arrays.Export(found[0]), name
     arrays.check(export, wanted)
     rows = splits.rows(split, export.counts, name)
-    # Only the splits that are asked for are read; ids count through all of them.
-    names, before, after, positions = [], 0, 0, np.empty(len(rows), np.int64)
-    for part in splits.ordered(export.counts):
-        count = export.counts[part]
-        inside = (rows >= before) & (rows < before + count)
-        if inside.any():
-            names.append(part)
-            positions[inside] = rows[inside] - before + after
-            after += count
-        before += count
+    names, positions = splits.within(rows, export.counts)  # others are not read
     store = arrays.Arrays(export.pixels(names), export.labels(names))
     if _on_tensorflow():
         from zoo.data import stores

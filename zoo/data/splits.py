@@ -79,6 +79,26 @@ def _row(bound, count, percent):
     return round(float(number) * count / 100) if percent else int(number)
 
 
+def within(rows, counts):
+    """The splits that some positions lie in, and the same positions within the concatenation of these splits alone.
+
+    Args:
+        rows: np.int64 `[n]`, as `rows` returns them.
+        counts: split name -> number of examples.
+
+    Returns:
+        Names, in the order of `ordered`, and np.int64 `[n]`.
+    """
+    names, positions, before = [], np.empty(len(rows), np.int64), 0
+    for name, start in zip(ordered(counts), offsets(counts), strict=True):
+        inside = (rows >= start) & (rows < start + counts[name])
+        if inside.any():
+            names.append(name)
+            positions[inside] = rows[inside] - start + before
+            before += counts[name]
+    return names, positions
+
+
 def ordered(counts):
     """Split names: `train`, then the others by name."""
     return sorted(counts, key=lambda name: (name != "train", name))
