@@ -1,6 +1,5 @@
 """What a run writes down: `metrics.jsonl`, bit for bit the same for a resumed run, and TensorBoard events beside it."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -23,9 +22,10 @@ class Logs:
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         self._drop_after(step)
         self._file = open(self._path, "a")  # noqa: SIM115, open for the length of the run
-        self._events = None
-        with self._tensorboard():
+        try:
             self._events = events.Events(pathlib.Path(workdir) / "tensorboard")
+        except (OSError, ImportError) as error:
+            self._give_up(error)
 
     def _drop_after(self, step):
         if not self._path.exists():
@@ -43,36 +43,32 @@ class Logs:
         """Records scalars after `step` steps; `timing` goes to TensorBoard alone, since no two runs agree on it."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
-        with self._tensorboard():
-            if self._events:
-                self._events.scalars(step, {**values, **(timing or {})})
+        self._show("scalars", step, {**values, **(timing or {})})
 
     def views(self, step, views):
         """Shows view batches in TensorBoard, a row for every image; whatever `pictures.legible` takes."""
-        with self._tensorboard():
-            if self._events:
-                self._events.picture(step, "views", pictures.sheet(views))
+        self._show("picture", step, "views", pictures.sheet(views))
 
     def sync(self):
         """Makes sure that what was recorded is on the disk, before a checkpoint claims the step."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        with self._tensorboard():
-            if self._events:
-                self._events.flush()
+        self._show("flush")
 
     def close(self):
         """Ends the records."""
         self._file.close()
-        with self._tensorboard():
-            if self._events:
-                self._events.close()
+        self._show("close")
 
-    @contextlib.contextmanager
-    def _tensorboard(self):
-        """Events are for looking at: where they cannot be written (a full disk), the run goes on without."""
+    def _show(self, method, *arguments):
+        """Has `events.Events` write. They are for looking at: where they cannot be written, the run goes on without."""
+        if self._events is None:
+            return
         try:
-            yield
+            getattr(self._events, method)(*arguments)
         except (OSError, ImportError) as error:
-            logging.warning("No more TensorBoard events are written: %s", error)
-            self._events = None
+            self._give_up(error)
+
+    def _give_up(self, error):
+        logging.warning("No more TensorBoard events are written: %s", error)
+        self._events = None
