@@ -139,8 +139,7 @@ def gathered(group):
 def main(kind, count, out):
     """Runs and saves."""
     if kind != "multi_worker":
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        strategies.split_cpu(count)
     one_node.install()
     group = strategies.strategy(kind)
     found = {}

@@ -18,8 +18,7 @@ def replicated(count, batch):
     from zoo.train import optimizers, strategies
     from zoo.train import step as steps
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    strategies.split_cpu(count)
     strategy = strategies.strategy("mirrored" if count > 1 else "default")
     with strategy.scope():
         learner = simclr.SimCLR(

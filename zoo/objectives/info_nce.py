@@ -4,8 +4,6 @@ from keras import ops, tree
 
 from zoo.objectives import partition
 
-# Minus the logit of what is no candidate: far below any real one, yet finite in float32.
-_FAR = 1e9
 # Negatives that are looked at together: their logits with a batch stay in a core's cache.
 _ROWS = 2048
 
@@ -88,7 +86,7 @@ def _passed(query, positive, negatives, allowed):
             block = negatives  # [B, k, D]
             logits = ops.matmul(block, query[:, :, None])[:, :, 0]
         if allowed is not None:
-            logits = ops.where(ops.slice(allowed, (0, start), (batch, rows)), logits, -_FAR)
+            logits = ops.where(ops.slice(allowed, (0, start), (batch, rows)), logits, -partition.FAR)
         higher = ops.maximum(highest, ops.max(logits, axis=1))
         less = ops.exp(highest - higher)  # [B]
         odds = ops.exp(logits - higher[:, None])  # [B, k]

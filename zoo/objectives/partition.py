@@ -14,7 +14,7 @@ BLOCK = 256
 # vectors may even be longer than 1 by two fifths.
 _BOUND = 40.0
 # Taken from the logit of what is no candidate: far below any real logit, yet finite in float32.
-_FAR = 1e9
+FAR = 1e9
 
 
 def blocks(a, b):
@@ -102,14 +102,14 @@ class _Ring:
         left, right = z / self.temperature, z
         if self.padding is not None:
             # Two columns more keep the padding out of every sum, at no price per pair.
-            far = ops.broadcast_to(-_FAR * self.padding[..., None], (*ops.shape(z)[:-1], 1))
+            far = ops.broadcast_to(-FAR * self.padding[..., None], (*ops.shape(z)[:-1], 1))
             left = ops.concatenate([left, ops.ones_like(far), far], axis=-1)
             right = ops.concatenate([right, far, ops.ones_like(far)], axis=-1)
         return left, _transposed(right)
 
     def _at_home(self):
         """Logits within the blocks, `[k, W, W]`, without those of an embedding with itself."""
-        return ops.matmul(self.anchors, self.candidates) - _FAR * self.itself
+        return ops.matmul(self.anchors, self.candidates) - FAR * self.itself
 
     def _logits(self, turn, replica=None):
         """Logits with the blocks `turn` places further on, here or at another replica, `[k, W, W]`."""
@@ -129,7 +129,7 @@ class _Ring:
         positive = ops.sum(logits * partner, axis=2)  # [k, W]
         shift = ops.zeros_like(positive) if self.bounded else ops.max(logits, axis=2)
         total = ops.sum(ops.exp(logits if self.bounded else logits - shift[:, :, None]), axis=2)
-        state = ops.max(logits - _FAR * partner, axis=2), shift, total  # [k, W] each
+        state = ops.max(logits - FAR * partner, axis=2), shift, total  # [k, W] each
 
         def meet(turn, state):
             logits = self._logits(_after(turn, state[2]))

@@ -153,11 +153,11 @@ class Engine:
         update = self._compiled(task)
         # Variables may share a buffer, as an average and its source do at first; it can be given up only once.
         for variable in task.variables:
-            variable.assign(jax.numpy.array(variable.value, copy=True))
+            variable.assign(jax.device_put(jax.numpy.array(variable.value, copy=True), self._whole))
         batches = self._batches(data.batches(batch_size, seed, start=start))
 
         def train(first, count):
-            state = [jax.device_put(variable.value, self._whole) for variable in task.variables]
+            state = [variable.value for variable in task.variables]
             total = None
             try:
                 for now in range(first, first + count):
