@@ -30,7 +30,16 @@ def _no_tensorflow_beside_another_engine():
         assert "tensorflow" not in sys.modules, "the core imported TensorFlow on another engine"
 
 
-@pytest.fixture(autouse=True)
-def _same_weights_every_time():
+def _seed():
     # Keras draws the seeds of its initializers from here; its own `set_random_seed` would import TensorFlow on JAX.
     random.seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_weights_in_what_a_file_shares():
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_every_time():
+    _seed()
