@@ -7,10 +7,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
+    "zoo.graphs": -1,
     "zoo.colors": 0,
     "zoo.seeds": 0,
     "zoo.replicas": 0,
-    "zoo.graphs": 0,
     "zoo.views": 1,
     "zoo.objectives": 1,
     "zoo.models": 1,

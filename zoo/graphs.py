@@ -1,4 +1,6 @@
-"""Compiled functions on either engine."""
+"""Compiled functions, and parts of them, on either engine."""
+
+import functools
 
 import keras
 
@@ -36,3 +38,28 @@ def compiled(function, variables=()):
             return function(*arguments)
 
     return lambda *arguments: stateless([variable.value for variable in read()], *arguments)
+
+
+def node(function):
+    """A function of tensors that a graph holds as one call: traced once for every signature, however often it is used.
+
+    For what many small operations make up, and what graphs use often: random bits are most of the operations of a
+    small step. The function must be pure.
+    """
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.config.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    # Inlined, every use would be optimised by itself.
+    call = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+    @functools.wraps(function)
+    def wrapped(*arguments):
+        # Eagerly, to trace a new shape costs more than the operations.
+        return function(*arguments) if tf.executing_eagerly() else call(*arguments)
+
+    return wrapped

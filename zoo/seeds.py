@@ -9,6 +9,8 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from zoo import graphs
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 # The second counter word keeps folding and drawing apart: no draw can repeat a folded key.
@@ -26,10 +28,7 @@ def threefry(key, counter, xp):
     Returns:
         Pair of uint32 arrays.
     """
-
-    def word(value):
-        return xp.array(value, dtype="uint32")
-
+    word = np.uint32  # NumPy's constants are faster to trace than tensors
     parity = xp.bitwise_xor(xp.bitwise_xor(key[0], key[1]), word(_PARITY))
     keys = (key[0], key[1], parity)
     x, y = counter[0] + keys[0], counter[1] + keys[1]
@@ -41,6 +40,11 @@ def threefry(key, counter, xp):
         x = x + keys[(group + 1) % 3]
         y = y + keys[(group + 2) % 3] + word(group + 1)
     return x, y
+
+
+@graphs.node
+def _encrypted(key, counter):
+    return threefry(key, counter, ops)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +73,14 @@ class Seed:
         """The seed that depends on `data` too: an int, or integers of shape `[]` or `[B]`."""
         data = ops.cast(ops.convert_to_tensor(data), "uint32")
         key = tuple(ops.convert_to_tensor(word, dtype="uint32") for word in self.key)
-        zeros = ops.zeros_like(data)
-        return Seed(self.value, threefry(key, (data, zeros + np.uint32(_FOLD)), ops))
+        return Seed(self.value, _encrypted(key, (data, ops.full_like(data, _FOLD))))
 
     def bits(self, count):
         """`count` random words per seed, uint32 `[..., count]`."""
         key = tuple(ops.convert_to_tensor(word, dtype="uint32")[..., None] for word in self.key)
         pairs = (count + 1) // 2
-        counter = np.arange(pairs, dtype=np.uint32)
-        x, y = threefry(key, (counter, np.full_like(counter, _DRAW)), ops)
+        counter = ops.convert_to_tensor(np.arange(pairs, dtype=np.uint32))
+        x, y = _encrypted(key, (counter, ops.full_like(counter, _DRAW)))
         return ops.concatenate([x, y], axis=-1)[..., :count]
 
     def uniform(self, shape=(), low=0.0, high=1.0):

@@ -1,7 +1,6 @@
 """zoo-train, killed by the system once so many steps are made: python killed.py STEPS --gin_file=... --workdir=...
 
-Killed from outside, a small run may end before the signal arrives. With ONE_NODE set in the environment, it traces
-faster, see `reference.one_node`.
+Killed from outside, a small run may end before the signal arrives.
 """
 
 import os
@@ -21,9 +20,5 @@ def update(self, step, logs=None):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-if "ONE_NODE" in os.environ:
-    from reference import one_node  # imports TensorFlow, which other engines do without
-
-    one_node.install()
 progress.Progress.update = update
 train.cli()

@@ -10,7 +10,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from reference import one_node, presets
+from reference import presets
 
 from zoo.methods import simclr
 from zoo.models import convnet, heads
@@ -140,7 +140,6 @@ def main(kind, count, out):
     """Runs and saves."""
     if kind != "multi_worker":
         strategies.split_cpu(count)
-    one_node.install()
     group = strategies.strategy(kind)
     found = {}
     made = make(group, OPTIMIZERS["sgd"])

@@ -26,7 +26,6 @@ SHORT = [
     "loop.Rhythm.evaluate_every = 25",
     "schedules.WarmupCosine.base = 0.02",
 ]
-NEVER = 10**9
 KILLED_AT = 23  # between the checkpoints after 15 and 30 steps, and between the records after 20 and 25
 
 
@@ -34,10 +33,6 @@ def start(kind, workdir, *params, method="simclr", index=0, ports=(), killed_at=
     files = [f"--gin_file={REFERENCE / name}.gin" for name in ("tiny", f"tiny_{method}")]
     program = ["-m", "zoo.tools.train"] if killed_at is None else [REFERENCE / "killed.py", str(killed_at)]
     environment = dict(os.environ)
-    if method != "simclr":  # takes long to trace
-        program = [REFERENCE / "killed.py", str(killed_at or NEVER)]
-        path = os.pathsep.join([str(REFERENCE.parent), os.environ.get("PYTHONPATH", "")])
-        environment.update(ONE_NODE="1", PYTHONPATH=path)
     command = [sys.executable, *program, *files, f"--workdir={workdir}"]
     command += [f"--strategy={kind}", *(f"--gin_param={param}" for param in [*SHORT, *params])]
     command += ["--logical_cpus=2"] if kind == "mirrored" else []
