@@ -1,7 +1,9 @@
-"""Small files, written whole or not at all."""
+"""Small files and folders, written whole or not at all."""
 
+import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
 
 
@@ -24,3 +26,40 @@ def write(path, text):
         os.replace(temporary, path)
     finally:
         pathlib.Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder(path):
+    """A folder that appears at its path in one step, filled, when the `with` block ends; after an error, not at all.
+
+    Args:
+        path: of the folder; its parent is made when missing. What is there already is replaced, and is put back if
+            that fails.
+
+    Yields:
+        The path of a temporary folder beside it, to fill.
+    """
+    path = pathlib.Path(path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.new.", dir=path.parent))
+    try:
+        yield temporary
+        # Temporary folders are private; a finished one is as readable as any other.
+        temporary.chmod(0o755)
+        _swap(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new, path):
+    if not path.exists():
+        os.rename(new, path)
+        return
+    aside = new.with_name(f"{new.name}.old")
+    os.rename(path, aside)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(aside, path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

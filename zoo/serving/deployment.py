@@ -10,10 +10,8 @@
 import base64
 import io
 import json
-import os
 import pathlib
 import shutil
-import tempfile
 
 import numpy as np
 from google.protobuf import text_format
@@ -79,14 +77,8 @@ def copy(source, folder, name, version):
     """
     cards.opened(source)
     path = place(folder, name, version)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{version}.new.", dir=path.parent))
-    try:
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
-        temporary.chmod(0o755)
-        os.rename(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with files.folder(path) as new:
+        shutil.copytree(source, new, dirs_exist_ok=True)
     return path
 
 

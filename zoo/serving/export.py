@@ -1,14 +1,11 @@
 """Export: an encoder becomes one folder with its card, its weights for Keras and a SavedModel that needs no Keras."""
 
-import os
 import pathlib
-import shutil
-import tempfile
 
 import keras
 import tensorflow as tf
 
-from zoo.hub import cards, schema
+from zoo.hub import cards, files, schema
 from zoo.serving import signatures, warmup_requests
 
 _COLOR_SPACES = {1: "gray", 3: "rgb"}
@@ -100,21 +97,6 @@ def _check_place(folder, overwrite):
         )
 
 
-def _swap(new, folder):
-    """Puts a finished folder in its place; on failure the earlier one is back in place."""
-    if not folder.exists():
-        os.rename(new, folder)
-        return
-    aside = new.with_name(f"{new.name}.old")
-    os.rename(folder, aside)
-    try:
-        os.rename(new, folder)
-    except BaseException:
-        os.rename(aside, folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def export(encoder, folder, card, warmup=True, overwrite=False):
     """Writes an encoder as a published model: `zoo.load(folder)` and `tf.saved_model.load(folder)` both read it.
 
@@ -149,19 +131,12 @@ def export(encoder, folder, card, warmup=True, overwrite=False):
     folder = pathlib.Path(folder).absolute()
     _check_place(folder, overwrite)
     complete = schema.check(_complete(encoder, card))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.new.", dir=folder.parent))
-    try:
+    with files.folder(folder) as place:
         endpoints = signatures.endpoints(encoder, complete["input"])
-        tf.saved_model.save(signatures.Reusable(encoder), str(temporary), signatures=endpoints)
-        encoder.save_weights(temporary / cards.WEIGHTS)
+        tf.saved_model.save(signatures.Reusable(encoder), str(place), signatures=endpoints)
+        encoder.save_weights(place / cards.WEIGHTS)
         if warmup:
-            warmup_requests.write(temporary, complete["name"], tuple(complete["input"]["shape"]))
-        complete["files"] = cards.contents(temporary)
-        cards.write(complete, temporary)
-        # Temporary folders are private; a published one is as readable as any other.
-        temporary.chmod(0o755)
-        _swap(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            warmup_requests.write(place, complete["name"], tuple(complete["input"]["shape"]))
+        complete["files"] = cards.contents(place)
+        cards.write(complete, place)
     return complete

@@ -1,0 +1,35 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from zoo import graphs
+
+TRACED = pytest.mark.skipif(keras.backend.backend() not in ("tensorflow", "jax"), reason="nothing else traces")
+
+
+@TRACED
+def test_a_node_is_traced_once_for_every_signature():
+    traced = []
+
+    @graphs.node
+    def doubled(pair):
+        traced.append(tuple(pair[0].shape))
+        return ops.add(pair[0], pair[1])
+
+    @graphs.compiled
+    def several(x):
+        long = doubled((x, doubled((x, x))))  # 3 x
+        short = doubled((x[:2], x[:2]))
+        return doubled((long, x)), short
+
+    x = ops.convert_to_tensor(np.arange(3.0, dtype="float32"))
+    long, short = several(x)
+    np.testing.assert_array_equal(long, 4 * np.arange(3))
+    np.testing.assert_array_equal(short, 2 * np.arange(2))
+    assert sorted(traced) == [(2,), (3,)]
+
+
+def test_a_node_is_a_plain_function_outside_of_graphs():
+    triple = graphs.node(lambda x: 3 * x)
+    np.testing.assert_array_equal(triple(ops.convert_to_tensor(np.ones(2, "float32"))), [3, 3])
