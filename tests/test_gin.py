@@ -1,4 +1,4 @@
-"""Every gin file parses, is used to the last binding, and trains for two steps."""
+"""Every gin file parses, is used to the last binding, and trains for two steps: by itself, or as a part of a run."""
 
 import ast
 import pathlib
@@ -31,16 +31,9 @@ ONE_VIEW = "view.Views.chains = (@view.Chain(),)"
 ONE_AND_PATCHES = "view.Views.chains = (@view.Chain(), @patches/view.Chain())"
 # What a file needs other than the above, and the bindings that it needs.
 OTHERS = {
-    "encoders/luma_chroma_small.gin": (["methods/cmc_v2.gin"], []),
     "encoders/luma_chroma_resnet50.gin": (["methods/cmc_v2.gin"], []),
-    "methods/insdis.gin": ([], [ONE_VIEW]),
-    "methods/pirl.gin": (["views/jigsaw.gin"], [ONE_AND_PATCHES]),
-    "methods/infomin.gin": (["views/jigsaw.gin"], []),
-    "methods/cmc.gin": (["encoders/luma_chroma_small.gin"], [ONE_VIEW]),
     "methods/cmc_jigsaw.gin": (["encoders/luma_chroma_small.gin", "views/jigsaw.gin"], [ONE_AND_PATCHES]),
-    "methods/cmc_v2.gin": (["encoders/luma_chroma_small.gin"], []),
     "comparisons/nce.gin": (["methods/insdis.gin"], [ONE_VIEW]),
-    "views/jigsaw.gin": (["methods/infomin.gin"], []),
     "views/patches.gin": ([], ["DISTANCE = 5", "sources.load.size = 37"]),
 }
 # What files leave to the run, and memories for sixteen images; each where it is read.
@@ -57,10 +50,20 @@ VALUES = {
 }
 
 
+def included(file):
+    """The files that a gin file includes, in their order, each after those that it includes itself."""
+    names = re.findall(r"^include '(.+)'", (FOLDER / file).read_text(), re.MULTILINE)
+    return [one for name in names for one in (*included(name), name)]
+
+
 def text_of(file):
     """A gin file's text, after that of the files that it includes."""
-    text = (FOLDER / file).read_text()
-    return "".join(text_of(name) for name in re.findall(r"^include '(.+)'", text, re.MULTILINE)) + text
+    return "".join((FOLDER / name).read_text() for name in (*included(file), file))
+
+
+RUNS = [file for file in FILES if file.startswith("runs/")]
+# What a run includes has taken its two steps with it.
+TRIED = RUNS + sorted(set(FILES) - set(RUNS) - {name for file in RUNS for name in included(file)})
 
 
 def run_of(file):
@@ -68,8 +71,6 @@ def run_of(file):
     if file.startswith("runs/"):
         return [file]
     parts = [file, *OTHERS.get(file, ([], []))[0]]
-    if file.startswith("settings/"):
-        return [PARTS["encoders"], PARTS["methods"], PARTS["views"], file]
     # The patches are added to other views, and come after them.
     chosen = {part.split("/")[0]: part for part in parts if part != "views/jigsaw.gin"}
     return [*{**PARTS, **chosen}.values(), *(part for part in parts if part == "views/jigsaw.gin")]
@@ -83,12 +84,8 @@ def few_scenes(tmp_path_factory):
         yield tmp_path_factory.mktemp("tfds")
 
 
-def test_settings_of_scenes_are_part_of_runs():
-    assert all("settings/scenes.gin" in text_of(file) for file in FILES if file.endswith("_scenes.gin"))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("file", [file for file in FILES if file != "settings/scenes.gin"])
+@pytest.mark.parametrize("file", TRIED)
 def test_two_steps(file, tmp_path, few_scenes, request):
     if file in EAGER:
         request.addfinalizer(lambda: tf.config.run_functions_eagerly(False))
@@ -110,8 +107,6 @@ def test_two_steps(file, tmp_path, few_scenes, request):
             noise = np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)
             Image.fromarray(noise).save(tmp_path / f"{index:02d}.png")
         params = [param.replace("/images", str(tmp_path)) for param in params]
-    elif file.startswith("settings/"):
-        params += ["geometry.Crop.area = (%LEAST_AREA, 1.0)"]
     if file.endswith("_scenes.gin"):
         params += ["sources.load.split = 'train[:16]'", f"sources.load.data_dir = '{few_scenes}'"]
     elif file != "data/folder.gin":

@@ -5,6 +5,7 @@ import difflib
 import importlib.util  # noqa: F401, gin uses it without importing it when a file is missing
 import json
 import logging as stdlib_logging
+import os
 import pathlib
 import re
 import shlex
@@ -31,6 +32,15 @@ def define_gin_flags():
         "gin_param", [], "A binding such as `loop.run.epochs = 20`; may be given several times, wins over every file."
     )
     flags.DEFINE_alias("gin_bindings", "gin_param")
+
+
+def use_onednn():
+    """Asks TensorFlow for oneDNN's kernels on every CPU, before it is imported; a setting that is there stays.
+
+    By itself it takes them only where it finds AVX-512 VNNI. On other CPUs, too, they halve the time of a training
+    step; but single images take longer, so that serving leaves the choice to TensorFlow.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def launch(main):

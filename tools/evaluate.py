@@ -123,6 +123,7 @@ def main(argv):
 
 def cli():
     """The program `zoo-evaluate`."""
+    config.use_onednn()
     define_flags()
     config.launch(main)
 

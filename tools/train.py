@@ -80,6 +80,7 @@ def main(argv):
 
 def cli():
     """The program `zoo-train`."""
+    config.use_onednn()
     define_flags()
     config.launch(main)
 

@@ -69,6 +69,7 @@ class Group:
         moved: bytes that any way must at least read and write, or None.
         rounds: at most so many, where the work is long.
         limited: whether what needs more memory than the machine has to spare shall fail.
+        onednn: whether TensorFlow has oneDNN's kernels on every CPU, as zoo-train and zoo-evaluate ask for.
     """
 
     work: str
@@ -81,6 +82,7 @@ class Group:
     moved: float | None = None
     rounds: int | None = None
     limited: bool = False
+    onednn: bool = True
 
 
 class Worker:
@@ -90,9 +92,10 @@ class Worker:
         candidate: a `Candidate`.
         peers: folder of the peers' environments.
         limit: the most memory that it may take, in MB, or None.
+        onednn: as a `Group` has it.
     """
 
-    def __init__(self, candidate, peers, limit=None):
+    def __init__(self, candidate, peers, limit=None, onednn=True):
         self.name, self.missing, self._process = candidate.name, candidate.skip, None
         python = pathlib.Path(peers) / candidate.place / "bin" / "python" if candidate.place else sys.executable
         if candidate.place and not python.exists():
@@ -103,6 +106,8 @@ class Worker:
         settings = {**candidate.settings, **({"limit_mb": limit} if limit else {})}
         command = [str(python), str(HERE / "worker.py"), source, candidate.function, json.dumps(settings)]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+        if onednn:
+            environment.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         quiet = None if os.environ.get("BENCH_VERBOSE") else subprocess.DEVNULL
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True, env=environment
@@ -186,7 +191,7 @@ def measured(group, peers, rounds, ceilings=()):
     found, workers, checks, least = {}, [], {}, {}
     try:
         for candidate in group.candidates:
-            worker = Worker(candidate, peers, spare() if group.limited else None)
+            worker = Worker(candidate, peers, spare() if group.limited else None, group.onednn)
             workers.append(worker)
             first = worker.ask("first")
             found[worker.name] = {"wall": [], "cpu": [], "first": first.get("seconds")}

@@ -19,6 +19,11 @@ _NEVER = -np.float32(np.inf)
 _BLOCK = 2**25  # similarities held at once: 128 MiB
 
 
+def _chunk(k, count):
+    """How many keys form a chunk; there are more chunks than k, if there are more keys."""
+    return max(1, round((count / k) ** 0.5))
+
+
 @functools.lru_cache(maxsize=16)
 def _search(k, count, leave_one_out):
     """Function of queries, keys and the key that each query must not find: similarities and rows of the k nearest.
@@ -28,28 +33,27 @@ def _search(k, count, leave_one_out):
 
     Args:
         k: how many.
-        count: of keys, n.
+        count: of keys, n; copies of the last fill its chunk.
         leave_one_out: whether the third argument counts.
     """
-    chunk = max(1, round((count / k) ** 0.5))
+    chunk = _chunk(k, count)
     chunks = -(-count // chunk)
 
     def nearest(queries, keys, own):
-        similarities = ops.matmul(queries, ops.transpose(keys))  # [q, n]
+        similarities = ops.matmul(queries, keys)  # [q, chunks * chunk]
         batch = ops.shape(similarities)[0]
+        parts = ops.reshape(similarities, (-1, chunk))  # [q * chunks, chunk]
+        highest = ops.reshape(ops.max(parts, axis=1), (batch, chunks))
+        # The key that does not count may have raised its chunk above one that does: with one more, none is missed.
+        near = ops.sort(ops.top_k(highest, k + leave_one_out)[1], axis=1)  # [q, k]
+        kept = ops.take(parts, near + chunks * ops.arange(batch, dtype="int32")[:, None], axis=0)  # [q, k, chunk]
+        rows = near[:, :, None] * chunk + np.arange(chunk, dtype="int32")  # [q, k, chunk]
+        counts = rows < count
         if leave_one_out:
-            at = ops.stack([ops.arange(batch, dtype="int32"), own], axis=1)  # [q, 2]
-            similarities = ops.scatter_update(similarities, at, ops.full((batch,), _NEVER))
-        if chunks <= 2 * k:
-            return ops.top_k(similarities, k)
-        if chunks * chunk > count:
-            similarities = ops.pad(similarities, ((0, 0), (0, chunks * chunk - count)), constant_values=_NEVER)
-        parts = ops.reshape(similarities, (batch, chunks, chunk))
-        near = ops.sort(ops.top_k(ops.max(parts, axis=2), k)[1], axis=1)  # [q, k]
-        kept = ops.reshape(ops.take_along_axis(parts, near[:, :, None], axis=1), (batch, k * chunk))
+            counts = ops.logical_and(counts, rows != own[:, None, None])
+        kept = ops.reshape(ops.where(counts, kept, _NEVER), (batch, -1))
         values, places = ops.top_k(kept, k)
-        rows = ops.take_along_axis(near, places // chunk, axis=1) * chunk + places % chunk
-        return values, rows
+        return values, ops.take_along_axis(ops.reshape(rows, (batch, -1)), places, axis=1)
 
     return graphs.compiled(nearest)
 
@@ -83,7 +87,10 @@ def neighbours(train_features, features, k, leave_one_out=False):
     most = len(train_features) - bool(leave_one_out)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= most:
         raise ValueError(f"knn: expected an integer from 1 to the {most} training examples. Received: k={k!r}.")
-    keys, queries = ops.convert_to_tensor(_unit(train_features)), _unit(features)
+    keys, queries = _unit(train_features), _unit(features)
+    keys = np.pad(keys, ((0, -len(keys) % _chunk(k, len(keys))), (0, 0)), mode="edge")
+    # Transposed once: for every block of queries it would cost as much as a third of the product.
+    keys = ops.transpose(ops.convert_to_tensor(keys))  # [F, n]
     nearest = _search(int(k), len(train_features), bool(leave_one_out))
     chunk = max(1, _BLOCK // len(train_features))
     similarities, rows = [], []
