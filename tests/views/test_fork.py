@@ -44,6 +44,14 @@ def compiled(function):
     return tf.function(function, jit_compile=True)
 
 
+def image_by_image(function):
+    def make(*arguments):
+        with view.one_by_one():
+            return function(*arguments)
+
+    return compiled(make)
+
+
 def traced(function):
     if keras.backend.backend() == "jax":
         pytest.skip("JAX has no graphs apart from its compiler's")
@@ -94,7 +102,7 @@ def test_output_shapes_are_those_of_the_views():
         assert [*many.output_shape(shape)] == [result.shape for result in made(many, images, range(2))]
 
 
-@pytest.mark.parametrize("engine", [traced, compiled])
+@pytest.mark.parametrize("engine", [traced, compiled, image_by_image])
 def test_graphs_and_compilers_agree_with_eager(engine):
     parts = (spaces.Split("hsv", (0, 2)), patches.Pair(5, 2), jigsaw.Jigsaw(3, 3), frequency.HighPass())
     views = view.Views((view.Chain((geometry.Flip(), view.Fork(parts))),) * 2)

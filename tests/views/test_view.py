@@ -40,6 +40,14 @@ def compiled(function):
     return tf.function(function, jit_compile=True)
 
 
+def image_by_image(function):
+    def make(*arguments):
+        with view.one_by_one():
+            return function(*arguments)
+
+    return compiled(make)
+
+
 def traced(function):
     if keras.backend.backend() == "jax":
         pytest.skip("JAX has no graphs apart from its compiler's")
@@ -83,7 +91,7 @@ def test_images_and_chains_are_drawn_independently():
     assert apart.min() > 1e-3
 
 
-@pytest.mark.parametrize("engine", [traced, compiled])
+@pytest.mark.parametrize("engine", [traced, compiled, image_by_image])
 def test_graphs_and_compilers_agree_with_eager(engine):
     views, images, ids = view.Views(simclr(8).chains[:1]), images_of(5, 3), np.arange(5, dtype="int32")
     eager = arrays(views(images, seed_of(ids)))

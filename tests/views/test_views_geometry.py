@@ -95,11 +95,13 @@ def test_flips_mirror_half_of_the_images():
     assert np.all(kept ^ mirrored) and 0.45 < mirrored.mean() < 0.55
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("outputs", [1, 5, 19, 40])
-def test_fetching_neighbours_is_weighting_all(outputs):
+def test_fetching_neighbours_is_weighting_all(outputs, interpolation):
     random = np.random.default_rng(outputs)
     images = random.random((30, 19, 23, 3), dtype="float32")
     start, length = (random.integers(low, 10, 30).astype("float32") for low in (0, 1))
-    weights = ops.convert_to_numpy(geometry.interpolation_weights(start, length, 19, outputs))
-    found = geometry._between(*(ops.convert_to_tensor(each) for each in (images, start, length)), outputs)
+    weights = ops.convert_to_numpy(geometry.interpolation_weights(start, length, 19, outputs, interpolation))
+    given = (ops.convert_to_tensor(each) for each in (images, start, length))
+    found = geometry._fetched(*given, outputs, interpolation)
     np.testing.assert_allclose(found, np.einsum("boh,bhwc->bowc", weights, images), atol=1e-5)

@@ -16,7 +16,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo import replicas
-from zoo.train import task
+from zoo.train import strategies, task
+from zoo.views import view
 
 _AXIS = "replica"
 _AHEAD = 2  # batches that are made while the devices are busy
@@ -72,7 +73,8 @@ class Step(task.Task):
             count: of replicas.
         """
         with replicas.within(JAXReplicas(count)) as group:
-            views = self.make_views(batch, step)
+            with view.one_by_one(strategies.on_cpu()):
+                views = self.make_views(batch, step)
 
             def objective(trained):
                 with self._within(_put(state, self._trained, trained)) as scope:

@@ -4,7 +4,8 @@ import functools
 
 import tensorflow as tf
 
-from zoo.train import replicas, task
+from zoo.train import replicas, strategies, task
+from zoo.views import view
 
 
 class Step(task.Task):
@@ -22,7 +23,8 @@ class Step(task.Task):
         """The views of a batch, see `task.Task`."""
         if not self.compiles_views:
             return super().make_views(batch, step)
-        return self._compiled_views({"image": batch["image"], "id": batch["id"]}, step)
+        with view.one_by_one(strategies.on_cpu()):
+            return self._compiled_views({"image": batch["image"], "id": batch["id"]}, step)
 
     @functools.cached_property
     def _compiled_views(self):

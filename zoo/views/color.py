@@ -116,22 +116,25 @@ class Jitter(view.View):
         slot = np.arange(3, dtype="int32")
         # The three others close ranks; the hue, by far the dearest, is turned once, between those before and after it.
         kinds = ops.where(slot < hue_at, order[:, :3], order[:, 1:])  # [B, 3]
+        first = 0
         if channels == 3 and self.hue * self.strength > 0:
-            planes = self._blends(planes, drawn, ops.where(slot < hue_at, kinds, _NOTHING))
+            # Of a single image it is known which those are.
+            first, last = (hue_at[0, 0], hue_at[0, 0]) if images.shape[0] == 1 else (0, 3)
+            planes = self._blends(planes, drawn, ops.where(slot < hue_at, kinds, _NOTHING), 0, last)
             planes = ops.clip(hue_turned(planes, drawn["hue"]), 0, 1)
             kinds = ops.where(slot < hue_at, _NOTHING, kinds)
-        planes = self._blends(planes, drawn, kinds)
+        planes = self._blends(planes, drawn, kinds, first, 3)
         return ops.reshape(ops.transpose(planes, (0, 2, 1)), (-1, height, width, channels))  # [B, H, W, C]
 
-    def _blends(self, planes, drawn, kinds):
-        """Brightness, contrast or saturation as `kinds` [B, 3] says, one after the other, each clipped to [0, 1]."""
+    def _blends(self, planes, drawn, kinds, first, end):
+        """Brightness, contrast or saturation as `kinds` [B, 3] says, from `first` on, each clipped to [0, 1]."""
         masks = [ops.cast(kinds == kind, "float32")[:, :, None, None] for kind in range(3)]  # [B, 3, 1, 1] each
 
         def change(i, planes):
             return self._blend(planes, drawn, *(ops.take(mask, i, axis=1) for mask in masks))
 
         # A loop, because XLA would fuse the three if they stood in a row, and compute each anew for every use.
-        return ops.fori_loop(0, 3, change, planes)
+        return ops.fori_loop(first, end, change, planes)
 
     def _blend(self, planes, drawn, brightness, contrast, saturation):
         """At most one change per image; which one, is 1, the others are 0, `[B, 1, 1]`.

@@ -4,6 +4,7 @@ Random resized crops are those of Szegedy et al., 2015, https://arxiv.org/abs/14
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from keras import ops
@@ -45,6 +46,7 @@ def _keys(distance):
 
 
 _KERNELS = {"bilinear": _triangle, "bicubic": _keys}
+_REACH = {"bilinear": 1, "bicubic": 2}  # pixels to each side that count
 
 
 def interpolation_weights(start, length, inputs, outputs, interpolation="bilinear", antialias=False):
@@ -76,31 +78,34 @@ def interpolation_weights(start, length, inputs, outputs, interpolation="bilinea
     return weights / ops.sum(weights, axis=-1, keepdims=True)
 
 
-def _between(images, start, length, outputs):
-    """What `interpolation_weights` does, bilinear and not antialiased, along the first axis of every image.
+def _fetched(images, start, length, outputs, interpolation):
+    """What `interpolation_weights` does, not antialiased, along the first axis of every image.
 
-    Each output pixel lies between two input pixels: to fetch these costs less than a matrix product.
+    Each output pixel lies between two or four input pixels: to fetch these costs less than a matrix product.
 
     Args:
         images: `[B, H, W, C]`.
         start: first pixel of the segment, a whole number, float `[B]`.
         length: pixels in the segment, likewise.
         outputs: pixels of the output, P.
+        interpolation: `"bilinear"` or `"bicubic"`.
 
     Returns:
         `[B, P, W, C]`.
     """
     height, *line = images.shape[1:]
-    start, last = start[:, None], (start + length)[:, None] - 1  # [B, 1]
-    there = start + (np.arange(outputs, dtype="float32") + 0.5) * (length[:, None] / outputs) - 0.5  # [B, P]
-    there = ops.minimum(ops.maximum(there, start), last)
-    above = ops.floor(there)
-    share = (there - above)[:, :, None]
+    start, last = start[:, None, None], (start + length)[:, None, None] - 1  # [B, 1, 1]
+    there = start + (np.arange(outputs, dtype="float32")[:, None] + 0.5) * (length[:, None, None] / outputs) - 0.5
+    reach = _REACH[interpolation]
+    pixels = ops.floor(there) + np.arange(1 - reach, 1 + reach, dtype="float32")  # [B, P, 2 * reach]
+    inside = ops.logical_and(pixels >= start, pixels <= last)
+    weights = ops.where(inside, _KERNELS[interpolation](ops.abs(pixels - there)), 0.0)
+    weights = weights / ops.sum(weights, axis=-1, keepdims=True)
+    first = height * ops.arange(ops.shape(images)[0], dtype="int32")[:, None, None]  # [B, 1, 1]
+    weights, numbers = view.apart((weights, first + ops.cast(ops.clip(pixels, 0, height - 1), "int32")))
     rows = ops.reshape(images, (-1, line[0] * line[1]))  # [B * H, W * C]
-    first = height * ops.arange(ops.shape(images)[0], dtype="int32")[:, None]  # [B, 1]
-    above, below = ops.cast(above, "int32"), ops.cast(ops.minimum(above + 1, last), "int32")
-    above, below = (ops.take(rows, first + ops.clip(row, 0, height - 1), axis=0) for row in (above, below))
-    return ops.reshape(above + share * (below - above), (-1, outputs, *line))
+    parts = [weights[:, :, i, None] * ops.take(rows, numbers[:, :, i], axis=0) for i in range(2 * reach)]
+    return ops.reshape(functools.reduce(ops.add, parts), (-1, outputs, *line))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +126,10 @@ class _Boxed(view.View):
         """The boxes, resized to `[B, *size, C]`."""
         top, left, tall, wide = (drawn["box"][:, i] for i in range(4))  # [B] each
         height, width = images.shape[1:3]
-        if self.interpolation == "bilinear" and not self.antialias:
-            images = _between(images, top, tall, self.size[0])  # [B, P, W, C]
-            images = ops.transpose(images, (0, 2, 1, 3))  # [B, W, P, C]
-            images = _between(images, left, wide, self.size[1])  # [B, Q, P, C]
+        if not self.antialias:
+            images = _fetched(images, top, tall, self.size[0], self.interpolation)  # [B, P, W, C]
+            images = view.apart(ops.transpose(images, (0, 2, 1, 3)))  # [B, W, P, C]
+            images = _fetched(images, left, wide, self.size[1], self.interpolation)  # [B, Q, P, C]
             return ops.clip(ops.transpose(images, (0, 2, 1, 3)), 0, 1)
         how = {"interpolation": self.interpolation, "antialias": self.antialias}
         rows = interpolation_weights(top, tall, height, self.size[0], **how)  # [B, P, H]
@@ -252,4 +257,4 @@ class Flip(view.View):
 
     def apply(self, images, drawn):
         """The mirror image where it was drawn."""
-        return view.chosen(drawn["flipped"], ops.flip(images, axis=2), images)
+        return view.changed(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)

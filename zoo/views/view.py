@@ -1,5 +1,7 @@
 """What a view is, and how views are put together: in a row, by chance, one of several, forked, several at once."""
 
+import contextlib
+import contextvars
 import dataclasses
 import difflib
 
@@ -32,6 +34,13 @@ def chosen(mask, ours, theirs):
     return mask * ours + (1 - mask) * theirs
 
 
+def changed(mask, change, images):
+    """Per example, `change(images)` where `mask` [B] is true, else the image; a single image only if it must be."""
+    if images.shape[0] == 1:
+        return ops.cond(mask[0], lambda: change(images), lambda: images)
+    return chosen(mask, change(images), images)
+
+
 def _folds(seed, count):
     """The seeds `seed.fold(0)` to `seed.fold(count - 1)`, at the price of one."""
     spread = seeds.Seed(seed.value, tuple(ops.convert_to_tensor(word)[:, None] for word in seed.key))  # keys [B, 1]
@@ -52,18 +61,62 @@ def _checked(who, images, seed):
     return ops.cast(images, "float32")
 
 
-def _settled(drawn):
-    """The same draw, finished before anything is made of it.
+def _settled(tensors):
+    """The same tensors, nested or not, finished before anything is made of them.
 
-    XLA would otherwise fuse the random number generator into what uses its numbers and run it once per pixel. A loop
-    stops that; this one goes round twice and keeps what it has.
+    XLA would otherwise fuse the random number generator, say, into what uses its numbers and run it once per pixel. A
+    loop stops that; this one goes round twice and keeps what it has.
     """
 
     def keep(i, parts):
         return [ops.where(i < 0, ops.zeros_like(part), part) for part in parts]
 
-    parts = tree.flatten(drawn)
-    return tree.pack_sequence_as(drawn, ops.fori_loop(0, 2, keep, parts)) if parts else drawn
+    parts = tree.flatten(tensors)
+    return tree.pack_sequence_as(tensors, ops.fori_loop(0, 2, keep, parts)) if parts else tensors
+
+
+_ONE_BY_ONE = contextvars.ContextVar("one_by_one", default=False)
+
+
+@contextlib.contextmanager
+def one_by_one(whether=True):
+    """Within, views are made image by image, in a loop: for what XLA compiles for a CPU.
+
+    One image stays in the processor's cache from step to step, where a batch goes to memory and back; and of an image
+    by itself, what was not drawn is not computed. Elsewhere batches are faster.
+    """
+    token = _ONE_BY_ONE.set(whether)
+    try:
+        yield
+    finally:
+        _ONE_BY_ONE.reset(token)
+
+
+def image_by_image():
+    """Whether views are made as within `one_by_one`."""
+    return _ONE_BY_ONE.get()
+
+
+def apart(images):
+    """The same images; within `one_by_one` finished before anything is made of them.
+
+    XLA would otherwise fuse them into what uses them and compute them anew for every use.
+    """
+    return _settled(images) if image_by_image() else images
+
+
+def _made(view, images, drawn):
+    """What a view makes of images under a draw, settled first: all at once, or see `one_by_one`."""
+    drawn = _settled(drawn)
+    if not image_by_image():
+        return view.apply(images, drawn)
+
+    def one(parts):
+        image, *parts = (part[None] for part in parts)
+        made = view.apply(image, tree.pack_sequence_as(drawn, parts))
+        return tree.map_structure(lambda each: each[0], made)
+
+    return ops.map(one, [images, *tree.flatten(drawn)])
 
 
 class View:
@@ -112,7 +165,7 @@ class View:
             Float32 in [0, 1], `[B, H', W', C']`; what a `final` view makes, see there.
         """
         images = _checked(type(self).__name__, images, seed)
-        return self.apply(images, _settled(self.draw(seed, tuple(ops.shape(images)))))
+        return _made(self, images, self.draw(seed, tuple(ops.shape(images))))
 
 
 def _views(who, name, parts):
@@ -246,7 +299,7 @@ class Sometimes(View):
 
     def apply(self, images, drawn):
         """The view where it was drawn, else the image."""
-        return chosen(drawn["applied"], self.view.apply(images, drawn["view"]), images)
+        return changed(drawn["applied"], lambda images: self.view.apply(images, drawn["view"]), images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,7 +339,11 @@ class OneOf(View):
         return {"choice": ops.sum(ops.cast(above, "int32"), axis=1), "views": drawn}
 
     def apply(self, images, drawn):
-        """The drawn view of each image."""
+        """The drawn view of each image; of a single image nothing else is computed."""
+        if images.shape[0] == 1:
+            parts = zip(self.views, drawn["views"], strict=True)
+            branches = [lambda view=view, its=its: view.apply(images, its) for view, its in parts]
+            return ops.switch(drawn["choice"][0], branches)
         results = [view.apply(images, its) for view, its in zip(self.views, drawn["views"], strict=True)]
         kept = results[0]
         for number, result in enumerate(results[1:], start=1):
@@ -329,7 +386,7 @@ class Views:
         images = _checked("Views", images, seed)
         count, first = len(self.chains), self.chains[0]
         if any(chain != first for chain in self.chains):
-            return self.apply(images, _settled(self.draw(seed, tuple(ops.shape(images)))))
+            return _made(self, images, self.draw(seed, tuple(ops.shape(images))))
         # Equal chains run as one, on a batch of all views: fewer and larger operations, the same result.
         words = zip(*(its.key for its in _folds(seed, count)), strict=True)
         folded = seeds.Seed(seed.value, tuple(ops.concatenate(word, axis=0) for word in words))  # keys [count * B]
