@@ -77,8 +77,8 @@ class Engine:
 
     def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
         """Trains so many steps, `(first, count) -> sums of the logs`."""
-        # XLA makes views many times as fast on a CPU, where it would slow convolutions down; but it takes seconds to. With
-        # several replicas, or where it compiles the whole step anyway, it is not asked to.
+        # XLA makes views many times as fast on a CPU, where it would slow convolutions down; to compile takes seconds.
+        # With several replicas, or where it compiles the whole step anyway, it is not asked to.
         pixels = steps * batch_size * math.prod(data.image_shape[:2])
         task.compiles_views = self.count == 1 and not jit_compile and pixels > _WORTH_COMPILING
         advance = self._advance(task, batch_size // self.count, data.image_shape, jit_compile)
