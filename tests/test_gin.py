@@ -1,4 +1,4 @@
-"""Every gin file parses, is used to the last binding, and trains for two steps: by itself, or as a part of a run."""
+"""Every run and every gin file that no run includes parses, is used to the last binding, and trains for two steps."""
 
 import ast
 import pathlib

@@ -1,4 +1,6 @@
 import shlex
+import subprocess
+import sys
 
 import gin
 import pytest
@@ -103,3 +105,15 @@ def test_a_command_is_what_was_asked_without_this_machine():
         "--gin_param=a.b = 1",
         "--protocol=knn,linear",
     ]
+
+
+def test_kernels_are_chosen_before_tensorflow_is_there():
+    code = "import sys; from zoo.tools import evaluate, train; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("before, after", [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_a_choice_of_kernels_stays(before, after, monkeypatch):
+    monkeypatch.setattr(config.os, "environ", before)
+    config.use_onednn()
+    assert before == {"TF_ENABLE_ONEDNN_OPTS": after}

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import keras
@@ -11,6 +12,18 @@ from zoo.train import checkpoint, loop, schedules
 from zoo.views import geometry, view
 
 CROP = view.Chain((geometry.Crop(8), geometry.Flip()))
+
+
+SEEN = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched(view.View):
+    """Nothing; how many images it is traced for is put down."""
+
+    def apply(self, images, drawn):
+        SEEN.append(images.shape[0])
+        return images
 
 
 def method():
@@ -82,7 +95,10 @@ def test_trains_in_half_precision_with_float32_variables(tmp_path, precision):
 
 def test_compiled_by_xla_it_computes_the_same(tmp_path):
     plain = run(tmp_path / "plain", epochs=1)
-    compiled = run(tmp_path / "compiled", epochs=1, jit_compile=True)
+    watched = view.Chain((*CROP.steps, Watched()))
+    SEEN.clear()
+    compiled = run(tmp_path / "compiled", epochs=1, jit_compile=True, views=view.Views((watched, watched)))
+    assert 1 in SEEN and 32 not in SEEN
     for a, b in zip(plain.variables, compiled.variables, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, err_msg=a.path)
 
@@ -171,9 +187,13 @@ def test_long_runs_compile_their_views(tmp_path, monkeypatch):
     from zoo.train import on_tensorflow
 
     losses = []
+    watched = view.Chain((*CROP.steps, Watched()))
     for worth in (1, 10**8):
         monkeypatch.setattr(on_tensorflow, "_WORTH_COMPILING", worth)
-        run(tmp_path / str(worth), epochs=1, rhythm=loop.Rhythm(log_every=1))
+        SEEN.clear()
+        run(tmp_path / str(worth), epochs=1, rhythm=loop.Rhythm(log_every=1), views=view.Views((watched, watched)))
+        # Compiled for a CPU they are made one by one.
+        assert (1 in SEEN) == (worth == 1) and (32 in SEEN) == (worth > 1), SEEN
         losses.append([line["loss"] for line in records(tmp_path / str(worth)) if "loss" in line])
     assert len(losses[0]) == 4
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)

@@ -4,16 +4,18 @@ from keras import ops
 from reference import views_numpy
 
 from zoo import seeds
-from zoo.views import blur
+from zoo.views import blur, view
 
 
+@pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
 @pytest.mark.parametrize("height, width, channels", [(12, 12, 3), (9, 14, 1)])
-def test_blur_is_a_separable_convolution(padding, height, width, channels):
+def test_blur_is_a_separable_convolution(padding, height, width, channels, one_by_one):
     images = np.random.default_rng(3).random((5, height, width, channels), dtype="float32")
-    view = blur.Blur(kernel_size=7, padding=padding)
-    drawn = view.draw(seeds.Seed(2).fold(np.arange(5)), images.shape)
-    ours = ops.convert_to_numpy(view.apply(ops.convert_to_tensor(images), drawn))
+    blurred = blur.Blur(kernel_size=7, padding=padding)
+    drawn = blurred.draw(seeds.Seed(2).fold(np.arange(5)), images.shape)
+    with view.one_by_one(one_by_one):
+        ours = ops.convert_to_numpy(blurred.apply(ops.convert_to_tensor(images), drawn))
     sigma = ops.convert_to_numpy(drawn["sigma"])
     assert len(set(sigma)) == 5
     for row, image in enumerate(images):

@@ -8,7 +8,7 @@ from keras import ops
 from reference import randaugment_numpy
 
 from zoo import seeds
-from zoo.views import affine, randaugment
+from zoo.views import affine, randaugment, view
 
 EVERY = ("Identity", *randaugment.STANDARD)
 FILL = np.array([124, 116, 104])
@@ -230,6 +230,15 @@ def test_graphs_and_compilers_agree_with_eager():
     np.testing.assert_allclose(graph, eager, atol=1e-6)
     # A last bit may decide to which of two levels a pixel is rounded, or whether it comes from outside.
     apart = np.abs(made(compiled, view, images, np.arange(40)) - eager)
+    assert np.mean(apart > 1e-5) < 1e-3, np.mean(apart > 1e-5)
+
+
+def test_image_by_image_it_is_the_same():
+    augment = randaugment.RandAugment(probability=1.0)
+    images = pictures(40, 3, 18, 20).astype("float32") / 255
+    together = made(compiled, augment, images, np.arange(40))
+    with view.one_by_one():
+        apart = np.abs(made(compiled, augment, images, np.arange(40)) - together)
     assert np.mean(apart > 1e-5) < 1e-3, np.mean(apart > 1e-5)
 
 

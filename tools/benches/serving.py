@@ -118,7 +118,7 @@ def _group(encoder, size, batch, ours, targets, repeat=1, rounds=None):
         repeat=repeat,
         flop=training.flop(encoder, size, batch),
         rounds=rounds,
-        onednn=ours == "zoo, Extractor",
+        onednn=ours == "zoo, Extractor",  # zoo-evaluate's
     )
 
 

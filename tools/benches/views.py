@@ -41,7 +41,7 @@ def ours(size, batch, compiled):
     config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
     one = step.Step(None, config.binding("views"), None, 0, 1000)
     one.compiles_views = compiled
-    make = tf.function(one.make_views, autograph=False)
+    make = tf.function(one.views_of_step, autograph=False)
     data = {"image": tf.constant(inputs.images(batch, _side(size))), "id": tf.range(batch)}
     now = iter(range(10**9))
 

@@ -29,15 +29,19 @@ def write(path, text):
 
 
 @contextlib.contextmanager
-def folder(path):
+def folder(path, overwrite=False):
     """A folder that appears at its path in one step, filled, when the `with` block ends; after an error, not at all.
 
     Args:
-        path: of the folder; its parent is made when missing. What is there already is replaced, and is put back if
-            that fails.
+        path: of the folder; its parent is made when missing.
+        overwrite: whether it replaces one that is there by then, in two steps: what was there is moved aside, and put
+            back if the second fails.
 
     Yields:
         The path of a temporary folder beside it, to fill.
+
+    Raises:
+        OSError: without `overwrite`, where there is a folder with something in it by then.
     """
     path = pathlib.Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,15 +50,15 @@ def folder(path):
         yield temporary
         # Temporary folders are private; a finished one is as readable as any other.
         temporary.chmod(0o755)
-        _swap(temporary, path)
+        if overwrite and path.exists():
+            _swap(temporary, path)
+        else:
+            os.rename(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _swap(new, path):
-    if not path.exists():
-        os.rename(new, path)
-        return
     aside = new.with_name(f"{new.name}.old")
     os.rename(path, aside)
     try:

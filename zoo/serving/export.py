@@ -131,7 +131,7 @@ def export(encoder, folder, card, warmup=True, overwrite=False):
     folder = pathlib.Path(folder).absolute()
     _check_place(folder, overwrite)
     complete = schema.check(_complete(encoder, card))
-    with files.folder(folder) as place:
+    with files.folder(folder, overwrite) as place:
         endpoints = signatures.endpoints(encoder, complete["input"])
         tf.saved_model.save(signatures.Reusable(encoder), str(place), signatures=endpoints)
         encoder.save_weights(place / cards.WEIGHTS)

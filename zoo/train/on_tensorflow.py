@@ -11,7 +11,7 @@ from zoo.methods import memory
 from zoo.train import step, strategies
 from zoo.views import view
 
-# Pixels of a run's images from which on it pays to compile its views: two times what takes as long without (measured).
+# Pixels of a run's images from which on its views are compiled: twice as many as make up for the time (measured).
 _WORTH_COMPILING = 2 * 10**7
 
 

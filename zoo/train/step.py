@@ -19,21 +19,21 @@ class Step(task.Task):
 
     compiles_views = False
 
-    def make_views(self, batch, step):
-        """The views of a batch, see `task.Task`."""
+    def views_of_step(self, batch, step):
+        """The views that are learned from; `make_views` makes the same ones for who needs them once."""
         if not self.compiles_views:
-            return super().make_views(batch, step)
+            return self.make_views(batch, step)
         with view.one_by_one(strategies.on_cpu()):
             return self._compiled_views({"image": batch["image"], "id": batch["id"]}, step)
 
     @functools.cached_property
     def _compiled_views(self):
-        return tf.function(super().make_views, jit_compile=True, autograph=False)
+        return tf.function(self.make_views, jit_compile=True, autograph=False)
 
     def gradients(self, batch, step):
         """Scalars to log, the gradients of the global mean loss, summed over the replicas, and what to remember."""
         group = replicas.TFReplicas()
-        views = self.make_views(batch, step)
+        views = self.views_of_step(batch, step)
         variables = self.method.trainable_variables
         with tf.GradientTape() as tape:
             objective, logs, seen = self.objective(views, batch, group)

@@ -45,7 +45,7 @@ def _search(k, count, leave_one_out):
         parts = ops.reshape(similarities, (-1, chunk))  # [q * chunks, chunk]
         highest = ops.reshape(ops.max(parts, axis=1), (batch, chunks))
         # The key that does not count may have raised its chunk above one that does: with one more, none is missed.
-        near = ops.sort(ops.top_k(highest, k + leave_one_out)[1], axis=1)  # [q, k]
+        near = ops.sort(ops.top_k(highest, k + leave_one_out)[1], axis=1)  # [q, k], or k + 1
         kept = ops.take(parts, near + chunks * ops.arange(batch, dtype="int32")[:, None], axis=0)  # [q, k, chunk]
         rows = near[:, :, None] * chunk + np.arange(chunk, dtype="int32")  # [q, k, chunk]
         counts = rows < count
@@ -87,11 +87,12 @@ def neighbours(train_features, features, k, leave_one_out=False):
     most = len(train_features) - bool(leave_one_out)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= most:
         raise ValueError(f"knn: expected an integer from 1 to the {most} training examples. Received: k={k!r}.")
-    keys, queries = _unit(train_features), _unit(features)
-    keys = np.pad(keys, ((0, -len(keys) % _chunk(k, len(keys))), (0, 0)), mode="edge")
+    k, keys, queries = int(k), _unit(train_features), _unit(features)
+    if missing := -len(keys) % _chunk(k, len(keys)):
+        keys = np.pad(keys, ((0, missing), (0, 0)), mode="edge")
     # Transposed once: for every block of queries it would cost as much as a third of the product.
     keys = ops.transpose(ops.convert_to_tensor(keys))  # [F, n]
-    nearest = _search(int(k), len(train_features), bool(leave_one_out))
+    nearest = _search(k, len(train_features), bool(leave_one_out))
     chunk = max(1, _BLOCK // len(train_features))
     similarities, rows = [], []
     for start in range(0, len(queries), chunk):

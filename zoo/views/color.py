@@ -119,7 +119,7 @@ class Jitter(view.View):
         first = 0
         if channels == 3 and self.hue * self.strength > 0:
             # Of a single image it is known which those are.
-            first, last = (hue_at[0, 0], hue_at[0, 0]) if images.shape[0] == 1 else (0, 3)
+            first, last = (hue_at[0, 0], hue_at[0, 0]) if view.single(images) else (0, 3)
             planes = self._blends(planes, drawn, ops.where(slot < hue_at, kinds, _NOTHING), 0, last)
             planes = ops.clip(hue_turned(planes, drawn["hue"]), 0, 1)
             kinds = ops.where(slot < hue_at, _NOTHING, kinds)

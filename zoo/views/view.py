@@ -27,6 +27,55 @@ def choice(who, name, value, known):
         raise ValueError(f"{who}: expected {expected}. Received: {name}={value!r}.{hint}")
 
 
+def _settled(tensors):
+    """The same tensors, nested or not, finished before anything is made of them.
+
+    XLA would otherwise fuse the random number generator, say, into what uses its numbers and run it once per pixel. A
+    loop stops that; this one goes round twice and keeps what it has.
+    """
+
+    def keep(i, parts):
+        return [ops.where(i < 0, ops.zeros_like(part), part) for part in parts]
+
+    parts = tree.flatten(tensors)
+    return tree.pack_sequence_as(tensors, ops.fori_loop(0, 2, keep, parts)) if parts else tensors
+
+
+_ONE_BY_ONE = contextvars.ContextVar("one_by_one", default=False)
+
+
+@contextlib.contextmanager
+def one_by_one(whether=True):
+    """Views that are traced within are made image by image, in a loop: for what XLA compiles for a CPU.
+
+    One image stays in the processor's cache from step to step, where a batch goes to memory and back; and of an image
+    by itself, what was not drawn is not computed. Elsewhere batches are faster.
+    """
+    token = _ONE_BY_ONE.set(whether)
+    try:
+        yield
+    finally:
+        _ONE_BY_ONE.reset(token)
+
+
+def image_by_image():
+    """Whether views are made as within `one_by_one`."""
+    return _ONE_BY_ONE.get()
+
+
+def single(images):
+    """Whether these are one image of those that are made one by one, of which only what was drawn needs computing."""
+    return image_by_image() and images.shape[0] == 1
+
+
+def apart(tensors):
+    """The same images or other tensors; within `one_by_one` finished before anything is made of them.
+
+    XLA would otherwise fuse them into what uses them and compute them anew for every use.
+    """
+    return _settled(tensors) if image_by_image() else tensors
+
+
 def chosen(mask, ours, theirs):
     """Per example, `ours` where `mask` [B] is true, else `theirs`; both finite float32 `[B, ...]`."""
     mask = ops.reshape(ops.cast(mask, "float32"), (-1,) + (1,) * (len(ours.shape) - 1))
@@ -35,8 +84,8 @@ def chosen(mask, ours, theirs):
 
 
 def changed(mask, change, images):
-    """Per example, `change(images)` where `mask` [B] is true, else the image; a single image only if it must be."""
-    if images.shape[0] == 1:
+    """Per example, `change(images)` where `mask` [B] is true, else the image."""
+    if single(images):
         return ops.cond(mask[0], lambda: change(images), lambda: images)
     return chosen(mask, change(images), images)
 
@@ -59,50 +108,6 @@ def _checked(who, images, seed):
     rank = len(np.shape(seed.key[0]))
     require(rank == 1, who, "one seed per image: `seed.fold(ids)` with ids of shape [B]", rank=rank)
     return ops.cast(images, "float32")
-
-
-def _settled(tensors):
-    """The same tensors, nested or not, finished before anything is made of them.
-
-    XLA would otherwise fuse the random number generator, say, into what uses its numbers and run it once per pixel. A
-    loop stops that; this one goes round twice and keeps what it has.
-    """
-
-    def keep(i, parts):
-        return [ops.where(i < 0, ops.zeros_like(part), part) for part in parts]
-
-    parts = tree.flatten(tensors)
-    return tree.pack_sequence_as(tensors, ops.fori_loop(0, 2, keep, parts)) if parts else tensors
-
-
-_ONE_BY_ONE = contextvars.ContextVar("one_by_one", default=False)
-
-
-@contextlib.contextmanager
-def one_by_one(whether=True):
-    """Within, views are made image by image, in a loop: for what XLA compiles for a CPU.
-
-    One image stays in the processor's cache from step to step, where a batch goes to memory and back; and of an image
-    by itself, what was not drawn is not computed. Elsewhere batches are faster.
-    """
-    token = _ONE_BY_ONE.set(whether)
-    try:
-        yield
-    finally:
-        _ONE_BY_ONE.reset(token)
-
-
-def image_by_image():
-    """Whether views are made as within `one_by_one`."""
-    return _ONE_BY_ONE.get()
-
-
-def apart(images):
-    """The same images; within `one_by_one` finished before anything is made of them.
-
-    XLA would otherwise fuse them into what uses them and compute them anew for every use.
-    """
-    return _settled(images) if image_by_image() else images
 
 
 def _made(view, images, drawn):
@@ -304,7 +309,7 @@ class Sometimes(View):
 
 @dataclasses.dataclass(frozen=True)
 class OneOf(View):
-    """Applies one of several views to each image; all are computed, one is kept.
+    """Applies one of several views to each image; of a batch all are computed and one is kept, see `single`.
 
     Args:
         views: tuple of views whose results have the same size, one result each.
@@ -339,8 +344,8 @@ class OneOf(View):
         return {"choice": ops.sum(ops.cast(above, "int32"), axis=1), "views": drawn}
 
     def apply(self, images, drawn):
-        """The drawn view of each image; of a single image nothing else is computed."""
-        if images.shape[0] == 1:
+        """The drawn view of each image."""
+        if single(images):
             parts = zip(self.views, drawn["views"], strict=True)
             branches = [lambda view=view, its=its: view.apply(images, its) for view, its in parts]
             return ops.switch(drawn["choice"][0], branches)
@@ -391,5 +396,5 @@ class Views:
         words = zip(*(its.key for its in _folds(seed, count)), strict=True)
         folded = seeds.Seed(seed.value, tuple(ops.concatenate(word, axis=0) for word in words))  # keys [count * B]
         together = _each(first, first(ops.concatenate([images] * count, axis=0), folded))  # [count * B, ...] each
-        apart = zip(*(ops.split(one, count, axis=0) for one in together), strict=True)
-        return tuple(one for views in apart for one in views)
+        parts = zip(*(ops.split(one, count, axis=0) for one in together), strict=True)
+        return tuple(one for views in parts for one in views)
