@@ -135,6 +135,10 @@ def benchmarks():
         record = json.loads(path.read_text())
         parts += [_bench(title, record[name]) for name, title in BENCHES.items() if name in record]
         parts += [_growth(record["growth"])] if "growth" in record else []
+        left = [title for name, title in BENCHES.items() if name not in record]
+        parts += [f"Not measured: {'; '.join(left)}.\n"] if left else []
+        # Mostly one command for all tables.
+        parts += [_commands(*dict.fromkeys(each["command"] for each in record.values())).lstrip("\n")]
     return "\n".join(parts)
 
 
@@ -158,7 +162,7 @@ def _bench(title, record):
     if tops:
         text += f"; in the same run the machine multiplied at {tops['gflop_per_second']:,.0f} GFLOP/s"
         text += f" and copied {tops['gb_per_second']:.3g} GB/s"
-    return f"{text}.\n\n" + results.grid(heading, lines, heading[3:6]) + _commands(record["command"])
+    return f"{text}.\n\n" + results.grid(heading, lines, heading[3:6])
 
 
 def _growth(record):
@@ -174,7 +178,9 @@ def _growth(record):
                 cost = [ms, _short(point["extra_mb"])]
             lines.append([curve["quantity"], f"{point['x']:,}", curve["work"], *cost])
     text = f"How costs grow, on {record['hardware']}, under a load of {record['machine_load']} before.\n\n"
-    return text + results.grid(heading, lines, ("to", *heading[3:])) + _commands(record["command"])
+    drawn = ROOT / "saved_models" / "tables" / "growth.svg"
+    text += f"![How costs grow]({drawn.relative_to(ROOT)})\n\n" if drawn.exists() else ""
+    return text + results.grid(heading, lines, ("to", *heading[3:]))
 
 
 def _short(value):
