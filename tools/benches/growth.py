@@ -110,16 +110,22 @@ def draw(curves, place):
     """Draws the recorded curves, times above and memory below, as one picture."""
     import matplotlib
     from matplotlib import figure as figures
+    from matplotlib import ticker
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 8})
-    figure = figures.Figure(figsize=(3 * len(curves), 5))
+    figure = figures.Figure(figsize=(3 * len(curves), 5), layout="constrained")
     axes = figure.subplots(2, len(curves), squeeze=False)
     for column, curve in enumerate(curves):
         there = [point for point in curve["points"] if "missing" not in point]
+        values = [point["x"] for point in there]
         for axis, name, label in zip(axes[:, column], ("ms", "extra_mb"), ("ms", "extra MB"), strict=True):
-            axis.plot([point["x"] for point in there], [max(point[name], 0.1) for point in there], "o-", markersize=3)
+            axis.plot(values, [max(point[name], 0.1) for point in there], "o-", markersize=3)
             axis.set(xscale="log", yscale="log", xlabel=curve["quantity"], ylabel=label)
+            axis.set_xticks(values, [f"{value:,}" for value in values])
+            axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+            for side in (axis.xaxis, axis.yaxis):
+                side.set_minor_locator(ticker.NullLocator())
             axis.grid(alpha=0.3)
         axes[0, column].set_title(curve["work"], fontsize=7)
-    figure.subplots_adjust(0.04, 0.1, 0.99, 0.94, 0.25, 0.25)
     figure.savefig(place, metadata={"Date": None} if str(place).endswith(".svg") else None)
