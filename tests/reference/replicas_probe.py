@@ -21,7 +21,7 @@ BATCH, SHAPE = 16, (8, 8, 1)
 CHAIN = view.Chain((geometry.Crop(8, area=(0.3, 1.0)), geometry.Flip(), view.Sometimes(color.Grayscale(), 0.5)))
 OPTIMIZERS = {
     "lars": lambda: optimizers.LARS(0.05),
-    "sgd": lambda: optimizers.SGD(0.02),
+    "sgd": lambda: optimizers.SGD(0.01),
     "adamw": lambda: keras.optimizers.AdamW(0.001),
 }
 VIEWS = {}  # `view.Views` -> the function that makes them
