@@ -7,6 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
+    "zoo.context": -1,
     "zoo.graphs": -1,
     "zoo.colors": 0,
     "zoo.seeds": 0,

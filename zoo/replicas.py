@@ -1,7 +1,8 @@
 """What an objective may know of the other replicas: how many, which one this is, and everyone's rows."""
 
-import contextlib
 import contextvars
+
+from zoo import context
 
 
 class Alone:
@@ -32,11 +33,6 @@ def present():
     return _present.get() or Alone()
 
 
-@contextlib.contextmanager
 def within(group):
     """Inside, `present` is this group: for layers, which nobody can hand it to."""
-    before = _present.set(group)
-    try:
-        yield group
-    finally:
-        _present.reset(before)
+    return context.within(_present, group)

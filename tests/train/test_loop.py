@@ -26,6 +26,9 @@ class Watched(view.View):
         return images
 
 
+WATCHED = view.Chain((*CROP.steps, Watched()))
+
+
 def method():
     return simclr.SimCLR(lambda: convnet.convnet((8, 8, 1), (4, 8)), lambda width: heads.projector(width, (8, 4)))
 
@@ -95,9 +98,8 @@ def test_trains_in_half_precision_with_float32_variables(tmp_path, precision):
 
 def test_compiled_by_xla_it_computes_the_same(tmp_path):
     plain = run(tmp_path / "plain", epochs=1)
-    watched = view.Chain((*CROP.steps, Watched()))
     SEEN.clear()
-    compiled = run(tmp_path / "compiled", epochs=1, jit_compile=True, views=view.Views((watched, watched)))
+    compiled = run(tmp_path / "compiled", epochs=1, jit_compile=True, views=view.Views((WATCHED, WATCHED)))
     assert 1 in SEEN and 32 not in SEEN
     for a, b in zip(plain.variables, compiled.variables, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, err_msg=a.path)
@@ -187,11 +189,10 @@ def test_long_runs_compile_their_views(tmp_path, monkeypatch):
     from zoo.train import on_tensorflow
 
     losses = []
-    watched = view.Chain((*CROP.steps, Watched()))
     for worth in (1, 10**8):
         monkeypatch.setattr(on_tensorflow, "_WORTH_COMPILING", worth)
         SEEN.clear()
-        run(tmp_path / str(worth), epochs=1, rhythm=loop.Rhythm(log_every=1), views=view.Views((watched, watched)))
+        run(tmp_path / str(worth), epochs=1, rhythm=loop.Rhythm(log_every=1), views=view.Views((WATCHED, WATCHED)))
         # Compiled for a CPU they are made one by one.
         assert (1 in SEEN) == (worth == 1) and (32 in SEEN) == (worth > 1), SEEN
         losses.append([line["loss"] for line in records(tmp_path / str(worth)) if "loss" in line])

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from reference.view_engines import compiled, image_by_image, traced
 
 from zoo import seeds
 from zoo.views import blur, color, frequency, geometry, jigsaw, patches, spaces, view
@@ -32,33 +33,6 @@ def made(views, images, ids, *folds):
 
     results = (compiled(make) if keras.backend.backend() == "jax" else make)(images, np.asarray(ids, "int32"))
     return arrays(results if isinstance(results, tuple) else (results,))
-
-
-def compiled(function):
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True)
-
-
-def image_by_image(function):
-    def make(*arguments):
-        with view.one_by_one():
-            return function(*arguments)
-
-    return compiled(make)
-
-
-def traced(function):
-    if keras.backend.backend() == "jax":
-        pytest.skip("JAX has no graphs apart from its compiler's")
-    import tensorflow as tf
-
-    spec = [tf.TensorSpec([None, 16, 19, 3], tf.float32), tf.TensorSpec([None], tf.int32)]
-    return tf.function(function, input_signature=spec, autograph=False)
 
 
 SPLIT = view.Fork((spaces.Split("lab", (0,)), spaces.Split("lab", (1, 2))))

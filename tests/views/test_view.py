@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from reference.view_engines import compiled, image_by_image, traced
 
 from zoo import seeds
 from zoo.views import blur, color, geometry, view
@@ -27,34 +28,6 @@ def images_of(batch, channels, size=16, seed=0):
 
 def seed_of(ids):
     return seeds.Seed(3).fold(1).fold(np.asarray(ids))
-
-
-def compiled(function):
-    """`function` of arrays, compiled by the engine's compiler and called with them."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True)
-
-
-def image_by_image(function):
-    def make(*arguments):
-        with view.one_by_one():
-            return function(*arguments)
-
-    return compiled(make)
-
-
-def traced(function):
-    if keras.backend.backend() == "jax":
-        pytest.skip("JAX has no graphs apart from its compiler's")
-    import tensorflow as tf
-
-    spec = [tf.TensorSpec([None, 16, 19, 3], tf.float32), tf.TensorSpec([None], tf.int32)]
-    return tf.function(function, input_signature=spec, autograph=False)
 
 
 def arrays(pair):

@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 
+from zoo.tools import config
+
 HERE = pathlib.Path(__file__).resolve().parent
 LEVEL = "level"  # a target: the spread of the ratio reaches 1
 UNITS = {"time": "ms", "CPU time": "ms", "memory": "MB"}
@@ -107,7 +109,7 @@ class Worker:
         command = [str(python), str(HERE / "worker.py"), source, candidate.function, json.dumps(settings)]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
         if onednn:
-            environment.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+            config.use_onednn(environment)
         quiet = None if os.environ.get("BENCH_VERBOSE") else subprocess.DEVNULL
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True, env=environment

@@ -27,17 +27,20 @@ def averaged(run, numbers):
     ]
 
 
+def _on_one_core(tf):
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def ours(size, batch, compiled):
     """As the loop runs them, in the graph of its step; `compiled` as in long runs. On one core, as the peers."""
     import numpy as np
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
     from zoo.tools import config
     from zoo.train import step
 
+    _on_one_core(tf)
     config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
     one = step.Step(None, config.binding("views"), None, 0, 1000)
     one.compiles_views = compiled
@@ -57,8 +60,7 @@ def tf_image(size, batch):
     import numpy as np
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    _on_one_core(tf)
 
     def crop(image):
         begin, extent, _ = tf.image.sample_distorted_bounding_box(

@@ -4,26 +4,20 @@ Each holds its state in variables that a checkpoint saves. State changes only by
 gathered keys above all, so that the copies stay equal; and it changes in place, for a bank takes up to a gigabyte.
 """
 
-import contextlib
 import contextvars
 
 import keras
 import numpy as np
 from keras import ops
 
-from zoo import seeds
+from zoo import context, seeds
 
 _COMPILED = contextvars.ContextVar("compiled", default=False)
 
 
-@contextlib.contextmanager
 def compiled(whether=True):
     """Says that what is traced within is compiled by XLA, which updates its buffers in place by means of its own."""
-    token = _COMPILED.set(whether)
-    try:
-        yield
-    finally:
-        _COMPILED.reset(token)
+    return context.within(_COMPILED, whether)
 
 
 def whole(variable):

@@ -1,13 +1,12 @@
 """Batch normalisation (Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167), the zoo's only one."""
 
-import contextlib
 import contextvars
 import functools
 
 import keras
 from keras import ops
 
-from zoo import replicas
+from zoo import context, replicas
 
 # How many groups batch norm trains on, see `split`.
 _groups = contextvars.ContextVar("groups", default=1)
@@ -151,7 +150,6 @@ class BatchNorm(keras.layers.Layer):
         return {**super().get_config(), **config, "gamma_initializer": initializer}
 
 
-@contextlib.contextmanager
 def split(splits):
     """Inside, batch norm trains on `splits` groups of the global batch, each by itself.
 
@@ -162,11 +160,7 @@ def split(splits):
     Args:
         splits: positive integer, a multiple of the number of replicas; 1 for the usual, synchronised batch norm.
     """
-    before = _groups.set(splits)
-    try:
-        yield
-    finally:
-        _groups.reset(before)
+    return context.within(_groups, splits)
 
 
 def _is_tensorflow():

@@ -1,14 +1,14 @@
 """What a view is, and how views are put together: in a row, by chance, one of several, forked, several at once."""
 
-import contextlib
 import contextvars
 import dataclasses
 import difflib
+import functools
 
 import numpy as np
 from keras import backend, ops, tree
 
-from zoo import seeds
+from zoo import context, seeds
 
 
 def require(holds, who, expected, **received):
@@ -44,18 +44,13 @@ def _settled(tensors):
 _ONE_BY_ONE = contextvars.ContextVar("one_by_one", default=False)
 
 
-@contextlib.contextmanager
 def one_by_one(whether=True):
     """Views that are traced within are made image by image, in a loop: for what XLA compiles for a CPU.
 
     One image stays in the processor's cache from step to step, where a batch goes to memory and back; and of an image
     by itself, what was not drawn is not computed. Elsewhere batches are faster.
     """
-    token = _ONE_BY_ONE.set(whether)
-    try:
-        yield
-    finally:
-        _ONE_BY_ONE.reset(token)
+    return context.within(_ONE_BY_ONE, whether)
 
 
 def image_by_image():
@@ -345,14 +340,13 @@ class OneOf(View):
 
     def apply(self, images, drawn):
         """The drawn view of each image."""
+        parts = zip(self.views, drawn["views"], strict=True)
+        branches = [functools.partial(view.apply, images, its) for view, its in parts]
         if single(images):
-            parts = zip(self.views, drawn["views"], strict=True)
-            branches = [lambda view=view, its=its: view.apply(images, its) for view, its in parts]
             return ops.switch(drawn["choice"][0], branches)
-        results = [view.apply(images, its) for view, its in zip(self.views, drawn["views"], strict=True)]
-        kept = results[0]
-        for number, result in enumerate(results[1:], start=1):
-            kept = chosen(ops.equal(drawn["choice"], number), result, kept)
+        kept = branches[0]()
+        for number, branch in enumerate(branches[1:], start=1):
+            kept = chosen(ops.equal(drawn["choice"], number), branch(), kept)
         return kept
 
     def output_shape(self, shape):
