@@ -63,7 +63,7 @@ def test_objectives_transcribed(objective):
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((30, 6)).astype(np.float32), rng.integers(0, 4, 30)
     kernel, bias = rng.standard_normal((6, 4)), rng.standard_normal(4)
-    found = objective(kernel, bias, x, np.eye(4, dtype=np.float32)[y])
+    found = objective(kernel, bias, x.T, np.eye(4, dtype=np.float32)[y])
     for value, expected in zip(found, loss_and_gradient(kernel, bias, x, y, 0.0), strict=True):
         np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-6)
 
@@ -73,6 +73,18 @@ def test_where_it_begins_does_not_matter(digits):
     cold, _ = linear.fit(x, y, 1e-3, tolerance=1e-9, iterations=2000)
     warm, _ = linear.fit(x, y, 1e-3, start=linear.fit(x, y, 1.0), tolerance=1e-9, iterations=2000)
     np.testing.assert_allclose(warm, cold, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [200, 40_000])
+def test_any_rotation_leaves_the_minimum_where_it_is(rows):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((rows, 30)) * np.linspace(0.3, 3, 30), rng.integers(0, 3, rows)
+    kernel, bias = linear.fit(x, y, 1e-2, tolerance=1e-7, iterations=2000)
+    rotation = np.linalg.qr(rng.standard_normal((30, 30)))[0]
+    for given in (rotation, linear.Problem(x[: rows // 2], y[: rows // 2], 3).rotation):
+        found = linear.Problem(x, y, 3, given).solve(1e-2, tolerance=1e-7, iterations=2000)
+        np.testing.assert_allclose(found[0], kernel, atol=2e-5)
+        np.testing.assert_allclose(found[1], bias, atol=2e-5)
 
 
 def test_without_information_only_the_bias_is_learnt():
@@ -99,7 +111,7 @@ def test_what_hardly_varies_is_not_blown_up():
 def test_the_penalty_is_the_one_that_held_out_labels_prefer(digits):
     x, y = digits[0][:200], digits[1][:200]
     held_out = splits.folds(y, 0, 3)
-    l2, _ = linear.chosen_l2(x, y, held_out, penalties=(1e-4, 1e-2, 1.0))
+    l2, *_ = linear.chosen_l2(x, y, held_out, penalties=(1e-4, 1e-2, 1.0))
     right = {}
     for candidate in (1e-4, 1e-2, 1.0):
         right[candidate] = 0
@@ -114,7 +126,7 @@ def test_strong_penalties_win_where_features_are_noise():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((300, 80)).astype(np.float32), rng.integers(0, 2, 300)
     x[:, 0] += 1.5 * y
-    l2, _ = linear.chosen_l2(x, y, splits.folds(y, 0))
+    l2, *_ = linear.chosen_l2(x, y, splits.folds(y, 0))
     assert l2 > 1e-2
 
 

@@ -51,13 +51,13 @@ class Standard:
 
 
 def _small(kernel, bias, axes, targets):
-    """Cross-entropy and its gradients by `kernel` and `bias`, in double precision; NumPy is fastest where few."""
-    logits = axes @ kernel + bias  # [n, K]
+    """Cross-entropy and its gradients by `kernel` and `bias`, of axes `[A, n]`; NumPy is fastest where they are few."""
+    logits = axes.T @ kernel + bias  # [n, K]
     odds = logits - logits.max(axis=1, keepdims=True)
     log_odds = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True))  # [n, K]
     residual = np.exp(log_odds) - targets  # [n, K]
-    count = len(axes)
-    return -(targets * log_odds).sum() / count, axes.T @ residual / count, residual.sum(axis=0) / count
+    count = len(targets)
+    return -(targets * log_odds).sum() / count, axes @ residual / count, residual.sum(axis=0) / count
 
 
 @tf.function(
@@ -71,14 +71,15 @@ def _small(kernel, bias, axes, targets):
 )
 def _large(kernel, bias, axes, targets):
     """The same in single precision, with sums over examples in double."""
-    logits = tf.matmul(axes, tf.cast(kernel, tf.float32)) + tf.cast(bias, tf.float32)  # [n, K]
+    # In this order, and with examples along rows of `axes`, products that are long in n and short in K are quickest.
+    product = tf.transpose(tf.matmul(tf.cast(kernel, tf.float32), axes, transpose_a=True))  # [n, K]
+    logits = product + tf.cast(bias, tf.float32)  # [n, K]
     log_odds = tf.nn.log_softmax(logits)  # [n, K]
-    count = tf.cast(tf.shape(axes)[0], tf.float64)
+    count = tf.cast(tf.shape(targets)[0], tf.float64)
     # The target of a row is one-hot, so the sum over K rounds nothing.
     loss = -tf.reduce_sum(tf.cast(tf.reduce_sum(targets * log_odds, axis=1), tf.float64)) / count
     residual = tf.exp(log_odds) - targets  # [n, K]
-    # The transpose of the product in this order is the faster of the two by a quarter.
-    slope = tf.transpose(tf.matmul(residual, axes, transpose_a=True))  # [A, K]
+    slope = tf.matmul(axes, residual)  # [A, K]
     tilt = tf.reduce_sum(tf.cast(residual, tf.float64), axis=0)  # [K]
     return loss, tf.cast(slope, tf.float64) / count, tilt / count
 
@@ -88,6 +89,24 @@ def _threads():
     return threadpoolctl.ThreadpoolController()
 
 
+def _one_blas_thread():
+    """Within, NumPy and SciPy compute on one thread.
+
+    The vectors of L-BFGS are so short that a second costs many times what it does; and after every larger product it
+    would wait for more, awake, on the core that TensorFlow needs.
+    """
+    return _threads().limit(limits=1, user_api="blas")
+
+
+def _principal_axes(features):
+    """Orthonormal columns, `[F, min(n, F)]`, along which `features`, `[n, F]`, vary independently."""
+    with _one_blas_thread():
+        if features.shape[0] < features.shape[1]:
+            return np.linalg.svd(features.numpy(), full_matrices=False)[2].T.astype(np.float64)
+        gram = tf.matmul(features, features, transpose_a=True).numpy().astype(np.float64)
+        return np.linalg.eigh(gram)[1]
+
+
 class Problem:
     """Logistic regression on one set of examples, to be solved under any penalty.
 
@@ -95,25 +114,22 @@ class Problem:
         features: `[n, F]`, standardised.
         labels: int64 `[n]` in [0, classes).
         classes: number of classes, K >= 2.
+        rotation: orthogonal `[F, F]`, such as `rotation` of a problem that has most of these examples: takes the place
+            of the principal axes, which need not be exact.
     """
 
-    def __init__(self, features, labels, classes):
+    def __init__(self, features, labels, classes, rotation=None):
         count, width = features.shape
         small = count * width <= _SMALL
-        features = np.asarray(features, np.float64 if small else np.float32)
-        if count < width:
-            _, singular, axes = np.linalg.svd(features, full_matrices=False)
-            self._rotation, variance = axes.T.astype(np.float64), np.square(singular, dtype=np.float64) / count
-        else:
-            matrix = tf.constant(features)
-            gram = tf.matmul(matrix, matrix, transpose_a=True).numpy().astype(np.float64)
-            variance, self._rotation = np.linalg.eigh(gram / count)
-        self._curvature = np.maximum(variance, 0.0) / classes  # [A]
-        axes = features @ self._rotation.astype(features.dtype)  # [n, A]
-        targets = np.eye(classes, dtype=features.dtype)[labels]  # [n, K]
+        features = tf.constant(features, tf.float64 if small else tf.float32)
+        if rotation is None:
+            rotation = _principal_axes(features)
+        self.rotation, self.classes = rotation, classes  # [F, A]
+        axes = tf.transpose(tf.matmul(features, tf.constant(rotation, features.dtype)))  # [A, n]
+        self._curvature = tf.reduce_mean(tf.square(axes), axis=1).numpy().astype(np.float64) / classes  # [A]
+        targets = tf.one_hot(labels, classes, dtype=features.dtype)  # [n, K]
         self._objective = _small if small else _large
-        self._data = (axes, targets) if small else (tf.constant(axes), tf.constant(targets))
-        self.classes = classes
+        self._data = (axes.numpy(), targets.numpy()) if small else (axes, targets)
 
     def solve(self, l2, start=None, tolerance=1e-5, iterations=500):
         """The minimum under one penalty.
@@ -140,17 +156,16 @@ class Problem:
             gradient = np.concatenate([(np.asarray(slope) + l2 * kernel) * scale, np.asarray(tilt)[None] * tall])
             return float(loss) + 0.5 * l2 * np.square(kernel).sum(), gradient.ravel()
 
-        first = np.zeros(shape)
-        if start is not None:
-            first = np.concatenate([(self._rotation.T @ start[0]) / scale, start[1][None] / tall])
         options = {"maxiter": iterations, "maxfun": 2 * iterations, "gtol": tolerance, "ftol": 1e-14}
-        # The vectors of L-BFGS are so short that a second BLAS thread costs many times what it does.
-        with _threads().limit(limits=1, user_api="blas"):
+        with _one_blas_thread():
+            first = np.zeros(shape)
+            if start is not None:
+                first = np.concatenate([(self.rotation.T @ start[0]) / scale, start[1][None] / tall])
             found = scipy.optimize.minimize(
                 value_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options
             )
-        point = found.x.reshape(shape)
-        return self._rotation @ (point[:-1] * scale), point[-1] * tall
+            point = found.x.reshape(shape)
+            return self.rotation @ (point[:-1] * scale), point[-1] * tall
 
 
 def fit(features, labels, l2, start=None, tolerance=1e-5, iterations=500):
@@ -195,23 +210,24 @@ def chosen_l2(features, labels, held_out, penalties=PENALTIES):
         penalties: positive floats.
 
     Returns:
-        The penalty, and the `(kernel, bias)` that the last pair reached under it.
+        The penalty; the `(kernel, bias)` that the last pair reached under it; and that pair's `Problem.rotation`.
     """
     penalties, classes = sorted(penalties, reverse=True), int(labels.max()) + 1
-    standards = [Standard(features[fitting]) for fitting, _ in held_out]
-    problems = [
-        Problem(standard(features[fitting]), labels[fitting], classes)
-        for standard, (fitting, _) in zip(standards, held_out, strict=True)
-    ]
+    problems, choices = [], []
+    for fitting, choosing in held_out:
+        fitted = features[fitting]
+        standard = Standard(fitted)
+        problems.append(Problem(standard(fitted), labels[fitting], classes))
+        choices.append((standard(features[choosing]), labels[choosing]))
     solutions, scores, reached = [None] * len(problems), [], []
     began = time.monotonic()
     for l2 in penalties:
         wrong, loss = 0, 0.0
-        for index, (standard, (_, choosing)) in enumerate(zip(standards, held_out, strict=True)):
-            solutions[index] = problems[index].solve(l2, solutions[index], tolerance=1e-4, iterations=200)
-            logits = _logits(standard(features[choosing]), *solutions[index])
-            wrong += int((logits.argmax(axis=1) != labels[choosing]).sum())
-            loss += _cross_entropy(logits, labels[choosing])
+        for index, (problem, (chosen_by, expected)) in enumerate(zip(problems, choices, strict=True)):
+            solutions[index] = problem.solve(l2, solutions[index], tolerance=1e-4, iterations=200)
+            logits = _logits(chosen_by, *solutions[index])
+            wrong += int((logits.argmax(axis=1) != expected).sum())
+            loss += _cross_entropy(logits, expected)
         scores.append((wrong, loss))
         reached.append(solutions[-1])
         if features.size > _SMALL:
@@ -220,7 +236,7 @@ def chosen_l2(features, labels, held_out, penalties=PENALTIES):
         if scores.index(min(scores)) <= len(scores) - 1 - _PATIENCE:
             break
     best = scores.index(min(scores))
-    return penalties[best], reached[best]
+    return penalties[best], reached[best], problems[-1].rotation
 
 
 def linear_accuracy(train_features, train_labels, test_features, test_labels, held_out=None, seed=0):
@@ -247,8 +263,10 @@ def linear_accuracy(train_features, train_labels, test_features, test_labels, he
     if not np.isfinite(train_features).all():
         raise ValueError("linear: expected finite features. Received: NaN or infinity.")
     held_out = splits.hold_out(compact, seed) if held_out is None else held_out
-    l2, nearby = chosen_l2(train_features, compact, held_out)
+    l2, nearby, rotation = chosen_l2(train_features, compact, held_out)
     standard = Standard(train_features)
-    kernel, bias = fit(standard(train_features), compact, l2, start=nearby)
+    if rotation.shape[0] > rotation.shape[1]:
+        rotation = None  # fewer examples than features span less than all of them do
+    kernel, bias = Problem(standard(train_features), compact, len(known), rotation).solve(l2, nearby)
     predicted = known[_logits(standard(test_features), kernel, bias).argmax(axis=1)]
     return float((predicted == test_labels).mean()), {"l2": l2, "C": 1 / (len(train_labels) * l2)}
