@@ -173,9 +173,9 @@ def _group():
         return replicas.present()
     import tensorflow as tf  # As above: TensorFlow alone can say on how many replicas it runs.
 
-    context = tf.distribute.get_replica_context()
-    several = context is not None and context.num_replicas_in_sync > 1
-    return _Strategy(context) if several else replicas.present()
+    here = tf.distribute.get_replica_context()
+    several = here is not None and here.num_replicas_in_sync > 1
+    return _Strategy(here) if several else replicas.present()
 
 
 class _Strategy(replicas.Alone):

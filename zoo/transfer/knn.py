@@ -34,7 +34,7 @@ def _search(k, count, leave_one_out):
     Args:
         k: how many.
         count: of keys, n; copies of the last fill its chunk.
-        leave_one_out: whether the third argument counts.
+        leave_one_out: whether the third argument counts; otherwise it is -1.
     """
     chunk = _chunk(k, count)
     chunks = -(-count // chunk)
@@ -45,15 +45,14 @@ def _search(k, count, leave_one_out):
         parts = ops.reshape(similarities, (-1, chunk))  # [q * chunks, chunk]
         highest = ops.reshape(ops.max(parts, axis=1), (batch, chunks))
         # The key that does not count may have raised its chunk above one that does: with one more, none is missed.
-        near = ops.sort(ops.top_k(highest, k + leave_one_out)[1], axis=1)  # [q, k], or k + 1
+        near = ops.sort(ops.top_k(highest, k + leave_one_out, sorted=False)[1], axis=1)  # [q, k], or k + 1
         kept = ops.take(parts, near + chunks * ops.arange(batch, dtype="int32")[:, None], axis=0)  # [q, k, chunk]
-        rows = near[:, :, None] * chunk + np.arange(chunk, dtype="int32")  # [q, k, chunk]
-        counts = rows < count
-        if leave_one_out:
-            counts = ops.logical_and(counts, rows != own[:, None, None])
-        kept = ops.reshape(ops.where(counts, kept, _NEVER), (batch, -1))
-        values, places = ops.top_k(kept, k)
-        return values, ops.take_along_axis(ops.reshape(rows, (batch, -1)), places, axis=1)
+        if leave_one_out or chunks * chunk > count:
+            rows = near[:, :, None] * chunk + np.arange(chunk, dtype="int32")  # [q, k, chunk]
+            counts = ops.logical_and(rows < count, rows != own[:, None, None])
+            kept = ops.where(counts, kept, _NEVER)
+        values, places = ops.top_k(ops.reshape(kept, (batch, -1)), k)  # [q, k]
+        return values, ops.take_along_axis(near, places // chunk, axis=1) * chunk + places % chunk
 
     return graphs.compiled(nearest)
 
@@ -93,11 +92,12 @@ def neighbours(train_features, features, k, leave_one_out=False):
     # Transposed once: for every block of queries it would cost as much as a third of the product.
     keys = ops.transpose(ops.convert_to_tensor(keys))  # [F, n]
     nearest = _search(k, len(train_features), bool(leave_one_out))
-    chunk = max(1, _BLOCK // len(train_features))
+    size = max(1, _BLOCK // len(train_features))
     similarities, rows = [], []
-    for start in range(0, len(queries), chunk):
-        part = queries[start : start + chunk]
-        values, indices = nearest(part, keys, np.arange(start, start + len(part), dtype=np.int32))
+    for start in range(0, len(queries), size):
+        part = queries[start : start + size]
+        own = np.arange(start, start + len(part), dtype=np.int32) if leave_one_out else np.full(len(part), -1, np.int32)
+        values, indices = nearest(part, keys, own)
         similarities.append(ops.convert_to_numpy(values))
         rows.append(ops.convert_to_numpy(indices))
     return np.concatenate(similarities), np.concatenate(rows).astype(np.int64)
