@@ -22,7 +22,7 @@ import sys
 from absl import flags
 
 from zoo.tools import config
-from zoo.tools.benches import ceilings, runner
+from zoo.tools.benches import accelerator, ceilings, runner
 from zoo.tools.benches.worker import held  # noqa: F401, part of the interface
 
 FLAGS = flags.FLAGS
@@ -30,6 +30,7 @@ FLAGS = flags.FLAGS
 TOPICS = {
     "training": ("training", "groups"),
     "training_large": ("training", "large"),
+    "accelerator": ("accelerator", "groups"),
     "views": ("views", "groups"),
     "losses": ("losses", "groups"),
     "losses_large": ("losses", "large"),
@@ -39,7 +40,7 @@ TOPICS = {
     "start": ("start", "groups"),
     "growth": ("growth", "groups"),
 }
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "torch", "torchvision", "lightly", "faiss-cpu",
+PACKAGES = ("tensorflow", "tensorflow-cpu", "jax", "keras", "numpy", "torch", "torchvision", "lightly", "faiss-cpu",
             "scikit-learn", "onnxruntime")  # fmt: skip
 ENVIRONMENTS = ("torch", "faiss", "sklearn", "onnxruntime")
 _VERSIONS = """
@@ -73,7 +74,7 @@ def hardware():
     text = pathlib.Path("/proc/cpuinfo").read_text()
     name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     wide = next((label for flag, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in text), "")
-    parts = [f"{os.cpu_count()} CPU cores", platform.machine(), name and name[1].strip(), wide]
+    parts = [*accelerator.gpus(), f"{os.cpu_count()} CPU cores", platform.machine(), name and name[1].strip(), wide]
     return ", ".join(part for part in parts if part)
 
 
@@ -88,26 +89,20 @@ def versions(peers):
     return dict(sorted(found.items()))
 
 
-def _ceilings(peers, quick):
-    """The workers of the ceilings."""
-    source, side = "zoo.tools.benches.ceilings", 256 if quick else ceilings.SIDE
-    megabytes = 1 if quick else ceilings.MEGABYTES
-    workers = [
-        runner.Worker(runner.Candidate("arithmetic", source, "arithmetic", {"precision": "float32", "side": side}),
-                      peers),
-        runner.Worker(runner.Candidate("copying", source, "copying", {"megabytes": megabytes}), peers),
-    ]  # fmt: skip
+def _ceilings(module, peers, quick):
+    """Workers of the ceilings, those of the topic's module or else a CPU's; and what each does in a run."""
+    made = getattr(module, "ceilings", ceilings.ceilings)(quick)
+    workers = [runner.Worker(candidate, peers) for candidate, _ in made.values()]
     for worker in workers:
         worker.ask("first")
-    rates = {"arithmetic": 2.0 * side**3, "copying": 2.0 * megabytes * 2**20}
-    return workers, rates
+    return workers, {name: work for name, (_, work) in made.items()}
 
 
 def topic(name, peers, rounds, quick):
     """Measures a topic; its record."""
     module = importlib.import_module(f"zoo.tools.benches.{TOPICS[name][0]}")
     groups = getattr(module, TOPICS[name][1])(quick)
-    workers, work = _ceilings(peers, quick) if any(group.flop or group.moved for group in groups) else ((), {})
+    workers, work = _ceilings(module, peers, quick) if any(group.flop or group.moved for group in groups) else ((), {})
     done, least, curves = [], {}, []
     try:
         for group in groups:

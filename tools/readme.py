@@ -20,6 +20,7 @@ NORMS = {"moco": "split, keys shuffled", "moco_plain": "plain"}
 BENCHES = {
     "training": "training step",
     "training_large": "training step, large images",
+    "accelerator": "whole step on a GPU",
     "views": "views, by CPU time",
     "losses": "losses, forward and backward",
     "losses_large": "losses of a large batch",
@@ -161,6 +162,7 @@ def _bench(title, record):
     text = f"On {record['hardware']}, under a load of {record['machine_load']} before"
     if tops:
         text += f"; in the same run the machine multiplied at {tops['gflop_per_second']:,.0f} GFLOP/s"
+    if "gb_per_second" in tops:
         text += f" and copied {tops['gb_per_second']:.3g} GB/s"
     return f"{text}.\n\n" + results.grid(heading, lines, heading[3:6])
 

@@ -3,10 +3,22 @@
 import concurrent.futures
 import os
 
-SIDE, MEGABYTES = 3072, 256
+from zoo.tools.benches import runner
+
+_SOURCE = "zoo.tools.benches.ceilings"
 
 
-def arithmetic(precision, side=SIDE):
+def ceilings(quick):
+    """Of a CPU: name -> candidate, and the operations or bytes of its run."""
+    side, megabytes = (256, 1) if quick else (3072, 256)
+    given = {"precision": "float32", "side": side}
+    return {
+        "arithmetic": (runner.Candidate("arithmetic", _SOURCE, "arithmetic", given), 2.0 * side**3),
+        "copying": (runner.Candidate("copying", _SOURCE, "copying", {"megabytes": megabytes}), 2.0 * megabytes * 2**20),
+    }
+
+
+def arithmetic(precision, side):
     """One product; `2 * side ** 3` operations."""
     import tensorflow as tf
 
@@ -19,7 +31,7 @@ def arithmetic(precision, side=SIDE):
     return lambda: float(product()), None
 
 
-def copying(megabytes=MEGABYTES):
+def copying(megabytes):
     """Every core copies its part; as much is written as is read."""
     import numpy as np
 

@@ -37,28 +37,35 @@ def flop(encoder, size, images):
     return total * images
 
 
+def learner(encoder, size):
+    """SimCLR with the weights that all candidates begin with, on either engine."""
+    from zoo.methods import simclr
+    from zoo.models import heads
+    from zoo.tools.benches import weights
+
+    made = simclr.SimCLR(
+        lambda: weights.resnet(encoder, size),
+        lambda features: heads.projector(features, widths=(HIDDEN, WIDTH)),
+        temperature=TEMPERATURE,
+    )
+    weights.fill_projector(made.projector, made.encoder.output_shape[-1], HIDDEN, WIDTH)
+    return made
+
+
 def step(encoder, size, batch, precision, compiled):
     """The loop's step, as a graph or eagerly."""
     import keras
     import numpy as np
     import tensorflow as tf
 
-    from zoo.methods import simclr
-    from zoo.models import heads
-    from zoo.tools.benches import weights
     from zoo.train import loop, optimizers
     from zoo.train import step as steps
 
     keras.config.set_dtype_policy(loop.PRECISIONS[precision])
-    learner = simclr.SimCLR(
-        lambda: weights.resnet(encoder, size),
-        lambda features: heads.projector(features, widths=(HIDDEN, WIDTH)),
-        temperature=TEMPERATURE,
-    )
-    weights.fill_projector(learner.projector, learner.encoder.output_shape[-1], HIDDEN, WIDTH)
+    taught = learner(encoder, size)
     teacher = optimizers.SGD(learning_rate=RATE, momentum=0.9)
-    teacher.build(learner.trainable_variables)
-    one = steps.Step(learner, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
+    teacher.build(taught.trainable_variables)
+    one = steps.Step(taught, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
     data = {
         "image": tf.constant(inputs.images(batch, size)),
         "id": tf.range(batch),

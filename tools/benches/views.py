@@ -11,7 +11,8 @@ _SOURCE = "zoo.tools.benches.views"
 STRENGTH = 1.0
 
 
-def _side(size):
+def side(size):
+    """Of the images that views of a size are made from."""
     return 256 if size == 224 else size
 
 
@@ -45,7 +46,7 @@ def ours(size, batch, compiled):
     one = step.Step(None, config.binding("views"), None, 0, 1000)
     one.compiles_views = compiled
     make = tf.function(one.views_of_step, autograph=False)
-    data = {"image": tf.constant(inputs.images(batch, _side(size))), "id": tf.range(batch)}
+    data = {"image": tf.constant(inputs.images(batch, side(size))), "id": tf.range(batch)}
     now = iter(range(10**9))
 
     def run():
@@ -112,7 +113,7 @@ def tf_image(size, batch):
         image = tf.image.convert_image_dtype(image, tf.float32)
         return view(image), view(image)
 
-    data = tf.data.Dataset.from_tensor_slices(inputs.images(batch, _side(size)))
+    data = tf.data.Dataset.from_tensor_slices(inputs.images(batch, side(size)))
     data = data.map(both, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
 
     # One pass over the data: nothing is made ahead, before a round begins.
@@ -127,9 +128,9 @@ def _group(size, batch, target, rounds):
     candidates = (
         runner.Candidate("zoo, in a short run", _SOURCE, "ours", {**given, "compiled": False}),
         runner.Candidate("zoo, compiled as in long runs", _SOURCE, "ours", {**given, "compiled": True}),
-        runner.Candidate("torchvision v1, PIL", "torchvision_views.py", "pil", {**given, "side": _side(size)},
+        runner.Candidate("torchvision v1, PIL", "torchvision_views.py", "pil", {**given, "side": side(size)},
                          place="torch"),
-        runner.Candidate("torchvision v2, tensors", "torchvision_views.py", "tensors", {**given, "side": _side(size)},
+        runner.Candidate("torchvision v2, tensors", "torchvision_views.py", "tensors", {**given, "side": side(size)},
                          place="torch"),
         runner.Candidate("tf.image", _SOURCE, "tf_image", given),
     )  # fmt: skip
@@ -145,7 +146,7 @@ def _group(size, batch, target, rounds):
         ),
         agree=0.1 if rounds == 1 else 0.04,
         count=2 * batch,
-        moved=batch * _side(size) ** 2 * 3 + 2 * batch * size**2 * 3 * 4,
+        moved=batch * side(size) ** 2 * 3 + 2 * batch * size**2 * 3 * 4,
         rounds=rounds,
     )
 

@@ -8,7 +8,8 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 
-def _statistics(views):
+def statistics(views):
+    """Mean, contrast and colourfulness of views, `[n, 3, H, W]` in [0, 1]."""
     return [views.mean().item(), views.std(dim=(2, 3), correction=0).mean().item(),
             views.std(dim=1, correction=0).mean().item()]  # fmt: skip
 
@@ -20,13 +21,14 @@ def _made(images, make):
         return torch.stack([make(image) for image in images for _ in range(2)])
 
     def check(first):
-        found = [_statistics(run() if i else first) for i in range(8)]
+        found = [statistics(run() if i else first) for i in range(8)]
         return [sum(each) / len(found) for each in zip(*found, strict=True)]
 
     return run, check
 
 
-def _steps(kit, size):
+def steps(kit, size):
+    """SimCLR's recipe, of either version of the transforms."""
     blur = kit.GaussianBlur(size // 20 * 2 + 1, (0.1, 2.0))
     return [
         kit.RandomResizedCrop(size, (0.08, 1.0), interpolation=transforms.InterpolationMode.BICUBIC, antialias=True),
@@ -41,7 +43,7 @@ def pil(size, batch, side):
     """Version 1 on Pillow's images, as the field has used it; then floats."""
     torch.set_num_threads(1)
     images = [Image.fromarray(image) for image in inputs.images(batch, side)]
-    make = transforms.Compose([*_steps(transforms, size), transforms.ToTensor()])
+    make = transforms.Compose([*steps(transforms, size), transforms.ToTensor()])
     return _made(images, make)
 
 
@@ -49,5 +51,5 @@ def tensors(size, batch, side):
     """Version 2 on uint8 tensors; then floats."""
     torch.set_num_threads(1)
     images = list(torch.from_numpy(inputs.images(batch, side)).permute(0, 3, 1, 2).contiguous())
-    make = v2.Compose([*_steps(v2, size), v2.ToDtype(torch.float32, scale=True)])
+    make = v2.Compose([*steps(v2, size), v2.ToDtype(torch.float32, scale=True)])
     return _made(images, make)

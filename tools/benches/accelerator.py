@@ -1,0 +1,129 @@
+"""Whole steps of SimCLR on a GPU: views made there from uint8 images, forward, backward, momentum SGD; in bfloat16.
+
+Ours is the JAX engine's, which trains as `zoo-train` does; torch compiles its step, channels last, with lightly's loss,
+and takes torchvision's transforms of tensors on the GPU: for every image by itself, as a run must, or with one draw for
+a whole batch, which is another augmentation and a bound on what launching so many kernels costs. Both are given images
+in the host's memory, and both begin with the same weights. Of the views, which are drawn apart, the statistics agree.
+"""
+
+import pathlib
+
+from zoo.tools.benches import runner, training, views
+from zoo.tools.benches.peers import inputs
+
+_SOURCE = "zoo.tools.benches.accelerator"
+STEPS = 10  # of a run: nobody waits for every one of them
+
+
+def gpus():
+    """Names of this machine's GPUs, by what Nvidia's driver says."""
+    found = sorted(pathlib.Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return [path.read_text().partition("Model:")[2].partition("\n")[0].strip() for path in found]
+
+
+def _on_jax():
+    import os
+
+    os.environ["KERAS_BACKEND"] = "jax"
+    # By default JAX takes most of the memory at once, of which the peers need their part.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def step(encoder, size, batch, precision, steps):
+    """So many steps, as the engine's trainer makes them."""
+    _on_jax()
+    import jax
+    import keras
+    import numpy as np
+
+    from zoo.tools import config
+    from zoo.train import loop, on_jax, optimizers
+
+    keras.config.set_dtype_policy(loop.PRECISIONS[precision])
+    learner = training.learner(encoder, size)
+    teacher = optimizers.SGD(learning_rate=training.RATE, momentum=0.9)
+    teacher.build(learner.trainable_variables)
+    config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
+    engine = on_jax.Engine()
+    task = engine.task(learner, config.binding("views"), teacher, 0, 1000)
+    data = {
+        "image": inputs.images(batch, views.side(size)),
+        "id": np.arange(batch, dtype=np.int32),
+        "label": np.full(batch, -1, np.int32),
+    }
+    train = engine.trainer(task, _Same(data), batch, 0, 0, 10**9, True)
+    starts = iter(range(0, 10**9, steps))
+    make = jax.jit(task.make_views)
+
+    def check(first):
+        if not np.isfinite(first):
+            raise ValueError(f"accelerator: expected a finite loss. Received: {first}.")
+        made = [np.concatenate(make(data, np.int32(1000 * epoch))) for epoch in range(8)]
+        return np.mean([views.statistics(each.astype("float32")) for each in made], axis=0)
+
+    return lambda: train(next(starts), steps)["loss"], check
+
+
+class _Same:
+    """Data whose batches are all one and the same, as `zoo.data.stream` gives them."""
+
+    def __init__(self, batch):
+        self._batch = batch
+
+    def batches(self, size, seed, start):
+        del size, seed, start
+        while True:
+            yield dict(self._batch)
+
+
+def arithmetic(precision, side):
+    """One product on JAX; `2 * side ** 3` operations."""
+    _on_jax()
+    import jax
+    from jax import numpy
+
+    one = jax.random.normal(jax.random.key(0), (side, side)).astype(precision)
+    product = jax.jit(lambda one: numpy.sum((one @ one)[:1].astype("float32")))
+    return lambda: float(product(one)), None
+
+
+def ceilings(quick):
+    """What a GPU reaches, see `zoo.tools.bench`: name -> candidate, and the operations of its run."""
+    side = 256 if quick else 16384
+    made = runner.Candidate("arithmetic", _SOURCE, "arithmetic", {"precision": "bfloat16", "side": side})
+    return {"arithmetic": (made, 2.0 * side**3)}
+
+
+def _group(encoder, size, batch, precision, target, steps, device, rounds):
+    skip = "" if device == "cpu" or gpus() else "this machine has no GPU"
+    given = {"encoder": encoder, "size": size, "batch": batch, "precision": precision, "steps": steps}
+    name = "torch" if device == "cpu" else "torch.compile"
+    torch = {**given, "side": views.side(size), "device": device, "compiled": device != "cpu"}
+
+    def peer(name, **settings):
+        return runner.Candidate(name, "torch_accelerator.py", "step", {**torch, **settings}, place="torch", skip=skip)
+
+    ours = runner.Candidate("zoo on JAX", _SOURCE, "step", given, skip=skip)
+    peers = [
+        peer(f"{name}, views image by image", together=False),
+        peer(f"{name}, one draw for all images", together=True),
+    ]
+    return runner.Group(
+        work=f"{encoder.replace('resnet', 'ResNet-')} at {size}², {batch} images, {precision}, {steps} steps",
+        candidates=(ours, *peers),
+        pairs=tuple(runner.Pair(ours.name, each.name, target=target) for each in peers),
+        agree=0.1 if rounds == 1 else 0.04,
+        count=batch * steps,
+        flop=None if skip else 3 * steps * training.flop(encoder, size, 2 * batch),
+        rounds=rounds,
+    )
+
+
+def groups(quick):
+    """What is measured; `quick` is of a size for tests, and on a CPU."""
+    if quick:
+        return [_group("resnet18", 24, 16, "float32", None, 2, "cpu", 1)]
+    return [
+        _group("resnet50", 224, 128, "bfloat16", 1.0, STEPS, "cuda", 5),
+        _group("resnet18", 32, 1024, "bfloat16", 1.0, STEPS, "cuda", 5),
+    ]
