@@ -213,12 +213,13 @@ def chosen_l2(features, labels, held_out, penalties=PENALTIES):
         The penalty; the `(kernel, bias)` that the last pair reached under it; and that pair's `Problem.rotation`.
     """
     penalties, classes = sorted(penalties, reverse=True), int(labels.max()) + 1
-    problems, choices = [], []
-    for fitting, choosing in held_out:
+
+    def prepared(fitting, choosing):  # what it selects is freed before the path begins
         fitted = features[fitting]
         standard = Standard(fitted)
-        problems.append(Problem(standard(fitted), labels[fitting], classes))
-        choices.append((standard(features[choosing]), labels[choosing]))
+        return Problem(standard(fitted), labels[fitting], classes), (standard(features[choosing]), labels[choosing])
+
+    problems, choices = zip(*(prepared(*rows) for rows in held_out), strict=True)
     solutions, scores, reached = [None] * len(problems), [], []
     began = time.monotonic()
     for l2 in penalties:
