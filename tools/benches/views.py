@@ -4,11 +4,14 @@ At 32² the images have 32², at 224² they have 256². Costs are CPU time, and 
 Draws differ; the views' mean, contrast within an image and difference between channels must agree.
 """
 
+import numpy as np
+
 from zoo.tools.benches import runner
 from zoo.tools.benches.peers import inputs
 
 _SOURCE = "zoo.tools.benches.views"
 STRENGTH = 1.0
+RUNS = 8  # whose statistics are averaged
 
 
 def side(size):
@@ -21,11 +24,9 @@ def statistics(views):
     return [views.mean(), views.std(axis=(1, 2)).mean(), views.std(axis=3).mean()]
 
 
-def averaged(run, numbers):
-    """Means of the statistics over several runs, as the draws of one are too few to compare."""
-    return lambda first: [
-        sum(each) / 8 for each in zip(*(numbers(run() if i else first) for i in range(8)), strict=True)
-    ]
+def averaged(run):
+    """Means of the statistics of what several runs return, as the draws of one are too few to compare."""
+    return np.mean([statistics(np.concatenate(run())) for _ in range(RUNS)], axis=0)
 
 
 def _on_one_core(tf):
@@ -35,7 +36,6 @@ def _on_one_core(tf):
 
 def ours(size, batch, compiled):
     """As the loop runs them, in the graph of its step; `compiled` as in long runs. On one core, as the peers."""
-    import numpy as np
     import tensorflow as tf
 
     from zoo.tools import config
@@ -53,12 +53,11 @@ def ours(size, batch, compiled):
         views = make(data, tf.constant(1000 * next(now), tf.int64))
         return [view.numpy() for view in views]
 
-    return run, averaged(run, lambda views: statistics(np.concatenate(views)))
+    return run, lambda _: averaged(run)
 
 
 def tf_image(size, batch):
     """SimCLR's recipe from `tf.image`, image by image in `tf.data`, two views each."""
-    import numpy as np
     import tensorflow as tf
 
     _on_one_core(tf)
@@ -120,7 +119,7 @@ def tf_image(size, batch):
     def run():
         return [view.numpy() for views in data for view in views]
 
-    return run, averaged(run, lambda views: statistics(np.concatenate(views)))
+    return run, lambda _: averaged(run)
 
 
 def _group(size, batch, target, rounds):

@@ -93,11 +93,11 @@ def neighbours(train_features, features, k, leave_one_out=False):
     keys = ops.transpose(ops.convert_to_tensor(keys))  # [F, n]
     nearest = _search(k, len(train_features), bool(leave_one_out))
     size = max(1, _BLOCK // len(train_features))
+    own = np.arange(len(queries), dtype=np.int32) if leave_one_out else np.full(len(queries), -1, np.int32)
     similarities, rows = [], []
     for start in range(0, len(queries), size):
-        part = queries[start : start + size]
-        own = np.arange(start, start + len(part), dtype=np.int32) if leave_one_out else np.full(len(part), -1, np.int32)
-        values, indices = nearest(part, keys, own)
+        part = slice(start, start + size)
+        values, indices = nearest(queries[part], keys, own[part])
         similarities.append(ops.convert_to_numpy(values))
         rows.append(ops.convert_to_numpy(indices))
     return np.concatenate(similarities), np.concatenate(rows).astype(np.int64)

@@ -115,21 +115,22 @@ class Problem:
         labels: int64 `[n]` in [0, classes).
         classes: number of classes, K >= 2.
         rotation: orthogonal `[F, F]`, such as `rotation` of a problem that has most of these examples: takes the place
-            of the principal axes, which need not be exact.
+            of the principal axes, which need not be exact. That of fewer examples than features does not, for it spans
+            less than all of them do.
     """
 
     def __init__(self, features, labels, classes, rotation=None):
         count, width = features.shape
         small = count * width <= _SMALL
         features = tf.constant(features, tf.float64 if small else tf.float32)
-        if rotation is None:
+        if rotation is None or rotation.shape != (width, width):
             rotation = _principal_axes(features)
         self.rotation, self.classes = rotation, classes  # [F, A]
         axes = tf.transpose(tf.matmul(features, tf.constant(rotation, features.dtype)))  # [A, n]
         self._curvature = tf.reduce_mean(tf.square(axes), axis=1).numpy().astype(np.float64) / classes  # [A]
-        targets = tf.one_hot(labels, classes, dtype=features.dtype)  # [n, K]
+        targets = np.eye(classes, dtype=features.dtype.as_numpy_dtype)[labels]  # [n, K]
         self._objective = _small if small else _large
-        self._data = (axes.numpy(), targets.numpy()) if small else (axes, targets)
+        self._data = (axes.numpy(), targets) if small else (axes, tf.constant(targets))
 
     def solve(self, l2, start=None, tolerance=1e-5, iterations=500):
         """The minimum under one penalty.
@@ -266,8 +267,6 @@ def linear_accuracy(train_features, train_labels, test_features, test_labels, he
     held_out = splits.hold_out(compact, seed) if held_out is None else held_out
     l2, nearby, rotation = chosen_l2(train_features, compact, held_out)
     standard = Standard(train_features)
-    if rotation.shape[0] > rotation.shape[1]:
-        rotation = None  # fewer examples than features span less than all of them do
     kernel, bias = Problem(standard(train_features), compact, len(known), rotation).solve(l2, nearby)
     predicted = known[_logits(standard(test_features), kernel, bias).argmax(axis=1)]
     return float((predicted == test_labels).mean()), {"l2": l2, "C": 1 / (len(train_labels) * l2)}

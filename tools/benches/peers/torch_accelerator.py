@@ -2,27 +2,18 @@
 
 import inputs
 import torch
-import torch_networks
+import torch_training
 import torchvision_beside_cpu  # noqa: F401
 import torchvision_views
-from lightly import loss as losses
 from torchvision.transforms import v2
-
-HIDDEN, WIDTH, TEMPERATURE, RATE = 512, 128, 0.5, 0.01
 
 
 def step(encoder, size, side, batch, precision, steps, device, compiled, together):
     """So many updates; `together`: one draw makes the views of all images."""
-    network = torch_networks.resnet(encoder, size)
-    features = 2048 if encoder == "resnet50" else 512
-    network = torch.nn.Sequential(network, torch_networks.projector(features, HIDDEN, WIDTH)).train()
-    network = network.to(device, memory_format=torch.channels_last)
+    network, criterion, optimizer = torch_training.learner(encoder, size, device, torch.channels_last)
     host = torch.from_numpy(inputs.images(batch, side)).permute(0, 3, 1, 2).contiguous()
     host = host.pin_memory() if device == "cuda" else host
     make = v2.Compose([*torchvision_views.steps(v2, size), v2.ToDtype(torch.float32, scale=True)])
-    criterion = losses.NTXentLoss(temperature=TEMPERATURE)
-    weights = [each for each in network.parameters() if each.requires_grad]
-    optimizer = torch.optim.SGD(weights, lr=RATE, momentum=0.9)
     forward = torch.compile(network) if compiled else network
 
     def views():
@@ -42,8 +33,4 @@ def step(encoder, size, side, batch, precision, steps, device, compiled, togethe
             total += loss.detach()
         return total.item()
 
-    def check(_):
-        found = [torchvision_views.statistics(torch.cat(views())) for _ in range(8)]
-        return [sum(each) / len(found) for each in zip(*found, strict=True)]
-
-    return run, None if together else check
+    return run, None if together else lambda _: torchvision_views.averaged(lambda: torch.cat(views()))

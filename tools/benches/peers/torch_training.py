@@ -10,17 +10,22 @@ from lightly import loss as losses
 HIDDEN, WIDTH, TEMPERATURE, RATE = 512, 128, 0.5, 0.01
 
 
-def step(encoder, size, batch, precision, compiled, channels_last, passes):
-    """One update; both views pass the network together, or one after the other, each with statistics of its own."""
+def learner(encoder, size, device, order):
+    """Network with its head, in that memory format; loss; and optimizer."""
     network = torch_networks.resnet(encoder, size)
     features = 2048 if encoder == "resnet50" else 512
     network = torch.nn.Sequential(network, torch_networks.projector(features, HIDDEN, WIDTH)).train()
-    order = torch.channels_last if channels_last else torch.contiguous_format
-    network = network.to(memory_format=order)
-    images = torch.from_numpy(inputs.images(batch, size)).permute(0, 3, 1, 2)
-    criterion = losses.NTXentLoss(temperature=TEMPERATURE)
+    network = network.to(device, memory_format=order)
     weights = [each for each in network.parameters() if each.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=RATE, momentum=0.9)
+    return network, losses.NTXentLoss(temperature=TEMPERATURE), optimizer
+
+
+def step(encoder, size, batch, precision, compiled, channels_last, passes):
+    """One update; both views pass the network together, or one after the other, each with statistics of its own."""
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    network, criterion, optimizer = learner(encoder, size, "cpu", order)
+    images = torch.from_numpy(inputs.images(batch, size)).permute(0, 3, 1, 2)
     forward = torch.compile(network) if compiled else network
 
     def loss_of(forward, passes):

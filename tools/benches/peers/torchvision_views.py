@@ -14,17 +14,19 @@ def statistics(views):
             views.std(dim=1, correction=0).mean().item()]  # fmt: skip
 
 
+def averaged(run):
+    """Means of the statistics of what several runs return, as the draws of one are too few to compare."""
+    found = [statistics(run()) for _ in range(8)]
+    return [sum(each) / len(found) for each in zip(*found, strict=True)]
+
+
 def _made(images, make):
     """What is returned for images and a function of one: two views each, and statistics as means over several runs."""
 
     def run():
         return torch.stack([make(image) for image in images for _ in range(2)])
 
-    def check(first):
-        found = [statistics(run() if i else first) for i in range(8)]
-        return [sum(each) / len(found) for each in zip(*found, strict=True)]
-
-    return run, check
+    return run, lambda _: averaged(run)
 
 
 def steps(kit, size):
