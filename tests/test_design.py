@@ -9,6 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
     "zoo.context": -1,
     "zoo.graphs": -1,
+    "zoo.checks": -1,
+    "zoo.files": -1,
     "zoo.colors": 0,
     "zoo.seeds": 0,
     "zoo.replicas": 0,
@@ -41,7 +43,11 @@ STANDARD = {
     "importlib",
     "inspect",
     "math",
+    "os",
+    "pathlib",
     "re",
+    "shutil",
+    "tempfile",
     "warnings",
 }
 MODULES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "tools").rglob("*.py")])

@@ -149,7 +149,7 @@ def main(argv):
             **measured,
         }
         if out:
-            from zoo.hub import files
+            from zoo import files
 
             out.parent.mkdir(parents=True, exist_ok=True)
             ordered = {each: record[each] for each in TOPICS if each in record}

@@ -15,7 +15,8 @@ import sys
 
 from absl import flags
 
-from zoo.hub import cards, files
+from zoo import files
+from zoo.hub import cards
 from zoo.tools import config
 
 FLAGS = flags.FLAGS

@@ -112,8 +112,8 @@ def measure(method, views, data, size, seed=0):
 def main(argv):
     """Measures every run."""
     del argv
+    from zoo import files
     from zoo.data import sources
-    from zoo.hub import files
 
     rows = []
     for workdir in FLAGS.workdir:

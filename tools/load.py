@@ -250,7 +250,8 @@ def main(argv):
     """Measures."""
     del argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from zoo.hub import cards, files, pretrained
+    from zoo import files
+    from zoo.hub import cards, pretrained
     from zoo.serving import client, deployment, export
 
     busy = round(os.getloadavg()[0], 1)  # what else runs makes all numbers worse

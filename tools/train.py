@@ -44,7 +44,7 @@ def main(argv):
     del argv
     import gin
 
-    from zoo.hub import files
+    from zoo import files
     from zoo.train import engines, loop, strategies
 
     if not FLAGS.workdir and not FLAGS.dry_run:

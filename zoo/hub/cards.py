@@ -11,7 +11,8 @@ import json
 import os
 import pathlib
 
-from zoo.hub import files, schema
+from zoo import files
+from zoo.hub import schema
 
 CARD = "card.json"
 WEIGHTS = "encoder.weights.h5"

@@ -17,7 +17,8 @@ import numpy as np
 from google.protobuf import text_format
 from PIL import Image
 
-from zoo.hub import cards, files
+from zoo import files
+from zoo.hub import cards
 from zoo.serving import json_tensors, limits, messages, metrics, repository, rest, servable
 
 BATCHING = "batching.config"

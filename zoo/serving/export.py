@@ -5,7 +5,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from zoo.hub import cards, files, schema
+from zoo import files
+from zoo.hub import cards, schema
 from zoo.serving import signatures, warmup_requests
 
 _COLOR_SPACES = {1: "gray", 3: "rgb"}

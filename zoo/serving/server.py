@@ -18,7 +18,7 @@ import time
 import uvicorn
 from uvicorn.protocols.http import h11_impl
 
-from zoo.hub import files
+from zoo import files
 from zoo.serving import batching, grpc_api, limits, metrics, predictor, repository, rest
 
 LOG = logging.getLogger("zoo.serving")

@@ -6,8 +6,7 @@ import time
 import numpy as np
 from keras import ops
 
-from zoo import graphs
-from zoo.hub import files
+from zoo import files, graphs
 from zoo.train import logs, progress
 
 

@@ -6,7 +6,7 @@ import pathlib
 
 from absl import logging
 
-from zoo.hub import files
+from zoo import files
 from zoo.train import events, pictures
 
 

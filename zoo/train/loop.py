@@ -10,7 +10,7 @@ import platform
 import keras
 from absl import logging
 
-from zoo.hub import files
+from zoo import files
 from zoo.train import checkpoint, engines, history, monitors, optimizers, schedules
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}

@@ -8,7 +8,7 @@ import platform
 from rich import table
 
 import zoo
-from zoo.hub import files
+from zoo import files
 
 FILE = "results.json"
 FEATURES = {"pixels": "raw pixels", "untrained": "untrained encoder", "trained": "trained encoder"}
