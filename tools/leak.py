@@ -67,9 +67,8 @@ def measure(method, views, data, size, seed=0):
     import numpy as np
     from keras import ops
 
-    from zoo import replicas, seeds
+    from zoo import context, replicas, seeds
     from zoo.methods import dictionaries
-    from zoo.models import norm
 
     dictionary = getattr(method, "dictionary", None)
     if not isinstance(dictionary, dictionaries.Momentum) or len(method.towers) > 1 or method.jigsaw_heads:
@@ -94,14 +93,14 @@ def measure(method, views, data, size, seed=0):
         rows = np.arange(start, start + size)
         images, ids = data.fetch(rows).astype("float32") / 255, data.ids[rows].astype("int32")
         query, key = views(images, seeds.Seed(seed).fold(ids))
-        with norm.split(splits):
+        with context.using(bn_groups=splits):
             queries.append(ops.convert_to_numpy(method.towers[0](query, training=True)))
         recalled = dictionary.recall((key,), ops.convert_to_tensor(ids), replicas.Alone())[1]
         together.append(ops.convert_to_numpy(recalled[0][0]))
         views_of_keys.append(ops.convert_to_numpy(key))
     views_of_keys, apart = np.concatenate(views_of_keys), []
     for start in range(0, count, size):
-        with norm.split(splits):
+        with context.using(bn_groups=splits):
             keys = dictionary.key_towers[0](views_of_keys[dealt[start : start + size]], training=True)
         apart.append(ops.convert_to_numpy(keys))
     apart = np.concatenate(apart)[np.argsort(dealt)].reshape(count // size, size, -1)

@@ -1,38 +1,39 @@
-"""What an objective may know of the other replicas: how many, which one this is, and everyone's rows."""
+"""What an objective may know of the other replicas: how many there are, which one this is, and everyone's rows."""
 
-import contextvars
-
-from zoo import context
+from typing import Any, Protocol
 
 
-class Alone:
-    """The group of a single replica; also the interface that every engine's group implements.
+class Replicas(Protocol):
+    """The replicas that train together; every engine implements this interface.
 
     Attributes:
         count: number of replicas, R.
-        index: this replica's number in [0, R), an int or an integer tensor.
+        index: number of this replica in [0, R), an int or an integer tensor.
     """
 
-    count = 1
-    index = 0
+    count: int
+    index: Any
 
-    def gather(self, rows):
-        """Everyone's rows in the order of the replicas, `[B, ...] -> [N, ...]`, N = R * B; gradients flow through."""
+    def gather(self, rows: Any) -> Any:
+        """Returns everyone's rows in the order of the replicas, `[B, ...] -> [N, ...]`, N = R * B.
+
+        Gradients flow through.
+        """
+
+    def sum(self, value: Any) -> Any:
+        """Returns the sum of `value`, a tensor or a nest of tensors, over the replicas; gradients flow through."""
+
+
+class Alone:
+    """A single replica."""
+
+    count: int = 1
+    index: Any = 0
+
+    def gather(self, rows: Any) -> Any:
+        """Returns the rows."""
         return rows
 
-    def sum(self, value):
-        """The sum of `value` over the replicas; gradients flow through."""
+    def sum(self, value: Any) -> Any:
+        """Returns the value."""
         return value
-
-
-_present = contextvars.ContextVar("replicas", default=None)
-
-
-def present():
-    """The group of replicas for which the present thread computes, see `within`."""
-    return _present.get() or Alone()
-
-
-def within(group):
-    """Inside, `present` is this group: for layers, which nobody can hand it to."""
-    return context.within(_present, group)

@@ -5,11 +5,12 @@ that a draw is a pure function of its seed, needs no state to save, and is the s
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from keras import ops
 
-from zoo import graphs
+from zoo import engine
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -42,9 +43,13 @@ def threefry(key, counter, xp):
     return x, y
 
 
-@graphs.node
+@functools.cache
+def _encryption():
+    return engine.current().node(lambda key, counter: threefry(key, counter, ops))
+
+
 def _encrypted(key, counter):
-    return threefry(key, counter, ops)
+    return _encryption()(key, counter)
 
 
 @dataclasses.dataclass(frozen=True)

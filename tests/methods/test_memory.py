@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 from reference import memory_numpy
 
+from zoo import context
 from zoo.methods import memory
 from zoo.models import convnet
 
@@ -143,7 +144,7 @@ def test_a_compiled_step_remembers_what_an_eager_one_does(xla):
         def step(keys, ids, queue=queue, bank=bank):
             rows, (negatives, allowed) = bank.recall(ids), queue.candidates(ids)
             drawn, negatives = bank.sample(ids, 5)[0], negatives + 0
-            with tf.control_dependencies([negatives, allowed]), memory.compiled(xla and not tf.executing_eagerly()):
+            with tf.control_dependencies([negatives, allowed]), context.using(xla=xla and not tf.executing_eagerly()):
                 queue.push(keys, ids)
                 bank.update(ids, keys)
             return rows, negatives, allowed, drawn

@@ -4,16 +4,17 @@ import pytest
 from keras import ops
 from reference import batch_norm_numpy
 
+from zoo import context, engine
 from zoo.models import norm
 
 SHAPES = ((6, 4, 3, 5), (7, 5), (4, 3, 5))
-engines = pytest.mark.parametrize("fused", (True, False))
+kernels = pytest.mark.parametrize("fused", (True, False))
 
 
 @pytest.fixture
-def engine(fused, monkeypatch):
+def kernel(fused, monkeypatch):
     if not fused:
-        monkeypatch.setattr(norm, "_is_tensorflow", lambda: False)
+        monkeypatch.setattr(type(engine.current()), "fused_batch_norm", lambda *arguments: None)
     elif keras.config.backend() != "tensorflow":
         pytest.skip("the fused kernel is TensorFlow's")
 
@@ -30,9 +31,9 @@ def built(shape, **kwargs):
     return layer
 
 
-@engines
+@kernels
 @pytest.mark.parametrize("shape", SHAPES)
-def test_training_is_the_papers_formula(engine, shape):
+def test_training_is_the_papers_formula(kernel, shape):
     layer, x = built(shape, momentum=0.8), drawn(shape, shift=2.0)
     y = ops.convert_to_numpy(layer(x, training=True))
     expected, mean, variance = batch_norm_numpy.forward(x, np.array(layer.gamma), np.array(layer.beta))
@@ -41,9 +42,9 @@ def test_training_is_the_papers_formula(engine, shape):
     np.testing.assert_allclose(np.array(layer.moving_variance), 0.8 + 0.2 * variance, rtol=1e-5)
 
 
-@engines
+@kernels
 @pytest.mark.parametrize("shape", SHAPES)
-def test_inference_uses_the_averages(engine, shape):
+def test_inference_uses_the_averages(kernel, shape):
     layer, x = built(shape), drawn(shape)
     layer.moving_mean.assign(drawn(shape[-1:], 3))
     layer.moving_variance.assign(np.square(drawn(shape[-1:], 4)) + 0.1)
@@ -68,12 +69,12 @@ class Free(keras.layers.Layer):
         return self.value + 0 * ignored
 
 
-@engines
+@kernels
 # Not as a plain graph: there TensorFlow's dependency optimizer lets a lone layer of Keras' own ops read its gamma after
 # the update, in one run of four, Keras' BatchNormalization too.
 @pytest.mark.parametrize("how", ({"run_eagerly": True}, {"jit_compile": True}), ids=str)
 @pytest.mark.parametrize("shape", SHAPES[:2])
-def test_gradients_are_the_papers_formula(engine, shape, how):
+def test_gradients_are_the_papers_formula(kernel, shape, how):
     x, upstream = drawn(shape), drawn(shape, 5)
     free, layer = Free(x), built(shape)
     gamma, beta = np.array(layer.gamma), np.array(layer.beta)
@@ -86,16 +87,16 @@ def test_gradients_are_the_papers_formula(engine, shape, how):
         np.testing.assert_allclose(step, gradient, atol=3e-5)
 
 
-@engines
-def test_a_large_mean_costs_no_digits(engine):
+@kernels
+def test_a_large_mean_costs_no_digits(kernel):
     x = drawn((64, 3), shift=1000.0)
     y = ops.convert_to_numpy(norm.BatchNorm()(x, training=True))
     np.testing.assert_allclose(y.std(axis=0), 1.0, atol=1e-3)
 
 
-@engines
+@kernels
 @pytest.mark.parametrize("dtype", ("bfloat16", "float16"))
-def test_half_precision_keeps_statistics_in_float32(engine, dtype):
+def test_half_precision_keeps_statistics_in_float32(kernel, dtype):
     layer = norm.BatchNorm(dtype=f"mixed_{dtype}")
     x = ops.cast(drawn((64, 2, 2, 3), shift=1.0), dtype)
     y = layer(x, training=True)
@@ -107,8 +108,8 @@ def test_half_precision_keeps_statistics_in_float32(engine, dtype):
     np.testing.assert_allclose(np.array(layer.moving_variance), 0.9 + 0.1 * variance, rtol=1e-4)
 
 
-@engines
-def test_a_single_value_leaves_the_variance_finite(engine):
+@kernels
+def test_a_single_value_leaves_the_variance_finite(kernel):
     layer = norm.BatchNorm()
     layer(drawn((1, 4)), training=True)
     np.testing.assert_allclose(np.array(layer.moving_variance), 0.9, rtol=1e-6)
@@ -158,7 +159,7 @@ def test_split_groups_are_normalised_each_by_itself(shape):
     expected = np.concatenate(
         [ops.convert_to_numpy(norm.BatchNorm()(x[i : i + 2], training=True)) for i in (0, 2, 4, 6)]
     )
-    with norm.split(4):
+    with context.using(bn_groups=4):
         found = model(x, training=True)
         assert norm_of(split, x).shape == model(x).shape
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -182,5 +183,5 @@ def norm_of(layer, x):
 
 def test_refuses_groups_of_unequal_size():
     layer = norm.BatchNorm()
-    with pytest.raises(ValueError, match="groups of equal size"), norm.split(4):
+    with pytest.raises(ValueError, match="groups of equal size"), context.using(bn_groups=4):
         layer(np.ones((6, 3), "float32"), training=True)

@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 from reference import presets
 
+from zoo import engine
 from zoo.methods import simclr
 from zoo.models import convnet, heads
-from zoo.train import optimizers, replicas, step, strategies
+from zoo.train import optimizers, step, strategies
 from zoo.views import color, geometry, view
 
 BATCH, SHAPE = 16, (8, 8, 1)
@@ -106,7 +107,7 @@ def clipped(group):
     @tf.function(autograph=False)
     def run():
         def one():
-            us = replicas.TFReplicas()
+            us = engine.current().replicas()
             index = tf.cast(us.index, tf.float32)
             mine = tf.stack([tf.where(index == 0, 3.0, 0.0), tf.where(index == us.count - 1, 4.0, 0.0)])
             optimizer.apply([us.sum(mine)], [variable])
@@ -123,7 +124,7 @@ def gathered(group):
     @tf.function(autograph=False)
     def run():
         def one():
-            us = replicas.TFReplicas()
+            us = engine.current().replicas()
             rows = tf.cast(us.index, tf.float32) * 10 + tf.reshape(tf.range(6.0), (2, 3))
             with tf.GradientTape() as tape:
                 tape.watch(rows)

@@ -76,6 +76,7 @@ def queue(size, batch, compiled):
     """MoCo's loss by `info_nce.against_memory` and `memory.Queue`, which the keys then enter."""
     import tensorflow as tf
 
+    from zoo import context
     from zoo.methods import memory
     from zoo.objectives import info_nce
 
@@ -85,7 +86,7 @@ def queue(size, batch, compiled):
 
     @tf.function(jit_compile=compiled, autograph=False)
     def step(query, key, ids):
-        with memory.compiled(compiled):
+        with context.using(xla=compiled):
             with tf.GradientTape() as tape:
                 tape.watch(query)
                 negatives, allowed = store.candidates(ids)

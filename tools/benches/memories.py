@@ -20,6 +20,7 @@ def step_of(kind, rows, batch, how):
     import tensorflow as tf
     from keras import ops
 
+    from zoo import engine
     from zoo.methods import memory
 
     if kind == "queue":
@@ -29,10 +30,10 @@ def step_of(kind, rows, batch, how):
             return ops.sum(ops.matmul(queries, ops.transpose(store.candidates(ids[:8])[0])))
 
         def copied(ids, values):
-            index = (memory.whole(store.pointer) + ops.arange(batch))[:, None]
+            index = (engine.current().value(store.pointer) + ops.arange(batch))[:, None]
             store.keys.assign(ops.scatter_update(store.keys, index, values))
             store.ids.assign(ops.scatter_update(store.ids, index, ids))
-            store.pointer.assign((memory.whole(store.pointer) + batch) % rows)
+            store.pointer.assign((engine.current().value(store.pointer) + batch) % rows)
 
         def in_place(ids, values):
             store.push(values, ids)

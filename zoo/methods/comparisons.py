@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from zoo.methods import memory
+from zoo import engine
 from zoo.objectives import info_nce, nce
 
 
@@ -59,10 +59,10 @@ class NCE(keras.layers.Layer):
         rows = query, candidates.positive, candidates.negatives, temperature
         estimate = nce.log_partition(*rows, self.population, replicas, candidates.allowed)
         # Logarithms of the two shares of the sum; a share of nothing is minus infinity.
-        old = memory.whole(self.log_normalizer)
+        old = engine.current().value(self.log_normalizer)
         shift = ops.maximum(old, estimate)
         moved = self.momentum * ops.exp(old - shift) + (1 - self.momentum) * ops.exp(estimate - shift)
-        current = ops.where(memory.whole(self.estimates) > 0, shift + ops.log(moved), estimate)
+        current = ops.where(engine.current().value(self.estimates) > 0, shift + ops.log(moved), estimate)
         loss, logs = nce.nce(*rows, current, self.population, candidates.allowed)
         return loss, {**logs, "log_normalizer": current}, current
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import context
 from zoo.methods import memory
-from zoo.models import norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Momentum(keras.layers.Layer):
         if self.splits > 1:
             mine = ops.take(order, replicas.index * batch + ops.arange(batch), axis=0)  # [B]
             views = ops.take(replicas.gather(views), mine, axis=0)
-        with norm.split(self.splits):
+        with context.using(bn_groups=self.splits):
             keys = replicas.gather(tower(views, training=True))
         return ops.stop_gradient(ops.take(keys, np.argsort(order).astype("int32"), axis=0))
 

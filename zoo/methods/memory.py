@@ -4,86 +4,11 @@ Each holds its state in variables that a checkpoint saves. State changes only by
 gathered keys above all, so that the copies stay equal; and it changes in place, for a bank takes up to a gigabyte.
 """
 
-import contextvars
-
 import keras
 import numpy as np
 from keras import ops
 
-from zoo import context, seeds
-
-_COMPILED = contextvars.ContextVar("compiled", default=False)
-
-
-def compiled(whether=True):
-    """Says that what is traced within is compiled by XLA, which updates its buffers in place by means of its own."""
-    return context.within(_COMPILED, whether)
-
-
-def whole(variable):
-    """A variable's present value as a tensor; not copied, unless it was scattered into."""
-    if keras.backend.backend() != "tensorflow":
-        return variable.value
-    # The core is free of TensorFlow but for norm and this: `ops.convert_to_tensor` returns the variable itself, which
-    # would be read later, when it may have changed.
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(variable.value)
-
-
-def read(variable, rows):
-    """Some rows of a variable, `[K, D] -> [B, ..., D]`, without copying or locking the rest.
-
-    Args:
-        variable: `[K, D]`.
-        rows: int32 `[B, ...]`.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return ops.take(whole(variable), rows, axis=0)
-    # `ops.take` reads the whole variable first, and once a variable has been scattered into, TensorFlow copies it on
-    # every such read.
-    import tensorflow as tf
-
-    return tf.raw_ops.ResourceGather(resource=variable.value.handle, indices=rows, dtype=variable.dtype)
-
-
-def write(variable, rows, values):
-    """Replaces some rows of a variable in place, `[K, D]`, rows int32 `[N]` all different, values `[N, D]`."""
-    values = ops.cast(values, variable.dtype)
-    if keras.backend.backend() != "tensorflow":
-        variable.assign(ops.scatter_update(whole(variable), rows[:, None], values))
-        return
-    import tensorflow as tf  # As above: `ops.scatter_update` writes a new variable, 170 times as slow for a large bank.
-
-    tf.raw_ops.ResourceScatterUpdate(resource=variable.value.handle, indices=rows, updates=values)
-
-
-def write_block(variable, start, values):
-    """Replaces the rows from `start` on, in place: for variables that are otherwise read whole.
-
-    Whoever holds the variable's tensor from before may see the new rows: write when it has been used.
-
-    Args:
-        variable: `[K, ...]`.
-        start: int32 `[]`; the block must end by row K.
-        values: `[N, ...]`.
-    """
-    values = ops.cast(values, variable.dtype)
-    if keras.backend.backend() != "tensorflow":
-        variable.assign(ops.slice_update(whole(variable), (start, *[0] * (len(values.shape) - 1)), values))
-        return
-    import tensorflow as tf
-
-    if _COMPILED.get() or tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        tf.raw_ops.ResourceStridedSliceAssign(
-            ref=variable.value.handle, begin=[start], end=[start + values.shape[0]], strides=[1], value=values
-        )
-        return
-    # What TensorFlow has for variables, scatters and the above, makes it copy the whole at every later read. So the
-    # rows are replaced in the buffer itself, which the variable is given back. Not with several replicas: on one
-    # machine their variables may begin as one buffer.
-    rows = start + tf.range(values.shape[0], dtype=start.dtype)
-    variable.assign(tf.raw_ops.InplaceUpdate(x=whole(variable), i=rows, v=values))
+from zoo import engine, seeds
 
 
 def _generator():
@@ -147,7 +72,7 @@ class Queue(keras.layers.Layer):
 
     def candidates(self, ids):
         """What queries of images `ids`, int32 `[B]`, are compared with: keys `[K, D]` and allowed, bool `[B, K]`."""
-        return whole(self.keys), ids[:, None] != whole(self.ids)[None]
+        return engine.current().value(self.keys), ids[:, None] != engine.current().value(self.ids)[None]
 
     def push(self, keys, ids):
         """Enters the keys of a global batch, `[N, D]`, in place of the oldest.
@@ -157,9 +82,9 @@ class Queue(keras.layers.Layer):
             ids: of their images, int32 `[N]`.
         """
         count = keys.shape[0]
-        start = whole(self.pointer)
-        write_block(self.keys, start, keys)
-        write_block(self.ids, start, ids)
+        start = engine.current().value(self.pointer)
+        engine.current().assign_block(self.keys, start, keys)
+        engine.current().assign_block(self.ids, start, ids)
         self.pointer.assign((start + count) % self.size)
 
     def check(self, ids, batch_size):
@@ -213,7 +138,7 @@ class Bank(keras.layers.Layer):
 
     def recall(self, ids):
         """The embeddings of images, int32 `[B] -> [B, D]`, as of their last visit."""
-        return read(self.rows, ids - self.first)
+        return engine.current().rows(self.rows, ids - self.first)
 
     def sample(self, ids, count, per_image=True):
         """Embeddings of other images, drawn uniformly with replacement; the same on any number of replicas.
@@ -227,15 +152,15 @@ class Bank(keras.layers.Layer):
             Embeddings `[B, K, D]` and None, or `[K, D]` and allowed, bool `[B, K]`.
         """
         mine = ids - self.first  # [B]
-        seed = seeds.Seed(0).fold(whole(self.draws))
+        seed = seeds.Seed(0).fold(engine.current().value(self.draws))
         if per_image:
             others = ops.cast(ops.floor(seed.fold(ids).uniform((count,)) * (self.size - 1)), "int32")  # [B, K]
             others = ops.minimum(others, self.size - 2)  # a float32 may round up to size - 1
             others = others + ops.cast(others >= mine[:, None], "int32")
-            return read(self.rows, others), None
+            return engine.current().rows(self.rows, others), None
         others = ops.cast(ops.floor(seed.uniform((count,)) * self.size), "int32")  # [K]
         others = ops.minimum(others, self.size - 1)
-        return read(self.rows, others), mine[:, None] != others[None]
+        return engine.current().rows(self.rows, others), mine[:, None] != others[None]
 
     def update(self, ids, embeddings):
         """Moves the rows of images towards their new embeddings.
@@ -245,9 +170,9 @@ class Bank(keras.layers.Layer):
             embeddings: unit vectors, `[N, D]`.
         """
         rows = ids - self.first
-        moved = self.momentum * read(self.rows, rows) + (1 - self.momentum) * embeddings
+        moved = self.momentum * engine.current().rows(self.rows, rows) + (1 - self.momentum) * embeddings
         # Opposite embeddings may cancel out; such a row stays 0, equally far from all, until the image's next visit.
-        write(self.rows, rows, ops.normalize(moved, axis=-1))
+        engine.current().assign_rows(self.rows, rows, ops.normalize(moved, axis=-1))
         self.draws.assign(self.draws + 1)
 
     def check(self, ids, batch_size):

@@ -19,8 +19,9 @@ Each is a gin file in `gin/methods`. CMC: Tian et al., 2019, https://arxiv.org/a
 import keras
 from keras import ops
 
+from zoo import context
 from zoo.methods import comparisons, dictionaries, method
-from zoo.models import heads, joined, norm
+from zoo.models import heads, joined
 
 _PAIRS = ("full", "core")
 _JOINED = "joined"
@@ -214,7 +215,7 @@ class Multiview(method.Method):
         """The sum over pairs of towers, queries and patches alike against the candidates of the other tower."""
         ids = examples["id"]
         keys = self._side(views, 1) if self.dictionary.views_of_keys else None
-        with norm.split(self.dictionary.splits):
+        with context.using(bn_groups=self.dictionary.splits):
             queries = [
                 tower(view, training=True) for tower, view in zip(self.towers, self._side(views, 0), strict=True)
             ]
@@ -222,7 +223,7 @@ class Multiview(method.Method):
         loss, logs, compared = self._compared(queries, candidates, self.comparisons[: len(self.pairs)], replicas)  # [B]
         if self.jigsaw_heads:
             patches = self._side(views, self._sides - 1)
-            with norm.split(self.dictionary.splits):
+            with context.using(bn_groups=self.dictionary.splits):
                 pieces = [self._embed_patches(i, view) for i, view in enumerate(patches)]  # [B, D] each
             puzzle, of_jigsaw, more = self._compared(pieces, candidates, self.comparisons[len(self.pairs) :], replicas)
             loss = (1 - self.jigsaw_weight) * loss + self.jigsaw_weight * puzzle

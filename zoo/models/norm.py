@@ -1,15 +1,9 @@
 """Batch normalisation (Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167), the zoo's only one."""
 
-import contextvars
-import functools
-
 import keras
 from keras import ops
 
-from zoo import context, replicas
-
-# How many groups batch norm trains on, see `split`.
-_groups = contextvars.ContextVar("groups", default=1)
+from zoo import context, engine, replicas
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -17,7 +11,7 @@ class BatchNorm(keras.layers.Layer):
     """Normalises every channel over all other axes, `[B, ..., C] -> [B, ..., C]`.
 
     Training uses the moments of the batch: of the global batch where there are several replicas, be it by a
-    `tf.distribute` strategy or by `zoo.replicas.within`.
+    `tf.distribute` strategy or by `zoo.context`.
     The moving averages follow `v <- momentum * v + (1 - momentum) * batch`, where the batch's variance is the unbiased
     one, N / (N - 1) times that which normalises; so do torch and TensorFlow's fused kernel, but not
     `keras.layers.BatchNormalization`. A layer with `trainable = False` uses and keeps its moving averages.
@@ -67,12 +61,16 @@ class BatchNorm(keras.layers.Layer):
         gamma = ops.ones((self.channels,), dtype) if self.gamma is None else ops.cast(self.gamma, dtype)  # [C]
         beta = ops.zeros((self.channels,), dtype) if self.beta is None else ops.cast(self.beta, dtype)  # [C]
         training = bool(training and self.trainable)
-        group = _group()
-        if training and _groups.get() > 1:
-            return self._in_groups(x, gamma, beta, group, _groups.get())
-        if _is_tensorflow() and (group.count == 1 or not training) and dtype == "float32":
-            # The kernel knows no float64.
-            return self._fused(x, gamma, beta, training)
+        group, groups = engine.current().replicas(), context.current().bn_groups
+        if training and groups > 1:
+            return self._in_groups(x, gamma, beta, group, groups)
+        if group.count == 1 or not training:
+            moving = None if training else (self.moving_mean, self.moving_variance)
+            fused = engine.current().fused_batch_norm(x, gamma, beta, moving, self.epsilon)
+            if fused:
+                if training:
+                    self._follow(*fused[1:])
+                return fused[0]
         if training:
             mean, variance, count = _moments(x, dtype, group)
             self._follow(mean, variance * count / ops.maximum(count - 1, 1))
@@ -87,13 +85,13 @@ class BatchNorm(keras.layers.Layer):
         if rest or x.shape[0] % groups:
             raise ValueError(
                 f"BatchNorm: expected groups of equal size on {group.count} replicas with {x.shape[0]} rows each. "
-                f"Received: splits={splits}; bind `dictionaries.Momentum.splits`."
+                f"Received: bn_groups={splits}."
             )
-        fused = _is_tensorflow() and gamma.dtype == "float32"
         parts, means, variances = [], [], []
         for part in ops.split(x, groups, axis=0):
+            fused = engine.current().fused_batch_norm(part, gamma, beta, None, self.epsilon)
             if fused:
-                y, mean, variance = self._kernel(part, gamma, beta, None)
+                y, mean, variance = fused
             else:
                 mean, variance, rows = _moments(part, gamma.dtype, replicas.Alone())
                 factor = gamma * ops.rsqrt(variance + self.epsilon)  # [C]
@@ -105,33 +103,6 @@ class BatchNorm(keras.layers.Layer):
         total = ops.stop_gradient(ops.stack([sum(means), sum(variances)]) / splits)  # [2, C]
         self._follow(*ops.unstack(group.sum(total), 2))
         return ops.concatenate(parts, axis=0)
-
-    def _fused(self, x, gamma, beta, training):
-        moving = None if training else (self.moving_mean, self.moving_variance)
-        y, mean, variance = self._kernel(x, gamma, beta, moving)
-        if training:
-            self._follow(mean, variance)
-        return y
-
-    def _kernel(self, x, gamma, beta, moving):
-        """Normalised by the moving moments or by the batch's own; then also the latter, the variance unbiased."""
-        # The core is free of TensorFlow but for this file and the memory: one kernel for moments, normalisation and
-        # gradient makes a ResNet-18 training step 1.2 times as fast on a CPU, and keras.ops does not offer it. Imported
-        # here, and only where TensorFlow is the engine already, so that the other engines never load it.
-        import tensorflow as tf
-
-        rows = x if len(x.shape) == 4 else tf.reshape(x, (-1, 1, 1, self.channels))  # [B, H, W, C]
-        known = [tf.cast(tf.convert_to_tensor(v), tf.float32) for v in moving or ((), ())]
-        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=rows,
-            scale=gamma,
-            offset=beta,
-            mean=known[0],
-            variance=known[1],
-            epsilon=self.epsilon,
-            is_training=moving is None,
-        )
-        return (y if len(x.shape) == 4 else tf.reshape(y, tf.shape(x))), mean, variance  # [B, ..., C]
 
     def _follow(self, mean, variance):
         # Replicas compute equal moments, so each assigns its own copy and the copies stay equal.
@@ -148,42 +119,6 @@ class BatchNorm(keras.layers.Layer):
         config = {name: getattr(self, name) for name in ("momentum", "epsilon", "center", "scale")}
         initializer = keras.initializers.serialize(self.gamma_initializer)
         return {**super().get_config(), **config, "gamma_initializer": initializer}
-
-
-def split(splits):
-    """Inside, batch norm trains on `splits` groups of the global batch, each by itself.
-
-    As if on so many devices without synchronisation. MoCo needs it where there is only one, see
-    `zoo.methods.dictionaries.Momentum`. It holds for the calls of the present thread, hence of one replica, and leaves
-    no trace on the layers; nothing changes at inference.
-
-    Args:
-        splits: positive integer, a multiple of the number of replicas; 1 for the usual, synchronised batch norm.
-    """
-    return context.within(_groups, splits)
-
-
-def _is_tensorflow():
-    return keras.config.backend() == "tensorflow"
-
-
-def _group():
-    """The replicas that train together, see `zoo.replicas`."""
-    if not _is_tensorflow():
-        return replicas.present()
-    import tensorflow as tf  # As above: TensorFlow alone can say on how many replicas it runs.
-
-    here = tf.distribute.get_replica_context()
-    several = here is not None and here.num_replicas_in_sync > 1
-    return _Strategy(here) if several else replicas.present()
-
-
-class _Strategy(replicas.Alone):
-    """The replicas of a `tf.distribute` strategy, whoever trains."""
-
-    def __init__(self, context):
-        self.count = context.num_replicas_in_sync
-        self.sum = functools.partial(context.all_reduce, "SUM")
 
 
 def _moments(x, dtype, group):

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from keras import ops
 
-from zoo import files, graphs
+from zoo import engine, files
 from zoo.train import logs, progress
 
 
@@ -65,7 +65,7 @@ class History:
         if not self._show:
             return
         if self._views is None:
-            self._views = graphs.light(
+            self._views = engine.current().occasional(
                 lambda images, ids, step: on_replica.make_views({"image": images, "id": ids}, step)
             )
         batch = first(data, 8)

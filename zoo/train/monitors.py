@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zoo import graphs
+from zoo import engine
 from zoo.objectives import geometry
 
 
@@ -27,7 +27,7 @@ class Geometry:
             found = {"uniformity": geometry.uniformity(a), "effective_rank": geometry.effective_rank(a)}
             return {"alignment": geometry.alignment(a, others[0]), **found} if others else found
 
-        self._measure = graphs.compiled(measure, on_replica.method.variables)
+        self._measure = engine.current().compiled(measure, on_replica.method.variables)
 
     def __call__(self, method, step):
         """The numbers, as the method stands."""

@@ -15,9 +15,8 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zoo import replicas
-from zoo.train import strategies, task
-from zoo.views import view
+from zoo import context, engine
+from zoo.train import task
 
 _AXIS = "replica"
 _AHEAD = 2  # batches that are made while the devices are busy
@@ -72,9 +71,9 @@ class Step(task.Task):
             step: int32 `[]`.
             count: of replicas.
         """
-        with replicas.within(JAXReplicas(count)) as group:
-            with view.one_by_one(strategies.on_cpu()):
-                views = self.make_views(batch, step)
+        with context.using(replicas=JAXReplicas(count), image_by_image=engine.current().on_cpu()) as here:
+            group = here.replicas
+            views = self.make_views(batch, step)
 
             def objective(trained):
                 with self._within(_put(state, self._trained, trained)) as scope:

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.methods import memory
+from zoo import context, engine
 from zoo.train import step, strategies
-from zoo.views import view
 
 # Pixels of a run's images from which on its views are compiled: twice as many as make up for the time (measured).
 _WORTH_COMPILING = 2 * 10**7
@@ -39,7 +38,7 @@ class Engine:
 
     def check(self, jit_compile):
         """Refuses XLA where it has no collectives."""
-        if jit_compile and self.count > 1 and strategies.on_cpu():
+        if jit_compile and self.count > 1 and engine.current().on_cpu():
             raise ValueError(
                 "run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: "
                 f"{self.count} replicas; bind `loop.run.jit_compile = False`."
@@ -93,12 +92,12 @@ class Engine:
     def _batches(self, data, batch_size, seed, start):
         """The stream of per-replica batches from step `start` on."""
 
-        def on_worker(context):
-            workers, local = context.num_input_pipelines, context.num_replicas_in_sync // context.num_input_pipelines
-            stream = data.batches(batch_size, seed, start=start, shard=(context.input_pipeline_id, workers))
+        def on_worker(worker):
+            workers, local = worker.num_input_pipelines, worker.num_replicas_in_sync // worker.num_input_pipelines
+            stream = data.batches(batch_size, seed, start=start, shard=(worker.input_pipeline_id, workers))
             if local > 1:
                 # Consecutive elements go to consecutive replicas.
-                size = batch_size // context.num_replicas_in_sync
+                size = batch_size // worker.num_replicas_in_sync
                 stream = stream.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(batch).batch(size))
             return stream
 
@@ -114,7 +113,7 @@ class Engine:
                 "id": tf.ensure_shape(inputs["id"], (batch,)),
                 "label": tf.ensure_shape(inputs["label"], (batch,)),
             }
-            with memory.compiled(jit_compile), view.one_by_one(jit_compile and strategies.on_cpu()):
+            with context.using(xla=jit_compile, image_by_image=jit_compile and engine.current().on_cpu()):
                 return task(inputs, now)
 
         # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.

@@ -4,7 +4,8 @@ import functools
 
 import tensorflow as tf
 
-from zoo.train import replicas, strategies, task
+from zoo import engine
+from zoo.train import task
 from zoo.views import view
 
 
@@ -23,7 +24,7 @@ class Step(task.Task):
         """The views that are learned from; `make_views` makes the same ones for who needs them once."""
         if not self.compiles_views:
             return self.make_views(batch, step)
-        with view.one_by_one(strategies.on_cpu()):
+        with view.one_by_one(engine.current().on_cpu()):
             return self._compiled_views({"image": batch["image"], "id": batch["id"]}, step)
 
     @functools.cached_property
@@ -32,7 +33,7 @@ class Step(task.Task):
 
     def gradients(self, batch, step):
         """Scalars to log, the gradients of the global mean loss, summed over the replicas, and what to remember."""
-        group = replicas.TFReplicas()
+        group = engine.current().replicas()
         views = self.views_of_step(batch, step)
         variables = self.method.trainable_variables
         with tf.GradientTape() as tape:
@@ -52,7 +53,7 @@ class Step(task.Task):
         self.optimizer.apply(gradients, self.method.trainable_variables)
         # Not before all is computed that reads the memory: it is written in place.
         with tf.control_dependencies([*gradients, *logs.values()]):
-            self.method.remember(seen, replicas.TFReplicas())
+            self.method.remember(seen, engine.current().replicas())
         return logs
 
 

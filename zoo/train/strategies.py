@@ -34,17 +34,6 @@ def split_cpu(count):
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 
 
-def on_cpu():
-    """Whether this machine has no accelerator."""
-    if keras.config.backend() == "jax":
-        import jax
-
-        return jax.default_backend() == "cpu"
-    import tensorflow as tf
-
-    return not tf.config.list_logical_devices("GPU") and not tf.config.list_logical_devices("TPU")
-
-
 def _of_jax():
     import jax
 

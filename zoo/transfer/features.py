@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from keras import ops
 
-from zoo import graphs
+from zoo import engine
 
 PIXELS = "pixels"
 # Room for the overshoot of bicubic resizing; pixels in 0 ... 255 and standardised ones fall outside.
@@ -37,7 +37,7 @@ class Extractor:
             self.name, shape, embed, variables = _network(model)
             self.image_shape = tuple(shape[1:])
             self.batch_size = shape[0] or batch_size
-        self._embed = embed and graphs.compiled(lambda images: self._graph(embed, images), variables)
+        self._embed = embed and engine.current().compiled(lambda images: self._graph(embed, images), variables)
 
     def _graph(self, embed, images):
         if keras.backend.standardize_dtype(images.dtype) == "uint8":

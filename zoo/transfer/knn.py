@@ -10,7 +10,7 @@ import functools
 import numpy as np
 from keras import ops
 
-from zoo import graphs
+from zoo import engine
 from zoo.transfer import splits
 
 # Among which the number of neighbours is chosen where labels are few.
@@ -54,7 +54,7 @@ def _search(k, count, leave_one_out):
         values, places = ops.top_k(ops.reshape(kept, (batch, -1)), k)  # [q, k]
         return values, ops.take_along_axis(near, places // chunk, axis=1) * chunk + places % chunk
 
-    return graphs.compiled(nearest)
+    return engine.current().compiled(nearest)
 
 
 def _unit(features):

@@ -1,6 +1,5 @@
 """What a view is, and how views are put together: in a row, by chance, one of several, forked, several at once."""
 
-import contextvars
 import dataclasses
 import difflib
 import functools
@@ -8,7 +7,7 @@ import functools
 import numpy as np
 from keras import backend, ops, tree
 
-from zoo import context, seeds
+from zoo import context, engine, seeds
 
 
 def require(holds, who, expected, **received):
@@ -27,35 +26,18 @@ def choice(who, name, value, known):
         raise ValueError(f"{who}: expected {expected}. Received: {name}={value!r}.{hint}")
 
 
-def _settled(tensors):
-    """The same tensors, nested or not, finished before anything is made of them.
-
-    XLA would otherwise fuse the random number generator, say, into what uses its numbers and run it once per pixel. A
-    loop stops that; this one goes round twice and keeps what it has.
-    """
-
-    def keep(i, parts):
-        return [ops.where(i < 0, ops.zeros_like(part), part) for part in parts]
-
-    parts = tree.flatten(tensors)
-    return tree.pack_sequence_as(tensors, ops.fori_loop(0, 2, keep, parts)) if parts else tensors
-
-
-_ONE_BY_ONE = contextvars.ContextVar("one_by_one", default=False)
-
-
 def one_by_one(whether=True):
     """Views that are traced within are made image by image, in a loop: for what XLA compiles for a CPU.
 
     One image stays in the processor's cache from step to step, where a batch goes to memory and back; and of an image
     by itself, what was not drawn is not computed. Elsewhere batches are faster.
     """
-    return context.within(_ONE_BY_ONE, whether)
+    return context.using(image_by_image=whether)
 
 
 def image_by_image():
     """Whether views are made as within `one_by_one`."""
-    return _ONE_BY_ONE.get()
+    return context.current().image_by_image
 
 
 def single(images):
@@ -68,7 +50,7 @@ def apart(tensors):
 
     XLA would otherwise fuse them into what uses them and compute them anew for every use.
     """
-    return _settled(tensors) if image_by_image() else tensors
+    return engine.current().barrier(tensors) if image_by_image() else tensors
 
 
 def chosen(mask, ours, theirs):
@@ -107,7 +89,7 @@ def _checked(who, images, seed):
 
 def _made(view, images, drawn):
     """What a view makes of images under a draw, settled first: all at once, or see `one_by_one`."""
-    drawn = _settled(drawn)
+    drawn = engine.current().barrier(drawn)
     if not image_by_image():
         return view.apply(images, drawn)
 

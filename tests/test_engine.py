@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from zoo import graphs
+from zoo import engine
 
 TRACED = pytest.mark.skipif(keras.backend.backend() not in ("tensorflow", "jax"), reason="nothing else traces")
 
@@ -12,12 +12,12 @@ TRACED = pytest.mark.skipif(keras.backend.backend() not in ("tensorflow", "jax")
 def test_a_node_is_traced_once_for_every_signature():
     traced = []
 
-    @graphs.node
+    @engine.current().node
     def doubled(pair):
         traced.append(tuple(pair[0].shape))
         return ops.add(pair[0], pair[1])
 
-    @graphs.compiled
+    @engine.current().compiled
     def several(x):
         long = doubled((x, doubled((x, x))))  # 3 x
         short = doubled((x[:2], x[:2]))
@@ -33,7 +33,7 @@ def test_a_node_is_traced_once_for_every_signature():
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX would compile every operation by itself")
 def test_a_node_is_a_plain_function_outside_of_graphs():
     called = []
-    triple = graphs.node(lambda x: called.append(x) or 3 * x)
+    triple = engine.current().node(lambda x: called.append(x) or 3 * x)
     for value in (1.0, 2.0):
         np.testing.assert_array_equal(triple(ops.convert_to_tensor(np.full(2, value, "float32"))), [3 * value] * 2)
     assert len(called) == 2
