@@ -1,23 +1,27 @@
-"""What methods remember: a queue of keys, a bank of every image's embedding, a slow average of a network.
+"""What methods remember between steps: a queue of keys, a bank of every image's embedding, a slow copy of a network.
 
-Each holds its state in variables that a checkpoint saves. State changes only by values that are equal on all replicas,
-gathered keys above all, so that the copies stay equal; and it changes in place, for a bank takes up to a gigabyte.
+The state lives in variables, which checkpoints save. It changes only by values that are equal on all replicas, such as
+gathered keys, so that the replicas' copies stay equal; and it changes in place, since a bank may take a gigabyte.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from zoo import engine, seeds
+from zoo import checks, context, engine, replicas, seeds
+from zoo.methods import method
 
 
 def _generator():
-    """Random numbers of a new seed, as Keras draws seeds for any weight."""
+    """Returns a NumPy generator of a new seed, drawn as Keras draws the seed of any initializer."""
     return np.random.default_rng(keras.initializers.RandomNormal().seed)
 
 
 def _unit_rows(shape, dtype=None):
-    """Random unit vectors, made block by block: the engine would hold several times the memory, and for good."""
+    """Returns random unit vectors, made block by block: the engine would hold several times the memory, for good."""
     random = _generator()
     rows = np.empty(shape, dtype or "float32")
     for start in range(0, len(rows), 65536):
@@ -26,147 +30,138 @@ def _unit_rows(shape, dtype=None):
     return rows
 
 
-def _any_number(shape, dtype=None):
-    """A random non-negative number, half of all there are: counting on from it stays in range for long."""
-    random = _generator()
-    return np.array(random.integers(0, 2**30, shape), dtype or "int32")
+def _random_start(shape, dtype=None):
+    """Returns a random integer in the lower half of the non-negative ones, so that counting on stays in range."""
+    return np.array(_generator().integers(0, 2**30, shape), dtype or "int32")
 
 
-def _positive(who, **sizes):
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{who}: expected `{name}` to be a positive integer. Received: {name}={size!r}.")
+def _no_image(shape, dtype):
+    return ops.full(shape, -1, dtype)
 
 
-def _share(who, name, value):
-    if not 0 <= value <= 1:
-        raise ValueError(f"{who}: expected `{name}` in [0, 1]. Received: {name}={value!r}.")
+_STATE = {"trainable": False, "autocast": False}
 
 
-class Queue(keras.layers.Layer):
+class MomentumQueue(keras.layers.Layer):
     """The keys of the last steps, first in, first out: MoCo's dictionary (https://arxiv.org/abs/1911.05722).
 
-    Begins full of random unit vectors, as in the authors' code. Remembers the image of each key, so that a query never
-    meets its own.
+    It starts full of random unit vectors, as in the authors' code, and remembers the image of every key, so that a
+    query never meets a key of its own image as a negative.
 
     Args:
-        size: K, keys that are kept; a multiple of the global batch.
+        size: K, number of keys; a multiple of the global batch.
         width: D.
+        name: of the layer.
     """
 
-    def __init__(self, size, width, name="queue"):
+    def __init__(self, size: int, width: int, name: str = "queue"):
         super().__init__(name=name)
-        _positive("Queue", size=size, width=width)
+        checks.integers("MomentumQueue", size=size, width=width)
         self.size = size
-        kept = {"trainable": False, "autocast": False}
-        self.keys = self.add_weight(shape=(size, width), initializer=_unit_rows, name="keys", **kept)
-        self.ids = self.add_weight(
-            shape=(size,),
-            initializer=lambda shape, dtype: ops.full(shape, -1, dtype),
-            dtype="int32",
-            name="ids",
-            **kept,
-        )
-        self.pointer = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="pointer", **kept)
+        self.keys = self.add_weight(shape=(size, width), initializer=_unit_rows, name="keys", **_STATE)
+        self.ids = self.add_weight(shape=(size,), initializer=_no_image, dtype="int32", name="ids", **_STATE)
+        self.pointer = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="pointer", **_STATE)
         self.built = True
 
-    def candidates(self, ids):
-        """What queries of images `ids`, int32 `[B]`, are compared with: keys `[K, D]` and allowed, bool `[B, K]`."""
+    def negatives(self, ids: Any) -> tuple[Any, Any]:
+        """Returns the keys `[K, D]`, and which of them are of other images than `ids`, int32 `[B]`: bool `[B, K]`."""
         return engine.current().value(self.keys), ids[:, None] != engine.current().value(self.ids)[None]
 
-    def push(self, keys, ids):
-        """Enters the keys of a global batch, `[N, D]`, in place of the oldest.
+    def push(self, keys: Any, ids: Any) -> None:
+        """Replaces the oldest keys.
 
         Args:
             keys: unit vectors of all replicas, `[N, D]`.
-            ids: of their images, int32 `[N]`.
+            ids: their images, int32 `[N]`.
         """
-        count = keys.shape[0]
         start = engine.current().value(self.pointer)
         engine.current().assign_block(self.keys, start, keys)
         engine.current().assign_block(self.ids, start, ids)
-        self.pointer.assign((start + count) % self.size)
+        self.pointer.assign((start + keys.shape[0]) % self.size)
 
-    def check(self, ids, batch_size):
-        """Refuses data that are too few for the queue, and batches that do not fit into it.
-
-        Args:
-            ids: of all images, integers `[n]`.
-            batch_size: of the global batch, N.
-        """
-        if self.size % batch_size:
-            raise ValueError(
-                f"Queue: expected `size` to be a multiple of the global batch of {batch_size}; bind "
-                f"`dictionaries.Momentum.size`. Received: size={self.size}."
-            )
-        most = (len(ids) - batch_size) // batch_size * batch_size
-        if self.size > most:
-            remedy = f"bind `dictionaries.Momentum.size = {most}`" if most else "bind a smaller `loop.run.batch_size`"
-            raise ValueError(
-                f"Queue: expected `size` of at most {most}, what {len(ids)} images leave beside a batch of "
-                f"{batch_size}, or it holds images twice; {remedy}. Received: size={self.size}."
-            )
+    def check(self, spec: method.Spec) -> None:
+        """Raises ValueError if batches do not fit into the queue, or if it would hold an image twice."""
+        multiple = self.size % spec.batch_size == 0
+        expected = f"`size` to be a multiple of the global batch of {spec.batch_size}"
+        checks.require(multiple, "MomentumQueue", expected, size=self.size)
+        most = (len(spec.ids) - spec.batch_size) // spec.batch_size * spec.batch_size
+        expected = (
+            f"`size` of at most {most}, which is what {len(spec.ids)} images leave beside a batch of "
+            f"{spec.batch_size}, or else it holds images twice"
+        )
+        checks.require(self.size <= most, "MomentumQueue", expected, size=self.size)
 
 
-class Bank(keras.layers.Layer):
-    """One embedding per image, a moving average over the epochs (https://arxiv.org/abs/1805.01978, Section 3.1).
+class MemoryBank(keras.layers.Layer):
+    """An embedding of every image, averaged over its visits (https://arxiv.org/abs/1805.01978, Section 3.1).
 
-    Begins as random unit vectors.
+    It starts as random unit vectors.
 
     Args:
-        size: n, images that are remembered.
+        ids: identities of all images, consecutive integers `[n]` in any order.
         width: D.
-        momentum: share of the old embedding in the new one, in [0, 1]; then it is normalised.
-        first: id of the image in row 0.
+        momentum: share of the old embedding in the new one, in [0, 1]; the sum is normalized.
+        name: of the layer.
     """
 
-    def __init__(self, size, width, momentum=0.5, first=0, name="bank"):
+    def __init__(self, ids: np.ndarray, width: int, momentum: float = 0.5, name: str = "bank"):
         super().__init__(name=name)
-        _positive("Bank", size=size, width=width)
-        if size < 2:
-            raise ValueError(f"Bank: expected `size` of two or more, for there to be others. Received: size={size}.")
-        _share("Bank", "momentum", momentum)
-        self.size, self.momentum, self.first = size, momentum, first
-        self.rows = self.add_weight(
-            shape=(size, width), initializer=_unit_rows, trainable=False, autocast=False, name="rows"
-        )
-        # Seeds the draws, and is counted up: where it begins depends on the run's seed, as every weight does.
-        self.draws = self.add_weight(
-            shape=(), initializer=_any_number, dtype="int32", trainable=False, autocast=False, name="draws"
-        )
+        checks.integers("MemoryBank", width=width)
+        checks.fractions("MemoryBank", momentum=momentum)
+        ids = np.sort(np.asarray(ids))
+        checks.require(len(ids) > 1, "MemoryBank", "two images or more", images=len(ids))
+        first, last = int(ids[0]), int(ids[-1])
+        expected = "images with consecutive ids, no id twice, as a slice of one data split has them"
+        consecutive = len(ids) == last - first + 1 and bool(np.all(np.diff(ids) == 1))
+        checks.require(consecutive, "MemoryBank", expected, images=len(ids), first=first, last=last)
+        self.size, self.first, self.momentum = len(ids), first, momentum
+        self.rows = self.add_weight(shape=(self.size, width), initializer=_unit_rows, name="rows", **_STATE)
+        # Seeds the draws and is counted up. It starts from the run's seed, like every weight.
+        self.draws = self.add_weight(shape=(), initializer=_random_start, dtype="int32", name="draws", **_STATE)
         self.built = True
 
-    def recall(self, ids):
-        """The embeddings of images, int32 `[B] -> [B, D]`, as of their last visit."""
+    def recall(self, ids: Any) -> Any:
+        """Returns the embeddings of images, int32 `[B] -> [B, D]`, as of their last visit."""
         return engine.current().rows(self.rows, ids - self.first)
 
-    def sample(self, ids, count, per_image=True):
-        """Embeddings of other images, drawn uniformly with replacement; the same on any number of replicas.
+    def check_candidates(self, count: int) -> None:
+        """Raises ValueError unless `count` is a number of other images that can be drawn."""
+        expected = f"`num_candidates` from 1 to the {self.size - 1} other images"
+        valid = checks.is_integer(count) and count < self.size
+        checks.require(valid, "MemoryBank", expected, num_candidates=count)
+
+    def candidates(self, ids: Any, count: int, per_image: bool = True) -> tuple[Any, Any, Any]:
+        """Returns the positives `[B, D]` of images by `recall`, and negatives and allowed by `sample`."""
+        return self.recall(ids), *self.sample(ids, count, per_image)
+
+    def sample(self, ids: Any, count: int, per_image: bool = True) -> tuple[Any, Any]:
+        """Draws embeddings of other images uniformly with replacement, the same on any number of replicas.
 
         Args:
-            ids: of the queries' images, int32 `[B]`; never among what is drawn for them.
+            ids: images of the queries, int32 `[B]`; they are never drawn for themselves.
             count: K.
-            per_image: whether each query has draws of its own, or all share K rows, for which less memory is touched.
+            per_image: whether every query has draws of its own. Otherwise the batch shares K rows, which touches less
+                memory.
 
         Returns:
-            Embeddings `[B, K, D]` and None, or `[K, D]` and allowed, bool `[B, K]`.
+            Embeddings `[B, K, D]` and None; or `[K, D]` and which of them are of other images, bool `[B, K]`.
         """
-        mine = ids - self.first  # [B]
+        own = ids - self.first  # [B]
         seed = seeds.Seed(0).fold(engine.current().value(self.draws))
         if per_image:
             others = ops.cast(ops.floor(seed.fold(ids).uniform((count,)) * (self.size - 1)), "int32")  # [B, K]
             others = ops.minimum(others, self.size - 2)  # a float32 may round up to size - 1
-            others = others + ops.cast(others >= mine[:, None], "int32")
+            others = others + ops.cast(others >= own[:, None], "int32")
             return engine.current().rows(self.rows, others), None
         others = ops.cast(ops.floor(seed.uniform((count,)) * self.size), "int32")  # [K]
         others = ops.minimum(others, self.size - 1)
-        return engine.current().rows(self.rows, others), mine[:, None] != others[None]
+        return engine.current().rows(self.rows, others), own[:, None] != others[None]
 
-    def update(self, ids, embeddings):
-        """Moves the rows of images towards their new embeddings.
+    def update(self, ids: Any, embeddings: Any) -> None:
+        """Moves the rows of images toward their new embeddings.
 
         Args:
-            ids: of the global batch, int32 `[N]`, all different.
+            ids: images of the global batch, int32 `[N]`, all different.
             embeddings: unit vectors, `[N, D]`.
         """
         rows = ids - self.first
@@ -175,50 +170,88 @@ class Bank(keras.layers.Layer):
         engine.current().assign_rows(self.rows, rows, ops.normalize(moved, axis=-1))
         self.draws.assign(self.draws + 1)
 
-    def check(self, ids, batch_size):
-        """Refuses data other than the `size` images that the bank has rows for."""
-        del batch_size
-        ids = np.sort(ids)
-        first, last = int(ids[0]), int(ids[-1])
-        if not np.array_equal(ids, np.arange(first, last + 1)):
-            raise ValueError(
-                "Bank: expected images of consecutive numbers, each once, as a split such as `train[:50%]` has them; "
-                f"bind `sources.load.split`. Received: {len(ids)} images with numbers from {first} to {last}."
-            )
-        if (first, len(ids)) != (self.first, self.size):
-            raise ValueError(
-                f"Bank: expected a row for every image and none besides; bind `dictionaries.Instances.size = "
-                f"{len(ids)}` and `dictionaries.Instances.first = {first}`. Received: size={self.size}, "
-                f"first={self.first}."
-            )
-
 
 class Average:
     """Keeps a network's parameters a slow average of another's (https://arxiv.org/abs/1911.05722, Eq. 2).
 
-    Parameters only: the statistics of batch norm are each network's own.
+    It starts equal. Parameters only: each network has its own batch statistics.
 
     Args:
-        source: list of trained variables.
-        target: list of as many variables of the same shapes; they are made untrainable.
+        source: trained variables.
+        target: as many variables of the same shapes; they become untrainable.
         momentum: share of the old average in the new one, in [0, 1].
     """
 
-    def __init__(self, source, target, momentum=0.999):
-        _share("Average", "momentum", momentum)
-        shapes = [[tuple(v.shape) for v in variables] for variables in (source, target)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"Average: expected two networks of equal shapes. Received: {shapes[0]} and {shapes[1]}.")
+    def __init__(self, source: Sequence, target: Sequence, momentum: float = 0.999):
+        checks.fractions("Average", momentum=momentum)
+        shapes = [[tuple(variable.shape) for variable in variables] for variables in (source, target)]
+        checks.require(
+            shapes[0] == shapes[1], "Average", "networks of equal shapes", source=shapes[0], target=shapes[1]
+        )
         self.source, self.target, self.momentum = list(source), list(target), momentum
-        for variable in self.target:
-            variable.trainable = False
+        for slow, fast in zip(self.target, self.source, strict=True):
+            slow.trainable = False
+            slow.assign(fast)
 
-    def begin(self):
-        """Makes the average equal to the network."""
-        for mine, theirs in zip(self.target, self.source, strict=True):
-            mine.assign(theirs)
+    def update(self, momentum: Any = None) -> None:
+        """Takes one step, with another momentum than the constructor's if given."""
+        momentum = self.momentum if momentum is None else momentum
+        for slow, fast in zip(self.target, self.source, strict=True):
+            slow.assign(momentum * slow + (1 - momentum) * fast)
 
-    def update(self):
-        """One step."""
-        for mine, theirs in zip(self.target, self.source, strict=True):
-            mine.assign(self.momentum * mine + (1 - self.momentum) * theirs)
+
+class MomentumEncoder(keras.layers.Layer):
+    """MoCo's key encoder: a slow average of the query encoder, with shuffled batch norm (Section 3.3).
+
+    Batch statistics must not tell the query which key comes from its own batch. So batch norm sees `bn_groups` groups,
+    as if on as many devices, and keys are shuffled among them: a group of queries is consecutive images, while a group
+    of keys takes an image from every group of queries in turn. Groups are parts of the global batch, so that any
+    number of replicas that divides `bn_groups` computes the same.
+
+    Args:
+        network: the key encoder `[B, H, W, C] -> [B, D]`.
+        source: the query encoder, a network of the same shapes.
+        momentum: of the average, in [0, 1].
+        bn_groups: groups of batch norm; 1 shuffles nothing.
+        name: of the layer.
+    """
+
+    def __init__(self, network: Any, source: Any, momentum: float, bn_groups: int, name: str = "momentum_encoder"):
+        super().__init__(name=name)
+        checks.integers("MomentumEncoder", bn_groups=bn_groups)
+        self.network, self.bn_groups = network, bn_groups
+        self.average = Average(source.trainable_variables, network.trainable_variables, momentum)
+        self.built = True
+
+    def check(self, spec: method.Spec) -> None:
+        """Raises ValueError if the groups of batch norm cannot be parts of the batch."""
+        groups, replica_count, who = self.bn_groups, spec.replica_count, "MomentumEncoder"
+        expected = f"`bn_groups` to be 1 or a multiple of the {replica_count} replicas"
+        checks.require(groups == 1 or groups % replica_count == 0, who, expected, bn_groups=groups)
+        expected = f"`bn_groups` to divide the global batch of {spec.batch_size} into groups of two or more images"
+        fits = spec.batch_size % groups == 0 and spec.batch_size >= 2 * groups
+        checks.require(fits, who, expected, bn_groups=groups)
+
+    def encode(self, views: Any, group: replicas.Replicas) -> tuple[Any, Any]:
+        """Encodes the keys of the global batch; every replica encodes its share of the shuffled images.
+
+        Args:
+            views: `[B, H, W, C]`.
+            group: the replicas.
+
+        Returns:
+            Keys of this replica's images, unit vectors `[B, D]`, and of all images, `[N, D]`; no gradient flows.
+        """
+        batch = views.shape[0]
+        rows = group.index * batch + ops.arange(batch)  # of this replica's images in the global batch, [B]
+        order = np.arange(batch * group.count).reshape(self.bn_groups, -1).T.reshape(-1).astype("int32")  # [N]
+        if self.bn_groups > 1:
+            views = ops.take(group.gather(views), ops.take(order, rows, axis=0), axis=0)
+        with context.using(bn_groups=self.bn_groups):
+            keys = group.gather(self.network(views, training=True))
+        keys = ops.stop_gradient(ops.take(keys, np.argsort(order).astype("int32"), axis=0))  # [N, D]
+        return ops.take(keys, rows, axis=0), keys
+
+    def update(self) -> None:
+        """Moves the key encoder toward the query encoder."""
+        self.average.update()

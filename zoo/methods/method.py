@@ -1,121 +1,187 @@
-"""The interface of a method: an encoder together with the way it is taught."""
+"""The interface of a method: which embeddings of a batch are compared, by which networks, with what memory."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
+from keras import ops
+
+from zoo import checks, replicas
+
+
+class Batch(NamedTuple):
+    """What one replica learns from in one step.
+
+    Args:
+        views: tuple of V batches of views, floats in [0, 1], `[B, H, W, C]` (`[B, P, h, w, C]` for patches).
+        id: identity of each image, int32 `[B]`.
+        label: class of each image, int32 `[B]`; -1 where it has none.
+        extra: whatever else the data declares, by name, such as boxes `[B, 4]` or vectors `[B, D]`.
+    """
+
+    views: tuple
+    id: Any
+    label: Any
+    extra: dict[str, Any] = {}
+
+
+class Step(NamedTuple):
+    """Where a run stands.
+
+    Args:
+        number: steps done before this one, an integer tensor.
+        steps: steps of the whole run.
+        steps_per_epoch: steps that visit every image once.
+        replicas: the replicas that share the global batch, see `zoo.replicas`.
+    """
+
+    number: Any
+    steps: int
+    steps_per_epoch: int
+    replicas: replicas.Replicas = replicas.Alone()
+
+    @property
+    def epoch(self) -> Any:
+        """The number of whole epochs done, int32 `[]`."""
+        return ops.cast(self.number // self.steps_per_epoch, "int32")
+
+    @property
+    def progress(self) -> Any:
+        """The share of the run that is done, float32 `[]` in [0, 1)."""
+        return ops.cast(self.number, "float32") / self.steps
+
+
+class Spec(NamedTuple):
+    """What is known of a run before its first step.
+
+    Args:
+        view_shapes: shapes of the V views without the batch, `(H, W, C)`, or `(P, h, w, C)` for patches.
+        ids: identity of every image in the data, integers `[n]`.
+        batch_size: images of the global batch, N.
+        classes: number of classes; 0 for data without labels.
+        replica_count: replicas that share the global batch.
+        extra_shapes: shapes of what else the data declares, by name, without the batch.
+    """
+
+    view_shapes: tuple[tuple[int, ...], ...]
+    ids: np.ndarray
+    batch_size: int
+    classes: int = 0
+    replica_count: int = 1
+    extra_shapes: dict[str, tuple[int, ...]] = {}
 
 
 class Method(keras.Model):
-    """An encoder together with the way it is taught.
+    """A method of contrastive or multiview learning.
 
-    A method decides which embeddings are compared, by which networks, with what memory. It sees no optimizer, no
-    strategy, no data set and no flag. One step of training is
+    The constructor takes settings and factories of networks; `begin` makes the networks. One step of training is
 
-        loss, logs, seen = method.contrast(views, examples, replicas)   # [B], scalars, tensors
-        ...                                                             # the loop updates `trainable_variables`
-        method.remember(seen, replicas)
-
-    A subclass makes its networks from factories in its constructor, the `encoder` among them.
+        loss, logs, seen = method.contrast(batch, step)     # [B], scalars, tensors
+        ...                                                 # the loop updates `trainable_variables`
+        method.remember(seen, step)
 
     Args:
-        name: of the model.
+        name: of the model; the class in lower case by default.
 
     Attributes:
-        encoder: the network `[B, H, W, C] -> [B, F]` that is learnt, the first where there are several.
-        title: what records and cards call the method.
+        title: name of the method in records and cards.
     """
 
     # No **kwargs here or below: a misspelt argument is then refused when the gin file is parsed.
-    def __init__(self, name=None):
-        super().__init__(name=name)
+    def __init__(self, name: str | None = None):
         self.title = name or type(self).__name__.lower()
+        super().__init__(name=self.title)
 
-    def call(self, images, training=False):
-        """Features `[B, H, W, C] -> [B, F]`."""
-        return self.encoder(images, training=training)
-
-    def check(self, shapes, ids, batch_size, replica_count=1):
-        """Refuses views or data that the method cannot contrast; runs before the first step.
+    def begin(self, spec: Spec) -> None:
+        """Makes the networks and the memory; runs once, before the first step, where variables may be made.
 
         Args:
-            shapes: tuple of V view shapes `(H, W, C)`.
-            ids: of all examples, integers `[n]`.
-            batch_size: of the global batch.
-            replica_count: among how many replicas it is divided.
+            spec: the shapes of the views and the size of the data.
 
         Raises:
-            ValueError: says what to bind.
+            ValueError: the method cannot be trained on such views or data.
         """
-        del ids, batch_size, replica_count
-        for shape in shapes:
-            self.check_shape(self.encoder, shape)
+        raise NotImplementedError(f"{type(self).__name__}: expected `begin` to be defined.")
 
-    def check_shape(self, encoder, shape):
-        """Refuses views of another shape than an encoder's images."""
-        wanted = tuple(encoder.input_shape[1:])
-        fits = len(shape) == len(wanted) and all(
-            size in (None, given) for size, given in zip(wanted, shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"{type(self).__name__}: expected views of the encoder's image shape {wanted}; bind `image_shape` "
-                f"of the encoder or `size` of the crop. Received: shape={tuple(shape)}."
-            )
-
-    def embed(self, images, training=False):
-        """Unit vectors that the objective compares, `[B, H, W, C] -> [B, D]`."""
-        raise NotImplementedError
-
-    def embed_views(self, views):
-        """Unit vectors of one or two views that ought to agree, `[B, D]` each: what the loop watches.
+    def contrast(self, batch: Batch, step: Step) -> tuple[Any, dict[str, Any], Any]:
+        """Computes the loss of a step.
 
         Args:
-            views: tuple of V image batches, as for `contrast`.
-        """
-        return tuple(self.embed(view) for view in views[:2])
-
-    def contrast(self, views, examples, replicas):
-        """The loss of a step.
-
-        Args:
-            views: tuple of V image batches `[B, H, W, C]` in [0, 1].
-            examples: dictionary of what is known of the images: `id`, int32 `[B]`, and `label`, int64 `[B]`, -1 where
-                there is none.
-            replicas: what is known of the other replicas, see `zoo.replicas`.
+            batch: this replica's part of the global batch.
+            step: where the run stands.
 
         Returns:
-            Loss per image `[B]`; a dictionary of scalars to log; a nest of tensors for `remember`. Nothing is kept on
-            the method itself, which several replicas may share.
+            The loss of each image, `[B]`; a dictionary of scalars to log; and a nest of tensors for `remember`. Nothing
+            may be kept on the method itself, which several replicas share.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected `contrast` to be defined.")
 
-    def begin(self):
-        """Runs once, when every variable exists and before the first step."""
-
-    def remember(self, seen, replicas):
-        """Runs after every update: memory moves on.
+    def remember(self, seen: Any, step: Step) -> None:
+        """Updates queues, banks and averages; runs after the update of the weights.
 
         Args:
             seen: the nest of tensors that `contrast` returned.
-            replicas: as for `contrast`.
+            step: as for `contrast`.
         """
 
-    def feature_extractors(self):
-        """The networks that can be judged, exported and fine-tuned, by name; the first is the one that is by default.
+    def new_epoch(self, epoch: int, extract: Callable[[keras.Model], np.ndarray]) -> None:
+        """Prepares an epoch, on the host, before its first step; state that it changes must live in variables.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            extract: function from a network `[B, H, W, C] -> [B, D]` to its outputs for all images without
+                augmentation, float32 `[n, D]`, rows in the order of `spec.ids`.
+        """
+
+    def watch(self, batch: Batch) -> dict[str, Any]:
+        """Measures how the embeddings of a batch lie; the loop logs these numbers for a fixed set of images.
+
+        Args:
+            batch: views of the images as in training; no variable may change.
 
         Returns:
-            Dictionary of networks `[B, H, W, C] -> [B, F]`.
+            Scalars by name; none by default.
+        """
+        return {}
+
+    def encoders(self) -> dict[str, keras.Model]:
+        """Returns the networks `[B, H, W, C] -> [B, F]` that can be judged and exported, by name; the first is default.
+
+        Networks have `begin`s as their makers: before it there are none.
         """
         return {"image": self.encoder}
 
-    def feature_extractor(self, view=None):
-        """One of `feature_extractors`: the first, or that of a view's name.
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Returns the features of the default encoder, `[B, H, W, C] -> [B, F]`."""
+        return next(iter(self.encoders().values()))(images, training=training)
 
-        Raises:
-            ValueError: there is none of that name.
+    def expect_views(self, spec: Spec, *names: str) -> None:
+        """Raises ValueError unless there is one view for every name, of images that share their channels.
+
+        Args:
+            spec: as for `begin`.
+            *names: what each view is, in order, for the error.
         """
-        networks = self.feature_extractors()
-        if view is None:
-            return next(iter(networks.values()))
-        if view not in networks:
-            known = ", ".join(networks)
-            raise ValueError(f"{type(self).__name__}: expected the view to be one of {known}. Received: view={view!r}.")
-        return networks[view]
+        who, shapes = type(self).__name__, spec.view_shapes
+        expected = f"{len(names)} {'view' if len(names) == 1 else 'views'} ({', '.join(names)})"
+        checks.require(len(shapes) == len(names), who, expected, views=len(shapes))
+        channels = {shape[-1] for shape in shapes}
+        checks.require(len(channels) == 1, who, "views of one number of channels", view_shapes=shapes)
+
+
+def encoder_named(method: Method, name: str | None = None) -> keras.Model:
+    """Returns one of a method's `encoders`.
+
+    Args:
+        method: after its `begin`.
+        name: of the encoder; the default one if None.
+
+    Raises:
+        ValueError: there is no encoder of that name.
+    """
+    networks = method.encoders()
+    if name is None:
+        return next(iter(networks.values()))
+    checks.one_of(type(method).__name__, "encoder", name, tuple(networks))
+    return networks[name]

@@ -51,3 +51,14 @@ def effective_rank(z):
     values = ops.sqrt(ops.maximum(ops.eigh(gram)[0], 0))
     share = values / ops.maximum(ops.sum(values), 1e-12)
     return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-12))))
+
+
+def measurements(a, b=None):
+    """Returns `uniformity` and `effective_rank` of embeddings, and `alignment` where there is a second view.
+
+    Args:
+        a: unit vectors, `[B, D]`.
+        b: unit vectors of the other view, `[B, D]`, or None.
+    """
+    found = {"uniformity": uniformity(a), "effective_rank": effective_rank(a)}
+    return found if b is None else {"alignment": alignment(a, b), **found}

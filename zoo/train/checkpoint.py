@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import zipfile
 
 import numpy as np
@@ -103,6 +104,14 @@ def _key(index, variable):
     return f"{index:05d}:{variable.path}"
 
 
+def _unnumbered(key):
+    """Returns a key without the numbers that Keras appends to the names of layers: they count the models made before.
+
+    Position, shape and type tell variables apart where only these numbers did.
+    """
+    return re.sub(r"_\d+(?=/|$)", "", key)
+
+
 def _read(path):
     with np.load(path, allow_pickle=False) as archive:
         meta = json.loads(archive[_META].tobytes())
@@ -117,8 +126,8 @@ def _kind(dtype):
 
 def _check(path, arrays, variables):
     """Refuses a checkpoint of other variables, and names the first difference."""
-    saved = [(name, array.shape, _kind(array.dtype)) for name, array in arrays.items()]
-    wanted = [(_key(i, v), tuple(v.shape), _kind(v.dtype)) for i, v in enumerate(variables)]
+    saved = [(_unnumbered(name), array.shape, _kind(array.dtype)) for name, array in arrays.items()]
+    wanted = [(_unnumbered(_key(i, v)), tuple(v.shape), _kind(v.dtype)) for i, v in enumerate(variables)]
     if saved == wanted:
         return
     pairs = list(zip(saved, wanted, strict=False))

@@ -1,40 +1,44 @@
-"""What a run tells the world: metrics, pictures, progress, checkpoints and the record of the run."""
+"""What a run records and shows: metrics, pictures, progress, checkpoints, and `run.json`."""
 
 import json
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from zoo import engine, files
-from zoo.train import logs, progress
+from zoo.methods import evaluation
+from zoo.train import checkpoint, logs, progress
+from zoo.train import task as tasks
 
-
-def first(data, count):
-    """The first images of the data, as a batch."""
-    rows = np.arange(min(count, data.size))
-    return {"image": data.fetch(rows), "id": data.ids[rows].astype(np.int32)}
+_SHOWN = 8  # images whose views are shown
 
 
 class History:
-    """The story of one run; silent on workers that are not the chief. A context manager.
+    """The records of one run, a context manager; silent on workers that are not the chief.
 
     Args:
         workdir: folder of the run.
-        start: the step that the run continues from.
+        start: step that the run continues from.
         record: what `run.json` says beside time and progress.
-        learner: the method that is trained.
+        task: what is trained.
+        data: what it is trained on.
         show: whether this worker is the chief.
     """
 
-    def __init__(self, workdir, start, record, learner, show):
-        self._path, self._record, self._learner, self._show = workdir / "run.json", record, learner, show
-        self._began = self._clock = time.monotonic()
+    def __init__(self, workdir, start: int, record: dict[str, Any], task: tasks.Task, data, show: bool):
+        self._path, self._record, self._task, self._show = workdir / "run.json", record, task, show
+        self._started = self._clock = time.monotonic()
         self._clock_step = start
         before = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._seconds = before.get("seconds", 0.0)
         self._record["command"] = record["command"] or before.get("command", "")
-        self._views = None
+        self._views, self._examples = None, None
+        if show and task.views is not None:
+            self._views = engine.current().occasional(task.views_of)
+            self._examples = data.examples(np.arange(min(_SHOWN, data.size)))
         self._logs = logs.Logs(workdir, start) if show else None
         self.progress = progress.Progress(record["steps"], start, record["batch_size"], show)
 
@@ -43,54 +47,53 @@ class History:
 
     def __exit__(self, *error):
         self.progress.close()
-        if self._show:
+        if self._logs:
             self._logs.close()
 
-    def scalars(self, now, means):
-        """Records the means of the steps since the last record; refuses a loss that is not finite."""
+    def scalars(self, now: int, means: Mapping[str, float]) -> None:
+        """Records the means of the steps since the last record.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
         if not np.isfinite(means["loss"]):
             raise FloatingPointError(
                 f"run: expected a finite loss. Received: loss={means['loss']} between steps {self._clock_step} and "
-                f"{now}; lower the learning rate (`schedules.WarmupCosine.base`) or lengthen the warm-up."
+                f"{now}; lower the learning rate (`base` of the schedule) or lengthen the warm-up."
             )
         clock = time.monotonic()
         speed = (now - self._clock_step) * self._record["batch_size"] / max(clock - self._clock, 1e-9)
         self._clock, self._clock_step = clock, now
-        if self._show:
+        if self._logs:
             self._logs.scalars(now, means, {"images_per_second": speed})
         self.progress.update(now, means)
 
-    def show_views(self, now, on_replica, data):
+    def show_views(self, now: int) -> None:
         """Puts the first images and their views into TensorBoard."""
-        if not self._show:
+        if self._logs is None or self._views is None:
             return
-        if self._views is None:
-            self._views = engine.current().occasional(
-                lambda images, ids, step: on_replica.make_views({"image": images, "id": ids}, step)
-            )
-        batch = first(data, 8)
-        views = self._views(batch["image"], batch["id"], np.asarray(now, "int32"))
-        self._logs.views(now, [batch["image"] / np.float32(255), *(ops.convert_to_numpy(view) for view in views)])
+        views = self._views(self._examples, np.asarray(now, "int32"))
+        pictures = [values / np.float32(255) for values in self._examples.values() if tasks.is_map(values)]
+        self._logs.views(now, [*pictures, *(ops.convert_to_numpy(view) for view in views)])
 
-    def evaluate(self, now, evaluators, on_replica, data):
-        """Runs the evaluators and records what they found."""
-        if not self._show:
+    def evaluate(self, run: evaluation.Run, evaluators: Sequence[evaluation.Evaluator]) -> None:
+        """Runs the evaluators and records their numbers."""
+        if self._logs is None:
             return
         found = {}
         for evaluator in evaluators:
-            found.update({name: float(value) for name, value in evaluator(self._learner, now).items()})
-        self._logs.scalars(now, found)
-        self.progress.update(now, found)
-        self.show_views(now, on_replica, data)
+            found.update({name: float(value) for name, value in evaluator(self._task.method, run).items()})
+        self._logs.scalars(run.step, found)
+        self.progress.update(run.step, found)
+        self.show_views(run.step)
         self._clock = time.monotonic()  # evaluation is not training time
 
-    def save(self, now, saved, variables):
-        """Writes a checkpoint and the record of the run, after the records that lead up to it."""
-        if not self._show:
+    def save(self, now: int, checkpoints: checkpoint.Checkpoints, variables: Sequence) -> None:
+        """Writes a checkpoint and `run.json`, after the records that lead up to it."""
+        if self._logs is None:
             return
         self._logs.sync()
-        saved.save(now, variables)
-        seconds = self._seconds + time.monotonic() - self._began
-        files.write(
-            self._path, json.dumps({**self._record, "done": now, "seconds": round(seconds, 1)}, indent=1) + "\n"
-        )
+        checkpoints.save(now, variables)
+        seconds = self._seconds + time.monotonic() - self._started
+        record = {**self._record, "done": now, "seconds": round(seconds, 1)}
+        files.write(self._path, json.dumps(record, indent=1) + "\n")

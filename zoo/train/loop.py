@@ -1,31 +1,38 @@
-"""The one training loop: any method, any views, any data, on either engine, on one device or many."""
+"""The training loop: any method, any views, any data, on either engine, on one device or many."""
 
 import contextlib
 import dataclasses
 import difflib
+import logging
 import math
 import pathlib
 import platform
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
-from absl import logging
+import numpy as np
 
-from zoo import files
-from zoo.train import checkpoint, engines, history, monitors, optimizers, schedules
+from zoo import checks, features, files
+from zoo.methods import evaluation
+from zoo.methods import method as methods
+from zoo.train import checkpoint, engines, history, optimizers, schedules, watch
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rhythm:
-    """How often what happens, in steps; None means once an epoch.
+    """How often a run logs, evaluates and saves, in steps; None means once an epoch.
 
     Args:
-        log_every: scalars are recorded (their mean since the last record).
-        evaluate_every: evaluators run and views are shown.
-        save_every: a checkpoint is written.
-        keep: checkpoints that are kept.
-        steps_per_call: most steps that run without returning to Python; higher is faster for small networks.
+        log_every: steps between records of the scalars, which are means since the last record.
+        evaluate_every: steps between runs of the evaluators and pictures of the views.
+        save_every: steps between checkpoints.
+        keep: number of checkpoints to keep.
+        steps_per_call: steps that run without returning to Python, at most; more are faster for small networks.
     """
 
     log_every: int | None = None
@@ -35,54 +42,55 @@ class Rhythm:
     steps_per_call: int = 10
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"Rhythm: expected `{name}` to be a positive integer. Received: {name}={value!r}.")
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        checks.integers("Rhythm", **given)
 
 
 def run(
-    method,
-    views,
-    data,
-    workdir,
-    optimizer=optimizers.LARS,
-    schedule=None,
-    epochs=100,
-    batch_size=256,
-    seed=0,
-    precision="float32",
-    jit_compile=False,
-    rhythm=None,
-    evaluators=(),
-    callbacks=(),
-    strategy=None,
-    config="",
-    command="",
-    ready=None,
-):
-    """Trains a method; resumes whatever `workdir` holds.
+    method: Callable[[], methods.Method],
+    views: Any,
+    data: Any,
+    workdir: Any,
+    optimizer: Callable = optimizers.LARS,
+    schedule: Callable | None = None,
+    epochs: float = 100,
+    batch_size: int = 256,
+    seed: int = 0,
+    precision: str = "float32",
+    jit_compile: bool = False,
+    rhythm: Rhythm | None = None,
+    evaluators: Sequence[evaluation.Evaluator] = (),
+    callbacks: Sequence = (),
+    strategy: Any = None,
+    config: str = "",
+    command: str = "",
+    ready: Callable[[], None] | None = None,
+) -> methods.Method:
+    """Trains a method, or resumes the run that `workdir` holds.
 
     Args:
-        method: factory of a `zoo.methods.method.Method`, called inside the strategy's scope.
-        views: `(images, seed) -> tuple of V image batches`, a `zoo.views.view.Views`.
-        data: a `zoo.data.sources.Source` of uint8 images.
+        method: factory of a method, called inside the strategy's scope.
+        views: `(images, seed) -> tuple of V image batches`, a `zoo.views.view.Views`; None for data without images.
+        data: a `zoo.data.sources.Source`.
         workdir: folder of the run: configuration, checkpoints, metrics, TensorBoard events.
-        optimizer: factory of a Keras optimizer, called with `learning_rate`.
+        optimizer: factory of a Keras optimizer, called with `learning_rate`; `optimizers.by_path` makes a factory of
+            several optimizers.
         schedule: `(batch_size, steps, steps_per_epoch) -> learning rate`; `schedules.WarmupCosine()` by default.
-        epochs: length of the run; an epoch drops what does not fill a last batch.
+        epochs: length of the run; an epoch drops the images that do not fill a last batch.
         batch_size: images of the global batch, N; a multiple of the number of replicas.
         seed: of initial weights, order and views, an integer.
         precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables stay float32.
-        jit_compile: compile the step with XLA; faster on accelerators, slower for convolutions on a CPU. JAX always
-            does.
-        rhythm: a `Rhythm`.
-        evaluators: functions `(method, step) -> {name: float}`, beside the loop's own `monitors.Geometry`.
-        callbacks: Keras callbacks, or factories of such. Every worker runs them; a batch is a call of several steps.
-        strategy: a `tf.distribute.Strategy`, or a list of JAX' devices; see `strategies.strategy`. By default the
+        jit_compile: whether XLA compiles the step: faster on accelerators, slower for convolutions on a CPU. JAX always
+            compiles.
+        rhythm: how often the run logs, evaluates and saves.
+        evaluators: functions `(method, run) -> {name: float}`, beside the loop's own `watch.Watch`.
+        callbacks: Keras callbacks, or factories of them. Every worker runs them; a batch is a call of several steps.
+        strategy: a `tf.distribute.Strategy`, or a list of JAX devices; see `strategies.strategy`. By default the
             current strategy, or the first device.
         config: text that identifies the configuration: a workdir of another configuration is refused.
         command: how the run was started, for the record.
-        ready: called without arguments when everything is made, before anything is written or trained; it may refuse.
+        ready: function without arguments that is called when everything is made, before anything is written or trained;
+            it may raise.
 
     Returns:
         The trained method.
@@ -98,24 +106,23 @@ def run(
     steps_per_epoch = data.size // batch_size
     steps = math.ceil(epochs * steps_per_epoch)
     workdir = pathlib.Path(workdir).expanduser()
-    _same_configuration(workdir, config)
+    _check_configuration(workdir, config)
+    spec = make_spec(views, data, batch_size, engine.count)
 
     with _policy(precision):
         engine.set_seed(seed % 2**32)
         with engine.scope():
             learner = method()
+            learner.begin(spec)
+            _check_method(learner)
             rate = schedule(batch_size, steps, steps_per_epoch)
-            teacher = _optimizer(optimizer, rate, precision, learner.trainable_variables)
-            learner.optimizer = teacher  # where Keras callbacks look for it
+            optimizer = optimizers.build(optimizer, rate, precision, learner.trainable_variables)
+            learner.optimizer = optimizer  # where Keras callbacks look for it
             learner.built, learner.stop_training = True, False
-            learner.begin()
-        on_replica = engine.task(learner, views, teacher, seed, steps_per_epoch)
-        shapes = engine.shapes(on_replica.make_views, history.first(data, 1), 0)
-        learner.check(shapes, data.ids, batch_size, engine.count)
-        _check_modalities(views, data)
-        watched = (monitors.Geometry(on_replica, data), *evaluators)
-        ours = [c if isinstance(c, keras.callbacks.Callback) else c() for c in callbacks]
-        told = keras.callbacks.CallbackList(ours, model=learner)
+        task = engine.task(learner, views, optimizer, seed, steps, steps_per_epoch)
+        evaluators = (watch.Watch(task, data), *evaluators)
+        made = [callback if isinstance(callback, keras.callbacks.Callback) else callback() for callback in callbacks]
+        callbacks = keras.callbacks.CallbackList(made, model=learner)
         if ready:
             ready()
         if engine.chief:
@@ -125,33 +132,82 @@ def run(
         # Where the weights come from, first match wins:
         #   1. the workdir's newest complete checkpoint, of the same configuration;
         #   2. what `method` starts from, random or published weights.
-        saved = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
-        variables = [*learner.variables, *teacher.variables]
+        checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
+        variables = [*learner.variables, *optimizer.variables]
         with engine.scope():
-            now = saved.restore(variables) or 0
+            now = checkpoints.restore(variables) or 0
         engine.check_agreement(now, variables)
         if now:
-            logging.info("Continuing %s at step %d of %d.", workdir, now, steps)
+            _logger.info("Continuing %s at step %d of %d.", workdir, now, steps)
 
-        record = _record(learner, data, batch_size, steps, seed, precision, engine, command)
-        with history.History(workdir, now, record, learner, show=engine.chief) as told_by:
-            told.on_train_begin()
+        record = _record(learner, data, spec, steps, seed, precision, engine, command)
+        extract = _extraction(data)
+        with history.History(workdir, now, record, task, data, show=engine.chief) as story:
+            callbacks.on_train_begin()
             if now < steps:
-                advance = engine.trainer(on_replica, data, batch_size, seed, now, steps, jit_compile)
-                told_by.show_views(now, on_replica, data)
+                advance = engine.trainer(task, data, batch_size, seed, now, steps, jit_compile)
+                story.show_views(now)
             while now < steps and not learner.stop_training:
-                now = _window(now, steps, steps_per_epoch, rhythm, advance, told_by, told)
-                if _due(now, rhythm.evaluate_every or steps_per_epoch, steps):
-                    told_by.evaluate(now, watched, on_replica, data)
-                if _due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
-                    told_by.save(now, saved, variables)
-            told.on_train_end()
+                if now % steps_per_epoch == 0:
+                    learner.new_epoch(now // steps_per_epoch, extract)
+                now = _window(now, steps, steps_per_epoch, rhythm, advance, story, callbacks)
+                if _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps):
+                    run_now = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed)
+                    story.evaluate(run_now, evaluators)
+                if _is_due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
+                    story.save(now, checkpoints, variables)
+            callbacks.on_train_end()
     return learner
+
+
+def make_spec(views: Any, data: Any, batch_size: int, replica_count: int = 1) -> methods.Spec:
+    """Returns what a method is told of a run before its first step; arguments as for `run`."""
+    shapes = {name: shape for name, (shape, _) in data.spec.items()}
+    maps = {name: shape for name, (shape, dtype) in data.spec.items() if len(shape) == 3 and dtype == "uint8"}
+    view_shapes: tuple = ()
+    if views is not None:
+        checks.require(bool(maps), "run", "data with images, or `views` of None", data=data)
+        view_shapes = views.output_shapes(maps["image"] if list(maps) == ["image"] else maps)
+    rest = {name: shape for name, shape in shapes.items() if name not in ("id", "label")}
+    if view_shapes:
+        rest = {name: shape for name, shape in rest.items() if name not in maps}
+    return methods.Spec(view_shapes, data.ids, batch_size, data.class_count, replica_count, rest)
+
+
+def restored_spec(record: dict[str, Any]) -> methods.Spec:
+    """Returns the `Spec` of a run that is over, from the contents of its `run.json`."""
+    kept = record["spec"]
+    shapes = {name: tuple(shape) for name, shape in kept["extra_shapes"].items()}
+    views = tuple(tuple(shape) for shape in kept["view_shapes"])
+    ids = np.arange(kept["first_id"], kept["first_id"] + record["examples"])
+    return methods.Spec(views, ids, record["batch_size"], kept["classes"], 1, shapes)
+
+
+def _check_method(learner: methods.Method) -> None:
+    """Raises ValueError if a method lacks what the loop will need, before it trains for an hour."""
+    networks, who = learner.encoders(), type(learner).__name__
+    valid = isinstance(networks, dict) and networks and all(isinstance(n, keras.Model) for n in networks.values())
+    checks.require(valid, who, "`encoders` to return Keras models by name", encoders=networks)
+    defined = type(learner).contrast is not methods.Method.contrast
+    checks.require(defined, who, "`contrast` to be defined", methods=sorted(vars(type(learner))))
+    checks.require(bool(learner.trainable_variables), who, "trainable variables after `begin`", variables=0)
+
+
+def _extraction(data: Any) -> Callable:
+    """Returns the function by which a method extracts the outputs of a network for all images."""
+    extractors: dict[int, features.Extractor] = {}
+
+    def extract(network):
+        if id(network) not in extractors:
+            extractors[id(network)] = features.Extractor(network)
+        return extractors[id(network)](data)
+
+    return extract
 
 
 @contextlib.contextmanager
 def _policy(precision):
-    """Layers made inside compute in `precision`; afterwards the policy is what it was."""
+    """Makes layers that are created within compute in `precision`, and restores the policy afterwards."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(PRECISIONS[precision])
     try:
@@ -160,114 +216,78 @@ def _policy(precision):
         keras.config.set_dtype_policy(before)
 
 
-def _record(learner, data, batch_size, steps, seed, precision, engine, command):
-    """What `run.json` keeps of a run."""
-    told = engine.record()
-    versions = {**told["versions"], "keras": keras.__version__, "python": platform.python_version()}
+def _record(learner, data, spec, steps, seed, precision, engine, command):
+    """Returns what `run.json` keeps of a run."""
+    from_engine = engine.record()
+    versions = {**from_engine["versions"], "keras": keras.__version__, "python": platform.python_version()}
     return {
         "method": learner.title,
         "data": data.name,
         "split": data.split,
         "examples": data.size,
-        "batch_size": batch_size,
+        "batch_size": spec.batch_size,
         "steps": steps,
-        "epochs": steps / (data.size // batch_size),
+        "epochs": steps / (data.size // spec.batch_size),
         "seed": seed,
         "precision": precision,
-        **told,
+        **from_engine,
         "command": command,
         "versions": versions,
+        "spec": {
+            "view_shapes": spec.view_shapes,
+            "extra_shapes": spec.extra_shapes,
+            "first_id": int(np.min(spec.ids)),
+            "classes": spec.classes,
+        },
     }
 
 
 def _check(data, epochs, batch_size, precision, replicas):
-    if precision not in PRECISIONS:
-        raise ValueError(f"run: expected `precision` in {list(PRECISIONS)}. Received: precision={precision!r}.")
-    if not epochs > 0:
-        raise ValueError(f"run: expected `epochs` > 0. Received: epochs={epochs}.")
-    if batch_size < 2 or batch_size % replicas:
-        raise ValueError(
-            f"run: expected `batch_size` to be at least 2 and a multiple of the {replicas} replicas; bind "
-            f"`loop.run.batch_size`. Received: batch_size={batch_size}."
-        )
-    if batch_size > data.size:
-        raise ValueError(
-            f"run: expected `batch_size` of at most the {data.size} images of {data.name} {data.split}; bind "
-            f"`loop.run.batch_size`. Received: batch_size={batch_size}."
-        )
+    checks.one_of("run", "precision", precision, tuple(PRECISIONS))
+    checks.positive("run", epochs=epochs)
+    checks.integers("run", 2, batch_size=batch_size)
+    expected = f"`batch_size` to be a multiple of the {replicas} replicas"
+    checks.require(batch_size % replicas == 0, "run", expected, batch_size=batch_size)
+    expected = f"`batch_size` of at most the {data.size} images of {data.name} {data.split}"
+    checks.require(batch_size <= data.size, "run", expected, batch_size=batch_size)
 
 
-def _check_modalities(views, data):
-    """Refuses views that would find other modalities in the channels than the data put there."""
-    given = tuple((data.modalities or {}).items())
-    for layout in _layouts(views):
-        if layout != given:
-            raise ValueError(
-                f"run: expected `modality.Modality.layout = {given}`, as `sources.load.modalities` has them. Received: "
-                f"layout={layout}."
-            )
-
-
-def _layouts(value):
-    """The layouts of all views within a value."""
-    if isinstance(value, tuple):
-        parts = value
-    elif dataclasses.is_dataclass(value):
-        parts = [getattr(value, field.name) for field in dataclasses.fields(value) if field.name != "layout"]
-        yield from [value.layout] if hasattr(value, "layout") else []
-    else:
-        return
-    for part in parts:
-        yield from _layouts(part)
-
-
-def _same_configuration(workdir, config):
-    """Refuses a workdir that was begun with another configuration, and shows the difference."""
+def _check_configuration(workdir, config):
+    """Raises ValueError, with the difference, if a workdir was started with another configuration."""
     path = workdir / "config.gin"
     before = path.read_text() if path.exists() else config
     if before != config:
         names = ("the run in the workdir", "this command")
         changes = "\n".join(difflib.unified_diff(before.splitlines(), config.splitlines(), *names, n=0, lineterm=""))
         raise ValueError(
-            f"run: expected the configuration that {workdir} was begun with; use another workdir, or undo:\n{changes}"
+            f"run: expected the configuration that {workdir} was started with; use another workdir, or undo:\n{changes}"
         )
 
 
-def _optimizer(factory, rate, precision, variables):
-    made = factory(learning_rate=rate)
-    if made.weight_decay:
-        # Keras' own decay would shrink biases and norm scales too; by variable, since its names miss most of them.
-        made.exclude_from_weight_decay(var_list=[v for v in variables if optimizers.spared(v)])
-    if precision == "float16":
-        made = keras.optimizers.LossScaleOptimizer(made)
-    made.build(variables)
-    return made
-
-
-def _due(now, every, steps):
+def _is_due(now, every, steps):
     return now % every == 0 or now == steps
 
 
-def _window(now, steps, steps_per_epoch, rhythm, advance, told_by, told):
-    """Trains until something is due, and records the means of that stretch; returns the step reached."""
+def _window(now, steps, steps_per_epoch, rhythm, advance, story, callbacks):
+    """Trains until something is due and records the means of the steps; returns the step that was reached."""
     rhythms = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every)
     every = [period or steps_per_epoch for period in rhythms] + [steps_per_epoch]
     stop = min([steps, *((now // period + 1) * period for period in every)])
     epoch = now // steps_per_epoch
     if now % steps_per_epoch == 0:
-        told.on_epoch_begin(epoch)
+        callbacks.on_epoch_begin(epoch)
     first, sums = now, {}
     while now < stop:
         count = min(rhythm.steps_per_call, stop - now)
-        told.on_train_batch_begin(now % steps_per_epoch)
+        callbacks.on_train_batch_begin(now % steps_per_epoch)
         part = advance(now, count)
         sums = {name: sums.get(name, 0.0) + value for name, value in part.items()}
         now += count
-        told.on_train_batch_end((now - 1) % steps_per_epoch, {name: value / count for name, value in part.items()})
-        told_by.progress.update(now)
+        callbacks.on_train_batch_end((now - 1) % steps_per_epoch, {name: value / count for name, value in part.items()})
+        story.progress.update(now)
     means = {name: value / (now - first) for name, value in sums.items()}
-    means["learning_rate"] = float(told.model.optimizer.learning_rate)
-    told_by.scalars(now, means)
+    means["learning_rate"] = optimizers.learning_rate(callbacks.model.optimizer)
+    story.scalars(now, means)
     if now % steps_per_epoch == 0 or now == steps:
-        told.on_epoch_end(epoch, means)
+        callbacks.on_epoch_end(epoch, means)
     return now

@@ -23,7 +23,7 @@ _AHEAD = 2  # batches that are made while the devices are busy
 
 
 class JAXReplicas:
-    """The devices of one step, as `zoo.replicas` has it.
+    """The devices of one step, see `zoo.replicas`.
 
     Args:
         count: how many.
@@ -34,11 +34,11 @@ class JAXReplicas:
         self.index = jax.lax.axis_index(_AXIS) if count > 1 else 0
 
     def gather(self, rows):
-        """Everyone's rows in the order of the replicas, `[B, ...] -> [R * B, ...]`; gradients flow through."""
+        """Returns everyone's rows in the order of the replicas, `[B, ...] -> [R * B, ...]`; gradients flow through."""
         return jax.lax.all_gather(rows, _AXIS, tiled=True) if self.count > 1 else rows
 
     def sum(self, value):
-        """The sum over the replicas; gradients flow through."""
+        """Returns the sum over the replicas; gradients flow through."""
         return jax.lax.psum(value, _AXIS) if self.count > 1 else value
 
 
@@ -46,7 +46,7 @@ class Step(task.Task):
     """One update, a pure function of the state; arguments are those of `task.Task`.
 
     Attributes:
-        variables: all that the state consists of, in its order.
+        variables: all variables that make up the state, in its order.
     """
 
     def __init__(self, *arguments):
@@ -62,39 +62,39 @@ class Step(task.Task):
     def _after(self, scope):
         return [scope.get_current_value(variable) for variable in self.variables]
 
-    def update(self, state, batch, step, count):
-        """The state after the step, and the scalars to log.
+    def update(self, state, examples, number, count):
+        """Returns the state after the step, and the scalars to log.
 
         Args:
             state: values of `variables`.
-            batch: this replica's part of the global batch, `{"image", "id", "label"}`.
-            step: int32 `[]`.
-            count: of replicas.
+            examples: this replica's part of the global batch, by name.
+            number: of the step, int32 `[]`.
+            count: number of replicas.
         """
         with context.using(replicas=JAXReplicas(count), image_by_image=engine.current().on_cpu()) as here:
-            group = here.replicas
-            views = self.make_views(batch, step)
+            step = self.step(number, here.replicas)
+            batch = self.batch(examples, self.views_of(examples, number))
 
             def objective(trained):
                 with self._within(_put(state, self._trained, trained)) as scope:
-                    share, logs, seen = self.objective(views, batch, group)
+                    share, logs, seen = self.objective(batch, step)
                     return share, (logs, seen, self._after(scope))
 
             trained = [state[number] for number in self._trained]
             gradients, (logs, seen, state) = jax.grad(objective, has_aux=True)(trained)
             # Summed here, before anything clips them or checks that they are finite.
-            gradients = group.sum(gradients)
+            gradients = step.replicas.sum(gradients)
             slots = [state[number] for number in self._slots]
             trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
             state = _put(_put(state, self._trained, trained), self._slots, slots)
             with self._within(state) as scope:
-                self.method.remember(seen, group)
+                self.method.remember(seen, step)
                 state = self._after(scope)
-            return state, {name: group.sum(value) / count for name, value in logs.items()}
+            return state, {name: step.replicas.sum(value) / count for name, value in logs.items()}
 
 
 def _put(state, numbers, values):
-    """The state with other values at these numbers."""
+    """Returns the state with other values at these numbers."""
     state = list(state)
     for number, value in zip(numbers, values, strict=True):
         state[number] = value
@@ -123,22 +123,18 @@ class Engine:
         random.seed(seed)
         np.random.seed(seed)
 
-    def task(self, method, views, optimizer, seed, steps_per_epoch):
-        """A `Step`."""
-        return Step(method, views, optimizer, seed, steps_per_epoch)
-
-    def shapes(self, function, *arguments):
-        """Of the images that a function returns, (H, W, C) each; nothing is computed."""
-        return [tuple(images.shape[1:]) for images in jax.eval_shape(function, *arguments)]
+    def task(self, method, views, optimizer, seed, steps, steps_per_epoch):
+        """Returns a `Step`."""
+        return Step(method, views, optimizer, seed, steps, steps_per_epoch)
 
     def check(self, jit_compile):
-        """Nothing is refused: all is compiled, whatever `jit_compile` says."""
+        """Refuses nothing: everything is compiled, whatever `jit_compile` says."""
 
     def check_agreement(self, start, variables):
-        """There is one process."""
+        """Refuses nothing: there is one process."""
 
     def record(self):
-        """Versions, hardware, devices."""
+        """Returns versions, hardware, devices."""
         first = self._devices[0]
         cores = f"{os.cpu_count()} CPU cores"
         return {
@@ -149,7 +145,7 @@ class Engine:
         }
 
     def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
-        """Trains so many steps, `(first, count) -> sums of the logs`."""
+        """Returns a function that trains so many steps, see `engines.Engine`."""
         del steps, jit_compile
         update = self._compiled(task)
         # Variables may share a buffer, as an average and its source do at first; it can be given up only once.
@@ -173,10 +169,10 @@ class Engine:
         return train
 
     def _compiled(self, task):
-        """The step on all devices: `(state, global batch, step) -> state, logs`."""
+        """Returns the step on all devices, `(state, global batch, step number) -> state, logs`."""
 
-        def on_replica(state, batch, step):
-            return task.update(state, batch, step, self.count)
+        def on_replica(state, examples, number):
+            return task.update(state, examples, number, self.count)
 
         if self.count > 1:
             same, part = PartitionSpec(), PartitionSpec(_AXIS)
@@ -190,12 +186,10 @@ class Engine:
         return jax.jit(on_replica, donate_argnums=0)
 
     def _batches(self, batches):
-        """The batches on the devices; a thread makes the next ones ahead."""
+        """Yields the batches on the devices; a thread makes the next ones ahead."""
 
         def placed():
-            batch = next(batches)
-            batch["label"] = batch["label"].astype(np.int32)
-            return jax.device_put(batch, self._divided)
+            return jax.device_put(next(batches), self._divided)
 
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             waiting = [pool.submit(placed) for _ in range(_AHEAD)]

@@ -1,13 +1,12 @@
 """Training on TensorFlow, under any `tf.distribute` strategy."""
 
-import math
 import os
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import context, engine
+from zoo import checks, context, engine
 from zoo.train import step, strategies
 
 # Pixels of a run's images from which on its views are compiled: twice as many as make up for the time (measured).
@@ -28,24 +27,18 @@ class Engine:
         self.count = self._strategy.num_replicas_in_sync
         self.chief = strategies.is_chief(self._strategy)
 
-    def task(self, method, views, optimizer, seed, steps_per_epoch):
-        """A `step.Step`."""
-        return step.Step(method, views, step.alone(optimizer), seed, steps_per_epoch)
-
-    def shapes(self, function, *arguments):
-        """Of the images that a function returns, (H, W, C) each."""
-        return [tuple(images.shape[1:]) for images in function(*arguments)]
+    def task(self, method, views, optimizer, seed, steps, steps_per_epoch):
+        """Returns a `step.Step`."""
+        return step.Step(method, views, step.without_reduction(optimizer), seed, steps, steps_per_epoch)
 
     def check(self, jit_compile):
         """Refuses XLA where it has no collectives."""
-        if jit_compile and self.count > 1 and engine.current().on_cpu():
-            raise ValueError(
-                "run: expected one replica where `jit_compile` is set: XLA has no collectives on CPUs. Received: "
-                f"{self.count} replicas; bind `loop.run.jit_compile = False`."
-            )
+        possible = not jit_compile or self.count == 1 or not engine.current().on_cpu()
+        expected = "`jit_compile` to be False with several replicas on a CPU, where XLA has no collectives"
+        checks.require(possible, "run", expected, jit_compile=jit_compile, replicas=self.count)
 
     def record(self):
-        """Versions, hardware, strategy."""
+        """Returns versions, hardware, strategy."""
         devices = [device.device_type for device in tf.config.list_logical_devices()]
         accelerators = [device for device in devices if device != "CPU"]
         return {
@@ -56,31 +49,30 @@ class Engine:
         }
 
     def check_agreement(self, start, variables):
-        """Refuses to train where workers begin with different steps or weights."""
+        """Refuses to train where workers start from different steps or weights."""
         strategy = self._strategy
         if self.count == 1:
             return
         weights = sum(float(np.abs(np.asarray(keras.ops.convert_to_numpy(v), np.float64)).sum()) for v in variables)
-        mine = np.array([start, weights])
+        here = np.array([start, weights])
 
         @tf.function(autograph=False)
         def total():
-            return strategy.reduce("SUM", strategy.run(lambda: tf.identity(tf.constant(mine))), axis=None)
+            return strategy.reduce("SUM", strategy.run(lambda: tf.identity(tf.constant(here))), axis=None)
 
-        found = total().numpy()
-        if not np.allclose(found, self.count * mine, rtol=1e-12, atol=0):
-            raise ValueError(
-                "run: expected every worker to continue from the same checkpoint; --workdir must be one folder that "
-                f"all of them share. Received: step {start} here, {found[0] / self.count:g} on average."
-            )
+        mean = total().numpy() / self.count
+        agree = np.allclose(mean, here, rtol=1e-12, atol=0)
+        expected = "every worker to continue from the same checkpoint, in one folder that all of them share as `workdir`"
+        checks.require(agree, "run", expected, step_here=start, mean_step=float(mean[0]))
 
     def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
-        """Trains so many steps, `(first, count) -> sums of the logs`."""
+        """Returns a function that trains so many steps, see `engines.Engine`."""
         # XLA makes views many times as fast on a CPU, where it would slow convolutions down; to compile takes seconds.
         # With several replicas, or where it compiles the whole step anyway, it is not asked to.
-        pixels = steps * batch_size * math.prod(data.image_shape[:2])
+        sizes = [shape[0] * shape[1] for shape, _ in data.spec.values() if len(shape) == 3]
+        pixels = steps * batch_size * max(sizes, default=0)
         task.compiles_views = self.count == 1 and not jit_compile and pixels > _WORTH_COMPILING
-        advance = self._advance(task, batch_size // self.count, data.image_shape, jit_compile)
+        advance = self._advance(task, batch_size // self.count, data.spec, jit_compile)
         batches = iter(self._batches(data, batch_size, seed, start))
 
         def train(first, count):
@@ -90,7 +82,7 @@ class Engine:
         return train
 
     def _batches(self, data, batch_size, seed, start):
-        """The stream of per-replica batches from step `start` on."""
+        """Returns the stream of per-replica batches from step `start` on."""
 
         def on_worker(worker):
             workers, local = worker.num_input_pipelines, worker.num_replicas_in_sync // worker.num_input_pipelines
@@ -103,23 +95,19 @@ class Engine:
 
         return self._strategy.distribute_datasets_from_function(on_worker)
 
-    def _advance(self, task, batch, image_shape, jit_compile):
-        """A compiled function: `(batches, first step, count) -> sums of the logs` over `count` steps."""
+    def _advance(self, task, batch, spec, jit_compile):
+        """Returns a compiled function `(batches, first step, count) -> sums of the logs` over `count` steps."""
         strategy = self._strategy
 
-        def one(inputs, now):
-            inputs = {
-                "image": tf.ensure_shape(inputs["image"], (batch, *image_shape)),
-                "id": tf.ensure_shape(inputs["id"], (batch,)),
-                "label": tf.ensure_shape(inputs["label"], (batch,)),
-            }
+        def on_replica(inputs, now):
+            inputs = {name: tf.ensure_shape(inputs[name], (batch, *shape)) for name, (shape, _) in spec.items()}
             with context.using(xla=jit_compile, image_by_image=jit_compile and engine.current().on_cpu()):
                 return task(inputs, now)
 
         # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.
-        one = tf.autograph.experimental.do_not_convert(one)
+        on_replica = tf.autograph.experimental.do_not_convert(on_replica)
         if jit_compile:
-            one = tf.function(one, jit_compile=True, autograph=False)
+            on_replica = tf.function(on_replica, jit_compile=True, autograph=False)
 
         # TensorFlow 2.21's dependency optimizer can lose the order of a variable's read and its update: seen where
         # Keras' own train step contains a batch norm of plain operations. Without it the step is no slower (measured).
@@ -128,7 +116,7 @@ class Engine:
         @tf.function
         def advance(batches, first, count):
             def global_step(now):
-                logs = strategy.run(one, (next(batches), now))
+                logs = strategy.run(on_replica, (next(batches), now))
                 return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
             sums = global_step(first)

@@ -1,25 +1,26 @@
-"""What Keras lacks: LARS, and SGD whose weight decay is part of the gradient, as the papers have it."""
+"""What Keras lacks: LARS, SGD whose weight decay is part of the gradient, and several optimizers by path."""
+
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
 
+from zoo import checks
+
 
 def spared(variable):
-    """Whether a variable is exempt from weight decay and layer adaptation: biases and norm scales, all of rank 1."""
+    """Returns whether weight decay and layer adaptation spare a variable: biases and norm scales, all of rank 1."""
     return len(variable.shape) <= 1
 
 
 class _Momentum(keras.optimizers.Optimizer):
-    """Shared state of the two: one momentum slot per variable."""
+    """What the two share: a momentum slot for every variable."""
 
     def __init__(self, learning_rate, momentum, weight_decay, name, **kwargs):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"{type(self).__name__}: expected `momentum` in [0, 1). Received: momentum={momentum}.")
-        if weight_decay < 0:
-            raise ValueError(
-                f"{type(self).__name__}: expected `weight_decay` >= 0. Received: weight_decay={weight_decay}."
-            )
+        who = type(self).__name__
+        checks.require(0 <= momentum < 1, who, "`momentum` in [0, 1)", momentum=momentum)
+        checks.non_negative(who, weight_decay=weight_decay)
         self.momentum = momentum
         # Not `weight_decay`: Keras would apply that name itself, decoupled from the gradient.
         self.l2 = weight_decay
@@ -33,7 +34,7 @@ class _Momentum(keras.optimizers.Optimizer):
         self._spared = [spared(v) for v in variables]
 
     def get_config(self):
-        """The arguments of the constructor."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "momentum": self.momentum, "weight_decay": self.l2}
 
 
@@ -78,10 +79,7 @@ class LARS(_Momentum):
 
     def __init__(self, learning_rate, momentum=0.9, weight_decay=1e-6, trust_coefficient=0.001, name="LARS", **kwargs):
         super().__init__(learning_rate, momentum, weight_decay, name, **kwargs)
-        if not trust_coefficient > 0:
-            raise ValueError(
-                f"LARS: expected `trust_coefficient` > 0. Received: trust_coefficient={trust_coefficient}."
-            )
+        checks.positive("LARS", trust_coefficient=trust_coefficient)
         self.trust_coefficient = trust_coefficient
 
     def update_step(self, gradient, variable, learning_rate):
@@ -99,5 +97,59 @@ class LARS(_Momentum):
         self.assign_sub(variable, velocity)
 
     def get_config(self):
-        """The arguments of the constructor."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "trust_coefficient": self.trust_coefficient}
+
+
+def by_path(default: Callable, *others: tuple[str, Callable], pairs: Sequence[tuple[str, Callable]] = ()) -> Callable:
+    """Returns a factory of an optimizer that trains some variables by optimizers of their own.
+
+    Args:
+        default: factory of the optimizer of all other variables, called with `learning_rate`.
+        *others: pairs (pattern, factory); the pattern is a regular expression for the whole path of a variable.
+        pairs: more such pairs, for gin, which binds named parameters only.
+
+    Returns:
+        Function of `learning_rate`, to a `keras.optimizers.MultiOptimizer`.
+    """
+
+    def factory(learning_rate):
+        chosen = {pattern: make(learning_rate=learning_rate) for pattern, make in (*others, *pairs)}
+        optimizer_map = keras.optimizers.OptimizerMap(default(learning_rate=learning_rate), chosen)
+        return keras.optimizers.MultiOptimizer(optimizer_map)
+
+    return factory
+
+
+def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
+    """Returns the optimizers that an optimizer consists of, itself if it is a plain one."""
+    if hasattr(optimizer, "inner_optimizer"):
+        return parts(optimizer.inner_optimizer)
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return list(optimizer.optimizers)
+    return [optimizer]
+
+
+def build(factory: Callable, learning_rate, precision: str, variables: Sequence) -> keras.optimizers.Optimizer:
+    """Makes the optimizer of a run.
+
+    Args:
+        factory: of a Keras optimizer, called with `learning_rate`.
+        learning_rate: float or schedule.
+        precision: "float32", "bfloat16" or "float16"; the last scales the loss.
+        variables: those that are trained.
+    """
+    optimizer = factory(learning_rate=learning_rate)
+    for part in parts(optimizer):
+        if part.weight_decay:
+            # Keras' own decay would shrink biases and norm scales too; by variable, since its names miss most of them.
+            part.exclude_from_weight_decay(var_list=[variable for variable in variables if spared(variable)])
+    if precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    return optimizer
+
+
+def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """Returns the present learning rate, of the default optimizer where there are several."""
+    return float(parts(optimizer)[-1].learning_rate)

@@ -5,6 +5,8 @@ import math
 
 import keras
 
+from zoo import checks
+
 SCALINGS = {
     "linear": lambda base, batch: base * batch / 256,  # Goyal et al., 2017; SimCLR's 0.3 * B / 256
     "sqrt": lambda base, batch: base * math.sqrt(batch),  # SimCLR, Appendix B.1: 0.075 * sqrt(B)
@@ -27,27 +29,16 @@ class WarmupCosine:
     warmup_epochs: float = 10
 
     def __post_init__(self):
-        if not self.base > 0:
-            raise ValueError(f"WarmupCosine: expected `base` > 0. Received: base={self.base}.")
-        if self.scaling not in SCALINGS:
-            raise ValueError(
-                f"WarmupCosine: expected `scaling` in {list(SCALINGS)}. Received: scaling={self.scaling!r}."
-            )
-        if self.warmup_epochs < 0:
-            raise ValueError(
-                f"WarmupCosine: expected `warmup_epochs` >= 0. Received: warmup_epochs={self.warmup_epochs}."
-            )
+        checks.positive("WarmupCosine", base=self.base)
+        checks.one_of("WarmupCosine", "scaling", self.scaling, tuple(SCALINGS))
+        checks.non_negative("WarmupCosine", warmup_epochs=self.warmup_epochs)
 
-    def __call__(self, batch_size, steps, steps_per_epoch):
-        """The schedule of a run of `steps` steps, a `keras.optimizers.schedules.LearningRateSchedule`."""
+    def __call__(self, batch_size: int, steps: int, steps_per_epoch: int):
+        """Returns the `keras.optimizers.schedules.LearningRateSchedule` of a run of `steps` steps."""
         peak = SCALINGS[self.scaling](self.base, batch_size)
         warmup = round(self.warmup_epochs * steps_per_epoch)
-        if warmup >= steps:
-            raise ValueError(
-                f"WarmupCosine: expected the warm-up to end before the run of {steps} steps; bind a smaller "
-                "`schedules.WarmupCosine.warmup_epochs`. "
-                f"Received: warmup_epochs={self.warmup_epochs} ({warmup} steps)."
-            )
+        expected = f"`warmup_epochs` that end before the run of {steps} steps"
+        checks.require(warmup < steps, "WarmupCosine", expected, warmup_epochs=self.warmup_epochs, warmup_steps=warmup)
         if not warmup:
             return keras.optimizers.schedules.CosineDecay(peak, steps)
         return keras.optimizers.schedules.CosineDecay(0.0, steps - warmup, warmup_target=peak, warmup_steps=warmup)

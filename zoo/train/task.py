@@ -1,39 +1,73 @@
-"""What one step of training computes, on any engine: views of a batch, and the loss of a method on them."""
+"""What a step of training computes on any engine: the views of a batch, and the loss of a method on them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import keras
 from keras import ops
 
-from zoo import seeds
+from zoo import replicas, seeds
+from zoo.methods import method as methods
+
+_BASE = ("image", "id", "label")
+
+
+def is_map(values: Any) -> bool:
+    """Returns whether an entry of a batch is a picture that views change: uint8 `[B, H, W, C]`."""
+    return len(values.shape) == 4 and keras.backend.standardize_dtype(values.dtype) == "uint8"
 
 
 class Task:
-    """A method, its views and its optimizer; each engine's step is a subclass that updates.
+    """A method, its views and its optimizer; every engine's step is a subclass that updates.
 
     Args:
-        method: a `zoo.methods.method.Method`.
-        views: a `zoo.views.view.Views`: `(images, seed) -> tuple of V batches`.
+        method: the method, after its `begin`.
+        views: `(images, seed) -> tuple of V batches`, a `zoo.views.view.Views`; None for data that are no images.
         optimizer: a built Keras optimizer.
-        seed: the run's seed, an integer.
-        steps_per_epoch: how many steps visit every example once.
+        seed: the run's seed.
+        steps: steps of the run.
+        steps_per_epoch: steps that visit every example once.
     """
 
-    def __init__(self, method, views, optimizer, seed, steps_per_epoch):
-        self.method = method
-        self.views = views
-        self.optimizer = optimizer
-        self.seed = seed
-        self.steps_per_epoch = steps_per_epoch
+    def __init__(self, method: methods.Method, views, optimizer, seed: int, steps: int, steps_per_epoch: int):
+        self.method, self.views, self.optimizer = method, views, optimizer
+        self.seed, self.steps, self.steps_per_epoch = seed, steps, steps_per_epoch
 
-    def make_views(self, batch, step):
-        """The views of a batch: they depend on run, epoch, example and view, on nothing else."""
-        images = ops.cast(batch["image"], "float32") / 255  # [B, H, W, C]
-        epoch = ops.cast(step // self.steps_per_epoch, "int32")
-        return self.views(images, seeds.Seed(self.seed).fold(epoch).fold(batch["id"]))
+    def views_of(self, examples: Mapping[str, Any], number: Any) -> tuple:
+        """Returns the views of a batch, which depend on run, epoch, example and view, and on nothing else.
 
-    def objective(self, views, batch, group):
-        """What is minimised, this replica's share of the global mean loss; scalars to log; and what to remember."""
-        loss, logs, seen = self.method.contrast(views, batch, group)  # [B]
+        Args:
+            examples: a batch as the source has it. Its pictures, depth and normals beside the image for example, are
+                scaled to [0, 1] and share the draws of the views.
+            number: of the step.
+        """
+        if self.views is None:
+            return ()
+        maps = {name: ops.cast(values, "float32") / 255 for name, values in examples.items() if is_map(values)}
+        epoch = ops.cast(number // self.steps_per_epoch, "int32")
+        seed = seeds.Seed(self.seed).fold(epoch).fold(examples["id"])
+        return self.views(maps["image"] if list(maps) == ["image"] else maps, seed)
+
+    def batch(self, examples: Mapping[str, Any], views: tuple) -> methods.Batch:
+        """Returns what the method learns from."""
+        rest = {
+            name: values
+            for name, values in examples.items()
+            if name not in _BASE and not (views and is_map(values)) or (name == "image" and not views)
+        }
+        ids = ops.cast(examples["id"], "int32")
+        label = examples["label"] if "label" in examples else ops.full(ids.shape, -1, "int32")
+        return methods.Batch(views, ids, ops.cast(label, "int32"), rest)
+
+    def step(self, number: Any, group: replicas.Replicas) -> methods.Step:
+        """Returns where the run stands."""
+        return methods.Step(number, self.steps, self.steps_per_epoch, group)
+
+    def objective(self, batch: methods.Batch, step: methods.Step) -> tuple[Any, dict[str, Any], Any]:
+        """Returns this replica's share of the global mean loss, scalars to log, and what the method remembers."""
+        loss, logs, seen = self.method.contrast(batch, step)  # [B]
         mean = ops.mean(loss)
-        share = mean / group.count
+        share = mean / step.replicas.count
         if hasattr(self.optimizer, "dynamic_scale"):
             share = self.optimizer.scale_loss(share)
         return share, {"loss": mean, **logs}, seen

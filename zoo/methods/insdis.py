@@ -1,0 +1,78 @@
+"""InsDis: an image is told apart from all others, by a memory bank that holds an embedding of each.
+
+Wu et al., 2018, https://arxiv.org/abs/1805.01978
+"""
+
+from collections.abc import Callable
+
+from keras import ops
+
+from zoo import checks
+from zoo.methods import memory, method, nce, networks
+from zoo.models import heads
+from zoo.objectives import geometry
+
+
+class InsDis(method.Method):
+    """One view of every image against a memory bank.
+
+    The positive is the image's embedding as of its last visits, not the present one: it moves more smoothly.
+
+    Args:
+        encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
+        projector: factory of a head `[B, F] -> [B, D]`, called with F.
+        temperature: positive.
+        num_candidates: K, other images that a query is compared with; 4,096 in the paper.
+        bank_momentum: share of the old embedding in the new one, in [0, 1].
+        per_image: whether every query has candidates of its own, as in the paper, or a batch shares them, which
+            touches B times less memory.
+        estimator: factory of a noise-contrastive estimator, `nce.NCE`, as in the paper; a softmax if None.
+        name: of the model.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable,
+        projector: Callable = heads.projector,
+        temperature: float = 0.07,
+        num_candidates: int = 4096,
+        bank_momentum: float = 0.5,
+        per_image: bool = True,
+        estimator: Callable | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name)
+        checks.positive("InsDis", temperature=temperature)
+        self.make_encoder, self.make_projector, self.make_estimator = encoder, projector, estimator
+        self.temperature, self.num_candidates = temperature, num_candidates
+        self.bank_momentum, self.per_image = bank_momentum, per_image
+
+    def begin(self, spec: method.Spec) -> None:
+        """Makes the encoder and a bank with a row for every image."""
+        self.expect_views(spec, "image")
+        self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0][-1])
+        self.bank = memory.MemoryBank(spec.ids, self.embedder.width, self.bank_momentum)
+        self.bank.check_candidates(self.num_candidates)
+        self.estimator = self.make_estimator and self.make_estimator(population=self.bank.size)
+
+    def contrast(self, batch: method.Batch, step: method.Step):
+        """Compares every image with its own row of the bank and with rows of other images."""
+        query = self.embedder(batch.views[0], training=True)  # [B, D]
+        candidates = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
+        loss, logs, normalizer = nce.contrast(self.estimator, query, *candidates, self.temperature, step.replicas)
+        return loss, logs, (batch.id, query, normalizer)
+
+    def remember(self, seen, step: method.Step) -> None:
+        """Moves the rows of the images."""
+        ids, query, normalizer = seen
+        self.bank.update(step.replicas.gather(ids), ops.stop_gradient(step.replicas.gather(query)))
+        if self.estimator:
+            self.estimator.remember(normalizer)
+
+    def watch(self, batch: method.Batch):
+        """Measures uniformity and rank."""
+        return geometry.measurements(self.embedder(batch.views[0]))
+
+    def encoders(self):
+        """Returns the encoder."""
+        return {"image": self.embedder.encoder}

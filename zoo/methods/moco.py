@@ -1,0 +1,80 @@
+"""MoCo: a query finds the key of its image in a queue of keys of the last steps.
+
+He et al., 2019, https://arxiv.org/abs/1911.05722; v2: https://arxiv.org/abs/2003.04297
+"""
+
+from collections.abc import Callable
+
+from zoo import checks, context
+from zoo.methods import memory, method, networks
+from zoo.models import heads
+from zoo.objectives import geometry, info_nce
+
+
+class MoCo(method.Method):
+    """MoCo v1, and v2 by its head of two layers, temperature 0.2 and stronger views.
+
+    Args:
+        encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
+        projector: factory of a head `[B, F] -> [B, D]`, called with F.
+        temperature: positive; 0.07 in v1, 0.2 in v2.
+        queue_size: K, number of keys.
+        momentum: of the key encoder, in [0, 1].
+        bn_groups: groups of batch norm: 8 in the paper (GPUs) and in its authors' single-GPU demonstration. With 1,
+            batch statistics leak which key belongs to a query.
+        name: of the model.
+    """
+
+    views = ("query", "key")
+
+    def __init__(
+        self,
+        encoder: Callable,
+        projector: Callable = heads.projector,
+        temperature: float = 0.07,
+        queue_size: int = 65536,
+        momentum: float = 0.999,
+        bn_groups: int = 8,
+        name: str | None = None,
+    ):
+        super().__init__(name)
+        checks.positive(type(self).__name__, temperature=temperature)
+        self.make_encoder, self.make_projector = encoder, projector
+        self.temperature, self.queue_size, self.momentum, self.bn_groups = temperature, queue_size, momentum, bn_groups
+
+    def begin(self, spec: method.Spec) -> None:
+        """Makes the query encoder, its slow copy and the queue, for a view of the query and one of the key."""
+        self.expect_views(spec, *self.views)
+        parts = self.make_encoder, self.make_projector, spec.view_shapes[0][-1]
+        self.query_encoder = networks.Embedder(*parts, name="query_encoder")
+        key_network = networks.Embedder(*parts, name="key_encoder")
+        self.key_encoder = memory.MomentumEncoder(key_network, self.query_encoder, self.momentum, self.bn_groups)
+        self.queue = memory.MomentumQueue(self.queue_size, self.query_encoder.width)
+        for part in (self.key_encoder, self.queue):
+            part.check(spec)
+
+    def contrast(self, batch: method.Batch, step: method.Step):
+        """Computes InfoNCE of every query against its key and the queue."""
+        query_view, key_view = batch.views
+        with context.using(bn_groups=self.bn_groups):
+            query = self.query_encoder(query_view, training=True)  # [B, D]
+        key, keys = self.key_encoder.encode(key_view, step.replicas)  # [B, D], [N, D]
+        return *self.compare(query, key, batch.id), (keys, step.replicas.gather(batch.id))
+
+    def compare(self, query, key, ids):
+        """Returns InfoNCE of queries `[B, D]` against their keys `[B, D]` and the queue, `[B]`, and logs."""
+        negatives, allowed = self.queue.negatives(ids)  # [K, D], [B, K]
+        return info_nce.against_memory(query, key, negatives, self.temperature, allowed)
+
+    def remember(self, seen, step: method.Step) -> None:
+        """Puts the keys into the queue and moves the key encoder."""
+        self.queue.push(*seen)
+        self.key_encoder.update()
+
+    def watch(self, batch: method.Batch):
+        """Measures alignment, uniformity and rank."""
+        return geometry.measurements(*(self.query_encoder(view) for view in batch.views[:2]))
+
+    def encoders(self):
+        """Returns the query encoder."""
+        return {"image": self.query_encoder.encoder}

@@ -1,0 +1,89 @@
+"""The towers of CMC: one encoder per kind of view, and which of them are contrasted."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from zoo import checks
+from zoo.methods import networks
+from zoo.models import joined as joining
+
+_JOINED = "joined"
+
+
+class Towers:
+    """Names, factories and pairs of M towers; the networks themselves belong to the method.
+
+    Args:
+        encoders: pairs (name, factory of an encoder). Not a dictionary: gin forgets the order of its entries.
+        projector: factory of a head, called with F.
+        pairs: "full" or "core", see `zoo.methods.cmc.CMC`.
+        joined: names of towers whose features are concatenated, or None for the default, see there.
+
+    Attributes:
+        names: of the towers.
+        pairs: the contrasted towers (i, j), both ways.
+    """
+
+    def __init__(
+        self,
+        encoders: Sequence[tuple[str, Callable]],
+        projector: Callable,
+        pairs: str = "full",
+        joined: Sequence[str] | None = None,
+    ):
+        checks.one_of("CMC", "pairs", pairs, ("full", "core"))
+        valid = isinstance(encoders, list | tuple) and len(encoders) > 1
+        valid = valid and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in encoders)
+        self.names = tuple(pair[0] for pair in encoders) if valid else ()
+        valid = valid and len(set(self.names)) == len(encoders) and _JOINED not in self.names
+        expected = f"`encoders` to be two pairs (name, factory) or more, of different names other than {_JOINED!r}"
+        checks.require(valid, "CMC", expected, encoders=encoders)
+        self.factories = tuple(pair[1] for pair in encoders)
+        self.projector, self.joined = projector, joined
+        if joined is not None:
+            valid = not isinstance(joined, str) and set(joined) <= set(self.names) and len(set(joined)) == len(joined)
+            expected = f"`joined` to be () or two or more of the towers {', '.join(self.names)}"
+            checks.require(valid and len(joined) != 1, "CMC", expected, joined=joined)
+        numbers = range(len(encoders))
+        self.pairs = [(i, j) for i in numbers for j in numbers if i != j and (pairs == "full" or 0 in (i, j))]
+
+    def spread(self, views: Sequence) -> Sequence:
+        """Returns one view per tower, given one for each or one that all share."""
+        return views if len(views) == len(self.names) else list(views) * len(self.names)
+
+    def build(self, shapes: Sequence[tuple[int, ...]], suffix: str = "") -> list[networks.Embedder]:
+        """Makes the towers.
+
+        Args:
+            shapes: `(H, W, C)` of one view that all towers share, or of one view for each.
+            suffix: of the layers' names.
+
+        Raises:
+            ValueError: there is another number of views.
+        """
+        count = len(self.names)
+        expected = f"one view that all towers share, or one for each of {', '.join(self.names)}"
+        checks.require(len(shapes) in (1, count), "CMC", expected, views=len(shapes))
+        if self.joined is None:
+            self.joined = self.names if len(shapes) == 1 else ()
+        parts = zip(self.names, self.factories, self.spread(shapes), strict=True)
+        return [networks.Embedder(make, self.projector, shape[-1], name + suffix) for name, make, shape in parts]
+
+    def embed(self, embedders: Sequence[networks.Embedder], views: Sequence, training: bool = False) -> list:
+        """Returns the unit vectors of every tower, M of `[B, D]`."""
+        pairs = zip(embedders, self.spread(views), strict=True)
+        return [embedder(view, training=training) for embedder, view in pairs]
+
+    def encoders(self, embedders: Sequence[networks.Embedder]) -> dict[str, keras.Model]:
+        """Returns `joined`, if towers are, and the encoder of every tower, by name."""
+        by_name = {name: embedder.encoder for name, embedder in zip(self.names, embedders, strict=True)}
+        if not self.joined:
+            return by_name
+        return {_JOINED: joining.join([by_name[name] for name in self.joined]), **by_name}
+
+
+def mean_logs(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the means over the pairs of what each pair logs."""
+    return {name: sum(pair[name] for pair in logs) / len(logs) for name in logs[0]}
