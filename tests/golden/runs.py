@@ -163,12 +163,13 @@ def operative():
     # gin's own text leaves out what it could not parse again, such as a default that is a class, and all defaults of
     # decorated functions.
     found = {}
-    for (scope, selector), bound in gin.config._OPERATIVE_CONFIG.items():
+    for scope, selector in gin.config._OPERATIVE_CONFIG:
         if selector in ("gin.macro", "gin.constant"):
             continue
+        values = _defaults(gin.config._REGISTRY[selector].wrapped)
+        values |= gin.get_bindings("/".join(filter(None, (scope, selector))), resolve_references=False)
         name = "/".join(filter(None, (scope, selector.removeprefix("zoo."))))
-        for parameter, value in {**_defaults(gin.config._REGISTRY[selector].wrapped), **bound}.items():
-            found[f"{name}.{parameter}"] = _text(value)
+        found |= {f"{name}.{parameter}": _text(value) for parameter, value in values.items()}
     return dict(sorted(found.items()))
 
 
