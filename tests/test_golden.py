@@ -1,5 +1,6 @@
 """The golden files of `tests/golden` hold what every run is and computes; a changed default does not pass unseen."""
 
+import copy
 import inspect
 
 import pytest
@@ -95,8 +96,42 @@ def test_another_computation_is_caught(monkeypatch):
     assert any("losses" in line for line in found_differences("simclr_digits", runs.trained("simclr_digits")))
 
 
-def test_a_record_survives_its_text(tmp_path):
-    record = compare.read("simclr_digits")
+@pytest.fixture
+def record():
+    return compare.read("moco_v2_fashion_mnist")
+
+
+def test_a_record_survives_its_text(record, tmp_path):
     compare.path_of("again", tmp_path).write_text(compare.text(record))
     assert compare.read("again", tmp_path) == record
-    assert compare.path_of("again", tmp_path).read_text() == compare.path_of("simclr_digits").read_text()
+    assert compare.path_of("again", tmp_path).read_text() == compare.path_of("moco_v2_fashion_mnist").read_text()
+
+
+def test_every_kind_of_difference_is_one_line(record):
+    changes = [
+        ("config", "methods.multiview.Multiview.temperature", "0.1"),
+        ("variables", "queue0/keys", ["float32", [2048, 128], False, 0.000120053, 0.0883883]),
+        ("variables", "hidden1/kernel", ["float32", [256, 256], True, 0.000418584, 0.0625]),
+        ("trained", "conv1_1_bn/gamma", [1.1, 0.0]),
+        ("trained", "conv1_1_bn/gamma", [float("nan"), 0.0]),
+        ("losses", 7, record["losses"][7] * 1.001),
+        ("losses", 7, float("nan")),
+    ]
+    for section, key, value in changes:
+        found = copy.deepcopy(record)
+        found[section][key] = value
+        assert len(compare.differences(record, found)) == 1, (section, key, value)
+
+
+def test_a_renamed_variable_is_recognised(record):
+    found = {"variables": dict(record["variables"])}
+    found["variables"]["queue/keys"] = found["variables"].pop("queue0/keys")
+    assert compare.differences(record, found) == ["variables: queue0/keys is called queue/keys"]
+
+
+def test_rounding_leaves_a_golden_file_as_it_is(record):
+    found = copy.deepcopy(record)
+    found["losses"] = [loss * (1 + 1e-6) for loss in found["losses"]]
+    assert compare.kept(record, found) == record
+    found["losses"][-1] *= 1.01
+    assert compare.kept(record, found)["losses"] == found["losses"]

@@ -4,11 +4,11 @@ import json
 import pathlib
 
 FOLDER = pathlib.Path(__file__).parent
-# Means and deviations, relative to their sum: what other processors round differently in random normal numbers.
-STATISTICS = 1e-4
-# Losses, relative, by step.
-LOSSES = 1e-3
-EXACT = ("config", "layers")
+# Relative tolerances that every processor keeps: of the losses; of means and deviations before training and after it,
+# relative to the sum of the two.
+LOSSES = 5e-4
+INITIAL = 1e-4
+TRAINED = 1e-2
 
 
 def path_of(name, folder=FOLDER):
@@ -33,55 +33,88 @@ def text(record):
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def differences(golden, found, tolerance=None):
+def differences(golden, found, losses=LOSSES, trained=TRAINED):
     """What differs, as lines of text.
 
     Args:
         golden: a record as `read` returns it.
         found: the same, or some of its sections.
-        tolerance: of the losses, relative; by default what every processor keeps.
+        losses: relative tolerance of the losses.
+        trained: relative tolerance of the trained means and deviations.
     """
     lines = []
-    for section in found:
-        if section == "losses":
-            lines += _losses(golden[section], found[section], tolerance)
-        elif section in EXACT:
-            lines += _entries(section, golden[section], found[section], lambda a, b: a == b)
-        elif section == "variables":
-            lines += _entries(section, golden[section], found[section], _same_variable)
-        else:
-            lines += _entries(section, golden[section], found[section], lambda a, b: True)
+    for section in ("config", "layers"):
+        if section in found:
+            lines += _entries(section, golden[section], found[section], lambda old, new: old == new)
+    if "variables" in found:
+        old, new = golden["variables"], dict(found["variables"])
+        for path, path_now in _renamed(old, new):
+            lines.append(f"variables: {path} is called {path_now}")
+            new[path] = new.pop(path_now)
+        lines += _entries("variables", old, new, _same_variable)
+    if "losses" in found:
+        pairs = list(zip(golden["losses"], found["losses"], strict=True))
+        lines += [
+            f"losses: step {i}: {old!r} -> {new!r}" for i, (old, new) in enumerate(pairs) if _far(old, new, losses)
+        ]
+    if "trained" in found:
+        both = {path: numbers for path, numbers in golden["trained"].items() if path in found["trained"]}
+        new = {path: found["trained"][path] for path in both}
+        lines += _entries("trained", both, new, lambda old, new: _close(old, new, trained))
     return lines
 
 
 def greatest(golden, found):
-    """The greatest relative difference of two lists of losses."""
-    return max(abs(a - b) / abs(a) for a, b in zip(golden, found, strict=True))
+    """The greatest relative differences: of the losses, and of the trained means and deviations of equal paths."""
+    losses = max(abs(new - old) / abs(old) for old, new in zip(golden["losses"], found["losses"], strict=True))
+    both = [(old, found["trained"][path]) for path, old in golden["trained"].items() if path in found["trained"]]
+    return losses, max((_distance(old, new) for old, new in both), default=0.0)
 
 
-def _losses(golden, found, tolerance):
-    if len(golden) != len(found):
-        return [f"losses: expected {len(golden)}. Received: {len(found)}."]
-    limit = LOSSES if tolerance is None else tolerance
-    return [
-        f"losses: step {step}: {a!r} -> {b!r}, relative difference {abs(a - b) / abs(a):.1e}"
-        for step, (a, b) in enumerate(zip(golden, found, strict=True))
-        if not abs(a - b) <= limit * abs(a)
-    ]
+def kept(golden, found):
+    """The record found, with the golden numbers wherever they agree: another processor's rounding makes no diff."""
+    record = dict(found)
+    for section, same in (("variables", _same_variable), ("trained", lambda old, new: _close(old, new, TRAINED))):
+        old = golden[section]
+        record[section] = {
+            path: old[path] if path in old and same(old[path], new) else new for path, new in found[section].items()
+        }
+    if len(golden["losses"]) == len(found["losses"]) and not differences(golden, {"losses": found["losses"]}):
+        record["losses"] = golden["losses"]
+    return record
 
 
-def close(golden, found, tolerance):
-    """Whether means and deviations agree, `(mean, deviation)` each."""
-    scale = abs(golden[0]) + abs(golden[1])
-    return all(abs(a - b) <= tolerance * scale for a, b in zip(golden, found, strict=True))
+def _far(old, new, tolerance):
+    return not abs(new - old) <= tolerance * abs(old)  # true of nan, too
 
 
-def _same_variable(golden, found):
-    return golden[:3] == found[:3] and close(golden[3:], found[3:], STATISTICS)
+def _distance(old, new):
+    """The greater difference of mean and deviation, relative to their sum."""
+    difference = max(abs(a - b) for a, b in zip(old, new, strict=True))
+    return difference / (abs(old[0]) + abs(old[1])) if difference else 0.0
+
+
+def _close(old, new, tolerance):
+    return not any(number != number for number in new) and (old == new or _distance(old, new) <= tolerance)
+
+
+def _same_variable(old, new):
+    return old[:3] == new[:3] and _close(old[3:], new[3:], INITIAL)
+
+
+def _renamed(golden, found):
+    """Pairs of a path that is gone and a new path of an equal variable, in their order."""
+    new = {path: entry for path, entry in found.items() if path not in golden}
+    for path, entry in golden.items():
+        same = None if path in found else next((key for key in new if _same_variable(entry, new[key])), None)
+        if same is not None:
+            del new[same]
+            yield path, same
 
 
 def _entries(section, golden, found, same):
+    """What differs between two dictionaries."""
     lines = [f"{section}: {key}: gone, was {golden[key]}" for key in golden if key not in found]
     lines += [f"{section}: {key}: new, {found[key]}" for key in found if key not in golden]
-    both = [key for key in golden if key in found and not same(golden[key], found[key])]
-    return lines + [f"{section}: {key}: {golden[key]} -> {found[key]}" for key in both]
+    changed = [key for key in golden if key in found and not same(golden[key], found[key])]
+    return lines + [f"{section}: {key}: {golden[key]} -> {found[key]}" for key in changed]
