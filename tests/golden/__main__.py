@@ -27,7 +27,7 @@ def main():
     parser.add_argument(
         "--tolerance",
         type=float,
-        help="Compare only; allow losses this relative difference, trained statistics a hundred times as much.",
+        help="Compare only; allow losses this relative difference, trained statistics a thousand times as much.",
     )
     parser.add_argument("--folder", type=pathlib.Path, default=compare.FOLDER, help="Folder of the golden files.")
     parser.add_argument("--anew", action="store_true", help="Also write numbers that agree with those that are there.")
@@ -48,7 +48,7 @@ def main():
             parser.error(f"expected a golden file of every run. Received: {path}, which does not exist.")
         losses, trained = compare.greatest(golden, found)
         print(f"{name}: greatest relative difference of losses {losses:.1e}, of trained statistics {trained:.1e}")
-        lines = compare.differences(golden, found, flags.tolerance, 100 * flags.tolerance)
+        lines = compare.differences(golden, found, flags.tolerance, 1000 * flags.tolerance)
         print("".join(f"  {line}\n" for line in lines), end="", flush=True)
         failed = failed or bool(lines)
     return int(failed)
