@@ -123,7 +123,7 @@ def test_every_kind_of_difference_is_one_line(record):
         assert len(compare.differences(record, found)) == 1, (section, key, value)
 
 
-def test_a_renamed_variable_is_recognised(record):
+def test_a_renamed_variable_is_recognized(record):
     found = {"variables": dict(record["variables"])}
     found["variables"]["queue/keys"] = found["variables"].pop("queue0/keys")
     assert compare.differences(record, found) == ["variables: queue0/keys is called queue/keys"]
