@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from absl import logging
 
+from zoo import features as frozen
 from zoo.data import sources
 from zoo.models import architecture
-from zoo.transfer import features as frozen
 from zoo.transfer import intervals, knn, linear, results, splits
 
 # The paper's number of neighbours, and the least training images to which it fits.
@@ -129,11 +129,9 @@ def untrained(model, seed):
     Returns:
         A Keras model; or a string, the reason why there is none.
     """
-    if isinstance(model, str | os.PathLike) or not (
-        isinstance(model, keras.Model) or hasattr(model, "feature_extractor")
-    ):
+    if isinstance(model, str | os.PathLike) or not (isinstance(model, keras.Model) or hasattr(model, "encoders")):
         return "a SavedModel does not say how its architecture is built"
-    network = model.feature_extractor() if hasattr(model, "feature_extractor") else model
+    network = frozen.encoder(model) if hasattr(model, "encoders") else model
     keras.utils.set_random_seed(seed)
     if hasattr(network, "architecture"):
         return architecture.build(network.architecture)

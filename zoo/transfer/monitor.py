@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from zoo import seeds
-from zoo.transfer import features, knn, splits
+from zoo import features, seeds
+from zoo.transfer import knn, splits
 
 
 class KNN:

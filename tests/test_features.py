@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from zoo import features
 from zoo.data import sources
 from zoo.models import mlp
-from zoo.transfer import features
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,11 @@ def encoder():
 
 
 class Method:
-    def __init__(self, network):
-        self.network = network
+    def __init__(self, *networks):
+        self.networks = networks
 
-    def feature_extractor(self):
-        return self.network
+    def encoders(self):
+        return {network.name: network for network in self.networks}
 
 
 def expected(encoder, source):
@@ -43,8 +43,15 @@ def test_batches_do_not_show(encoder, source, batch_size):
     np.testing.assert_allclose(found, expected(encoder, source), atol=1e-5)
 
 
-def test_a_method_is_judged_by_its_extractor(encoder, source):
-    np.testing.assert_allclose(features.extract(Method(encoder), source), expected(encoder, source), atol=1e-5)
+def test_a_method_stands_for_its_first_encoder(encoder, source):
+    other = mlp.mlp(image_shape=(8, 8, 1), widths=(5,), name="other")
+    method = Method(encoder, other)
+    np.testing.assert_allclose(features.extract(method, source), expected(encoder, source), atol=1e-5)
+    assert features.encoder(method) is encoder and features.encoder(method, "other") is other
+    with pytest.raises(
+        ValueError, match="Method: expected `encoder` to be one of 'mlp', 'other'. .*'oter'. Did you mean 'other'?"
+    ):
+        features.encoder(method, "oter")
 
 
 def test_bytes_and_floats_are_the_same_images(encoder, source):
@@ -93,7 +100,7 @@ def test_saved_models_of_a_fixed_batch(encoder, source, tmp_path):
 
 
 def test_saved_models_with_other_signatures_are_refused(encoder, tmp_path):
-    with pytest.raises(ValueError, match=r"from 'images' to 'embedding'. Received: .* to \['features'\]"):
+    with pytest.raises(ValueError, match=r"from 'images' to 'embedding'. Received: .*outputs=\['features'\]"):
         features.Extractor(saved(tmp_path / "model", encoder, key="features"))
 
 
@@ -111,22 +118,22 @@ def test_one_graph_follows_a_model_that_learns(source):
 @pytest.mark.parametrize("scale", [16.0, 255.0, -2.0, np.nan])
 def test_floats_out_of_range_are_refused(encoder, scale):
     images = np.full((2, 8, 8, 1), scale, np.float32)
-    with pytest.raises(ValueError, match=r"extract: expected float images in \[0, 1\]; .* Received: images from"):
+    with pytest.raises(ValueError, match=r"Extractor: expected float images in \[0, 1\]; .* Received: images from"):
         features.extract(encoder, images)
 
 
 def test_other_shapes_are_refused(encoder):
-    message = r"expected images of shape \(8, 8, 1\) .* Received: shape=\(28, 28, 1\)"
+    message = r"expected examples of the shape \(8, 8, 1\) that 'mlp' takes.* Received: shape=\(28, 28, 1\)"
     with pytest.raises(ValueError, match=message):
         features.extract(encoder, np.zeros((2, 28, 28, 1), np.uint8))
-    with pytest.raises(ValueError, match=r"one or more images \[n, H, W, C\]. Received: shape=\(8, 8, 1\)"):
-        features.extract(encoder, np.zeros((8, 8, 1), np.uint8))
-    with pytest.raises(ValueError, match="uint8 or float images. Received: ndarray int64"):
+    with pytest.raises(ValueError, match=r"one or more examples \[n, ...\]. Received: shape=\(0, 8, 8, 1\)"):
+        features.extract(encoder, np.zeros((0, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match="an array of uint8 or floats. Received: ndarray int64"):
         features.extract(encoder, np.zeros((2, 8, 8, 1), np.int64))
 
 
 def test_models_that_are_none_are_refused(source, tmp_path):
-    with pytest.raises(ValueError, match="Received: model of type int"):
+    with pytest.raises(ValueError, match="Received: a model of type int"):
         features.extract(3, source)
     with pytest.raises(
         ValueError, match="expected 'pixels' or the path of a SavedModel folder. Received: model='pixel'"
@@ -134,7 +141,68 @@ def test_models_that_are_none_are_refused(source, tmp_path):
         features.extract("pixel", source)
     images = keras.Input((8, 8, 1))
     maps = keras.Model(images, keras.layers.Conv2D(2, 3)(images))
-    with pytest.raises(ValueError, match=r"pooled features \[B, F\] .* Received: an output of shape"):
+    with pytest.raises(ValueError, match=r"to return pooled features \[B, F\]. Received: output=\(256, 6, 6, 2\)"):
         features.extract(maps, source)
-    with pytest.raises(ValueError, match="integer >= 1. Received: batch_size=0"):
+    with pytest.raises(ValueError, match="`batch_size` to be a positive integer. Received: batch_size=0"):
         features.extract("pixels", source, 0)
+
+
+class Keyed:
+    """A source whose batches carry more than images."""
+
+    images, size = None, 37
+
+    def __init__(self, **arrays):
+        self.arrays = arrays
+
+    def in_order(self, batch_size):
+        for start in range(0, self.size, batch_size):
+            yield {key: array[start : start + batch_size] for key, array in self.arrays.items()}
+
+    def subset(self, rows):
+        return Keyed(**{key: array[rows] for key, array in self.arrays.items()})
+
+
+def test_networks_over_any_key():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(37, 5)) * 30
+    depth = rng.integers(0, 256, (37, 4, 6, 1), np.uint8)
+    source = Keyed(image=np.zeros((37, 8, 8, 1), np.uint8), vector=vectors, depth=depth)
+    dense = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    found = features.Extractor(dense, 10, key="vector")(source)
+    np.testing.assert_allclose(found, dense(vectors.astype(np.float32)), atol=1e-4)
+    np.testing.assert_array_equal(features.extract(dense, vectors.astype(np.float32), 10), found)
+    pool = keras.layers.GlobalAveragePooling2D()  # a layer, whose input shape is not known
+    np.testing.assert_allclose(features.extract(pool, source, 10, key="depth"), depth.mean((1, 2)) / 255, atol=1e-5)
+    np.testing.assert_array_equal(features.extract("pixels", source, key="vector"), vectors.astype(np.float32))
+    with pytest.raises(ValueError, match="`key` to be one of 'image', 'vector', 'depth'. .* Did you mean 'vector'?"):
+        features.extract(dense, source, key="vectors")
+    with pytest.raises(ValueError, match=r"of the shape \(5,\) .* Received: shape=\(4, 6, 1\)"):
+        features.extract(dense, source, key="depth")
+
+
+def test_networks_with_several_inputs_are_refused():
+    inputs = [keras.Input((3,)), keras.Input((4,))]
+    both = keras.Model(inputs, keras.layers.Concatenate()(inputs))
+    with pytest.raises(ValueError, match="Extractor: expected a network with one input"):
+        features.Extractor(both)
+
+
+def test_rows_are_in_the_order_of_ids(encoder, source):
+    part = source.subset(np.array([7, 2, 30]))
+    whole = features.extract(encoder, source)
+    np.testing.assert_allclose(features.extract(encoder, part), whole[[7, 2, 30]], atol=1e-6)
+
+
+def test_a_cache_extracts_once(encoder, source, monkeypatch):
+    calls = []
+    monkeypatch.setattr(features.Extractor, "__call__", lambda self, given: calls.append(given) or np.eye(given.size))
+    cache = features.Cache(16)
+    rows = np.array([5, 1])
+    part = cache.subset(source, rows)
+    np.testing.assert_array_equal(part.ids, source.ids[rows])
+    np.testing.assert_array_equal(cache(encoder, part), np.eye(37)[rows])
+    assert cache(encoder, source) is cache(encoder, source)
+    cache("pixels", part)
+    cache(encoder, source.subset(rows))  # not made by the cache, so it is read
+    assert [given.size for given in calls] == [37, 37, 2]
