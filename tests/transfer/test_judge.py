@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from zoo import features
 from zoo.data import scenes, sources
 from zoo.hub import schema
 from zoo.models import convnet, mlp
-from zoo.transfer import features, intervals, judge, knn, linear, results, splits
+from zoo.transfer import intervals, judge, knn, knn_protocol, linear, protocols, results, splits
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_the_untrained_encoder_is_another_and_repeats(rows, data):
 
 
 def test_many_images_are_judged_by_the_papers_number_of_neighbours(data, monkeypatch):
-    monkeypatch.setattr(judge, "K_FROM", data[0].size)
+    monkeypatch.setattr(knn_protocol, "K_FROM", data[0].size)
     rows = judge.judge(encoder(), data, protocols=("knn",), labels=("all",))
     assert {row.details["k"] for row in rows} == {200}
 
@@ -130,10 +131,9 @@ def test_names_of_data_are_loaded():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"protocols": ("linaer",)}, "Received: protocols='linaer'. Did you mean 'linear'?"),
+        ({"protocols": ("linaer",)}, "one of 'knn', 'linear'. Received: name='linaer'. Did you mean 'linear'?"),
         ({"labels": (0,)}, "'all' or a number of labels per class. Received: labels=0"),
-        ({"labels": (1,)}, "at least 2 labels per class for the linear protocol"),
-        ({"draws": 0}, "integer >= 1. Received: draws=0"),
+        ({"draws": 0}, "`draws` to be a positive integer. Received: draws=0"),
     ],
 )
 def test_refuses_before_any_work(arguments, message):
@@ -146,7 +146,7 @@ def test_an_encoder_of_depth_is_judged_on_depth(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes.Scenes, "COUNTS", {"train": 40, "test": 20})
     encoder = convnet.convnet((48, 48, 1), (4,))
     common = {"protocols": ("knn",), "labels": ("all",), "data_dir": tmp_path}
-    rows = judge.judge(encoder, "scenes", **common, modalities=("depth",))
+    rows = judge.judge(encoder, "scenes", **common, image="depth")
     assert [row.n_test for row in rows] == [20] * 3 and all(row.value is not None for row in rows)
     with pytest.raises(ValueError, match="48, 48, 1"):
         judge.judge(encoder, "scenes", **common)
@@ -158,3 +158,59 @@ def test_refuses_data_without_labels(data):
 
     with pytest.raises(ValueError, match="expected data with labels. Received: folder train, which has none"):
         judge.judge(encoder(), (Unlabelled(), data[1]))
+
+
+def test_one_label_per_class_chooses_no_penalty(data):
+    rows = judge.judge(encoder(), data, labels=(1,), draws=2)
+    assert all(only(rows, protocol="knn", features=kind).value > 0 for kind in results.FEATURES)
+    found = only(rows, protocol="linear", features="trained")
+    assert found.value is None and "at least 2 labels per class" in found.details["reason"]
+
+
+def two_metrics(model, train, test, *, seed, features):
+    width = features(model, test).shape[1]
+    error = protocols.Measurement("error", 1.5 + width / 100, (1.0, 2.0), test.size, {"sizes": [train.size, width]})
+    return [protocols.accuracy(0.25, test.size), error]
+
+
+def test_a_protocol_of_several_metrics(data):
+    name = f"{__name__}.two_metrics"
+    rows = judge.judge(encoder(), data, protocols=(name,), labels=("all", 2), draws=3)
+    assert {row.protocol for row in rows} == {name}
+    found = only(rows, labels="all", features="trained", metric="error")
+    assert (found.value, found.interval, found.n_test) == (1.66, (1.0, 2.0), 120)
+    assert found.details["sizes"] == [300, 16] and found.text == "1.66 (1-2)"
+    assert only(rows, labels="all", features="pixels", metric="accuracy").interval == intervals.wilson(0.25, 120)
+    few = only(rows, labels="2 per class", features="pixels", metric="error")
+    assert few.details["sizes"] == [20, 64] and few.interval == (few.value, few.value)
+    heading, lines = results.cells(rows)
+    assert heading[3] == "metric" and [line[3] for line in lines] == ["accuracy", "error"] * 2
+
+
+def test_images_are_embedded_once_for_all_protocols_and_draws(data, monkeypatch):
+    sizes = []
+    extracted = features.Extractor.__call__
+    monkeypatch.setattr(
+        features.Extractor, "__call__", lambda self, given: sizes.append(given.size) or extracted(self, given)
+    )
+    judge.judge(encoder(), data, labels=("all", 2), draws=2)
+    assert sizes == [300, 120] * 3
+
+
+def test_encoders_of_any_size(data):
+    keras.utils.set_random_seed(0)
+    network = convnet.convnet((None, None, 1), (4, 8))
+    fresh = judge.untrained(network, 1)
+    assert fresh.input_shape == (None, None, None, 1) and fresh.architecture == network.architecture
+    assert not np.allclose(features.extract(fresh, data[1]), features.extract(network, data[1]))
+    rows = judge.judge(network, data, protocols=("knn",), labels=("all",))
+    assert all(row.value is not None for row in rows)
+
+
+def test_a_method_is_judged_by_its_first_encoder(data):
+    class Method:
+        def encoders(self):
+            return {"image": encoder(7)}
+
+    by_method = judge.judge(Method(), data, protocols=("knn",), labels=("all",))
+    assert by_method == judge.judge(encoder(7), data, protocols=("knn",), labels=("all",))

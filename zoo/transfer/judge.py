@@ -1,137 +1,121 @@
-"""One call that judges frozen features: every protocol, on raw pixels, an untrained and the trained encoder alike."""
+"""One call that judges a model: every protocol, on raw pixels, an untrained and the trained encoder alike."""
 
-import difflib
+import logging
 import os
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
-from absl import logging
 
+from zoo import checks
 from zoo import features as frozen
 from zoo.data import sources
 from zoo.models import architecture
-from zoo.transfer import intervals, knn, linear, results, splits
+from zoo.transfer import intervals, protocols, results, splits
 
-# The paper's number of neighbours, and the least training images to which it fits.
-K, K_FROM = 200, 10_000
+_logger = logging.getLogger(__name__)
 
-
-def _knn(train, test, few, seed):
-    """The paper's number of neighbours; where images or labels are few, one chosen on the training labels."""
-    del seed
-    k = None if few or len(train[0]) < K_FROM else K
-    return knn.knn_accuracy(*train, *test, k=k)
-
-
-def _linear(train, test, few, seed):
-    """All labels: a tenth is held out to choose the penalty; few labels: cross-validation, as each of them counts."""
-    held_out = splits.folds(train[1], seed) if few else splits.hold_out(train[1], seed)
-    return linear.linear_accuracy(*train, *test, held_out=held_out)
-
-
-PROTOCOLS = {"knn": _knn, "linear": _linear}
+Task = tuple[str, str | int]  # name of a protocol, labels per class or "all"
+Draws = list[list[protocols.Measurement]]  # what a protocol returned for every draw
 
 
 def judge(
-    model,
-    data,
-    protocols=("knn", "linear"),
-    train_split="train",
-    test_split="test",
-    labels=("all", 10),
-    draws=10,
-    seed=0,
-    data_dir=None,
-    size=None,
-    channels=None,
-    batch_size=256,
-    modalities=None,
-):
-    """Judges the frozen features of a model, beside those of the same architecture with fresh weights and raw pixels.
+    model: Any,
+    data: str | tuple[Any, Any] | list[Any],
+    protocols: Sequence[str] = ("knn", "linear"),
+    train_split: str = "train",
+    test_split: str = "test",
+    labels: Sequence[str | int] = ("all", 10),
+    draws: int = 10,
+    seed: int = 0,
+    data_dir: str | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    batch_size: int = 256,
+    image: str | None = None,
+) -> list[results.Row]:
+    """Judges a model beside raw pixels and its own architecture with fresh weights.
 
-    The test images are used once per number that is reported; every setting is chosen on training labels. The interval
-    of one model with all labels is Wilson's over test images; with few labels it is Student's over the draws, which all
-    share their test images; of several models it is Student's over the models.
+    Every setting is chosen on training labels; the test examples are used once per number that is reported. With all
+    labels, the interval of one model is over test examples, Wilson's for accuracies. With few labels it is Student's
+    over the draws, which share their test examples. For several models it is Student's over the models.
 
     Args:
-        model: what `features.Extractor` takes, or a list of several, trained alike with different seeds.
+        model: what `zoo.features.Extractor` takes, or a list of several models that were trained alike with different
+            seeds.
         data: name of the data as in `zoo.data.sources.load`, or a pair of sources `(train, test)`.
-        protocols: among "knn" and "linear".
-        train_split: whose labels the protocols use.
-        test_split: on which the accuracy is measured.
+        protocols: names of protocols, or import paths of your own; see `zoo.transfer.protocols.find`.
+        train_split: the split whose labels the protocols use.
+        test_split: the split that is measured on.
         labels: "all", or a number of labels per class.
-        draws: of the few labels.
+        draws: number of random draws of the few labels.
         seed: of the draws, the held-out labels and the untrained weights, an integer >= 0. Sets Keras' global seed.
-        data_dir: of TFDS.
-        size: images are resized to this height and width.
-        channels: 1 or 3; images are converted.
-        batch_size: images that pass the encoder at once.
-        modalities: of data with several, names of those that the encoder takes; see `zoo.data.sources.load`.
+        data_dir: folder of TFDS' data.
+        size: height and width that images are resized to.
+        channels: 1 or 3, the number of channels that images are converted to.
+        batch_size: number of images that pass through the encoder at once.
+        image: the feature of the data set that is the image, such as "depth"; see `zoo.data.sources.load`.
 
     Returns:
-        List of `results.Row`.
+        One row per protocol, labels, metric and kind of features.
 
     Raises:
-        ValueError: unknown protocol, no labels, or images of another shape than the model's.
+        ValueError: an unknown protocol, data without labels, or images of another shape than the model's.
     """
     models = list(model) if isinstance(model, list | tuple) else [model]
-    _check(models, protocols, labels, draws)
+    _check(models, labels, draws)
+    found = _found(protocols)
     if isinstance(data, str):
-        data = [
-            sources.load(data, split, size=size, channels=channels, data_dir=data_dir, modalities=modalities)
-            for split in (train_split, test_split)
-        ]
-    train, test = data
+        train, test = (_load(data, split, size, channels, data_dir, image) for split in (train_split, test_split))
+    else:
+        train, test = data
+    _check_labels(train, test)
+    tasks = [(name, count) for count in labels for name in protocols]
+    judged: dict[str, list[dict[Task, Draws] | str]] = {
+        kind: [_judged(network, kind, train, test, found, tasks, draws, seed, batch_size) for network in networks]
+        for kind, networks in _networks(models, seed).items()
+    }
+    return [row for task in tasks for row in _rows(train.name, task, judged, test.size, seed)]
+
+
+def _check(models: list, labels: Sequence[str | int], draws: int) -> None:
+    checks.require(models, "judge", "at least one model", model=models)
+    for count in labels:
+        is_valid = count == "all" or checks.is_integer(count)
+        checks.require(is_valid, "judge", "'all' or a number of labels per class", labels=count)
+    checks.integers("judge", draws=draws)
+
+
+def _check_labels(*data: Any) -> None:
     for source in data:
         if source.labels is None:
             raise ValueError(
                 f"judge: expected data with labels. Received: {source.name} {source.split}, which has none."
             )
-    truth = [splits.check("judge", source.labels, source.size) for source in data]
-    tasks = [(protocol, count) for count in labels for protocol in protocols]
-    found = {}  # kind of features -> one of {task: (values, details)}, or a reason, per model
-    for kind, networks in _networks(models, seed).items():
-        found[kind] = [_judged(network, kind, data, truth, tasks, draws, seed, batch_size) for network in networks]
-    return [_row(train.name, task, kind, judged, test.size, seed) for task in tasks for kind, judged in found.items()]
+        splits.check("judge", source.labels, source.size)
 
 
-def _check(models, protocols, labels, draws):
-    if not models:
-        raise ValueError("judge: expected at least one model. Received: none.")
-    for protocol in protocols:
-        if protocol not in PROTOCOLS:
-            close = difflib.get_close_matches(str(protocol), PROTOCOLS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"judge: expected protocols among {', '.join(PROTOCOLS)}. Received: protocols={protocol!r}.{hint}"
-            )
-    for count in labels:
-        is_count = isinstance(count, int) and not isinstance(count, bool)
-        if count != "all" and not (is_count and count >= 1):
-            raise ValueError(f"judge: expected 'all' or a number of labels per class. Received: labels={count!r}.")
-        if count == 1 and "linear" in protocols:
-            raise ValueError(
-                "judge: expected at least 2 labels per class for the linear protocol, which chooses its penalty by "
-                "cross-validation. Received: labels=1."
-            )
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise ValueError(f"judge: expected an integer >= 1. Received: draws={draws!r}.")
+def _found(names: Sequence[str]) -> dict[str, protocols.Protocol]:
+    return {name: protocols.find(name) for name in names}
 
 
-def untrained(model, seed):
-    """The architecture of a model with fresh weights.
+def _load(name, split, size, channels, data_dir, image) -> Any:
+    modalities = None if image is None else (image,)
+    return sources.load(name, split, size=size, channels=channels, data_dir=data_dir, modalities=modalities)
+
+
+def untrained(model: Any, seed: int) -> Any:
+    """Returns the architecture of a model with fresh weights, a Keras model; or a string, the reason why it cannot.
 
     Args:
-        model: see `features.Extractor`.
+        model: see `zoo.features.Extractor`.
         seed: of the weights; sets Keras' global seed.
-
-    Returns:
-        A Keras model; or a string, the reason why there is none.
     """
-    if isinstance(model, str | os.PathLike) or not (isinstance(model, keras.Model) or hasattr(model, "encoders")):
-        return "a SavedModel does not say how its architecture is built"
     network = frozen.encoder(model) if hasattr(model, "encoders") else model
+    if isinstance(network, str | os.PathLike) or not isinstance(network, keras.Model):
+        return "a SavedModel does not say how its architecture is built"
     keras.utils.set_random_seed(seed)
     if hasattr(network, "architecture"):
         return architecture.build(network.architecture)
@@ -141,61 +125,90 @@ def untrained(model, seed):
         return f"the architecture cannot be built again: {error}"
 
 
-def _networks(models, seed):
+def _networks(models: list, seed: int) -> dict[str, list]:
     # Raw pixels are the same beside every model, so they are judged once.
-    made = [untrained(model, seed + index) for index, model in enumerate(models)]
-    return {"pixels": [frozen.PIXELS], "untrained": made, "trained": models}
+    fresh = [untrained(model, seed + index) for index, model in enumerate(models)]
+    return {"pixels": [frozen.PIXELS], "untrained": fresh, "trained": models}
 
 
-def _judged(network, kind, data, truth, tasks, draws, seed, batch_size):
-    """`{task: (values, details)}` of one network, or the reason why it could not be judged."""
+def _judged(network, kind, train, test, found, tasks, draws, seed, batch_size) -> dict[Task, Draws] | str:
+    """Returns the measurements of one network, or the reason why it could not be judged."""
     if kind == "untrained" and isinstance(network, str):
         return network
-    began = time.monotonic()
-    extractor = frozen.Extractor(network, batch_size)
-    train, test = (extractor(source) for source in data)
-    seconds = time.monotonic() - began
-    logging.info("%s: %d + %d features of width %d in %.1f s", kind, len(train), len(test), train.shape[1], seconds)
-    found = {}
-    for protocol, count in tasks:
+    cache = frozen.Cache(batch_size)  # one per network, so that its features are freed with it
+    measured: dict[Task, Draws] = {}
+    for name, count in tasks:
         began = time.monotonic()
-        few = count != "all"
-        values, details = [], []
-        for draw in range(draws if few else 1):
-            rows = splits.per_class(truth[0], count, seed, draw) if few else slice(None)
-            value, settings = PROTOCOLS[protocol]((train[rows], truth[0][rows]), (test, truth[1]), few, seed)
-            values.append(value)
-            details.append(settings)
-        found[protocol, count] = values, details
-        seconds = time.monotonic() - began
-        logging.info("%s: %s, %s: %.4f in %.1f s", kind, protocol, named(count), np.mean(values), seconds)
-    return found
+        measured[name, count] = []
+        for draw in range(1 if count == "all" else draws):
+            part = train
+            if count != "all":
+                part = cache.subset(train, splits.per_class(train.labels, count, seed, draw))
+            measured[name, count].append(found[name](network, part, test, seed=seed, features=cache))
+        _log(kind, name, count, measured[name, count], time.monotonic() - began)
+    return measured
 
 
-def named(count):
-    """How a number of labels is called: "all", or as in "10 per class"."""
+def _log(kind, name, count, measured, seconds):
+    for metric in dict.fromkeys(found.metric for draw in measured for found in draw):
+        values = [found.value for draw in measured for found in draw if found.metric == metric]
+        mean = "n/a" if None in values else f"{np.mean(values):.4f}"
+        _logger.info("%s: %s, %s: %s %s, in %.1f s.", kind, name, named(count), metric, mean, seconds)
+
+
+def named(count: str | int) -> str:
+    """Returns what a number of labels is called: "all", or as in "10 per class"."""
     return "all" if count == "all" else f"{count} per class"
 
 
-def _row(data, task, kind, judged, n_test, seed):
-    protocol, count = task
-    common = dict(data=data, protocol=protocol, labels=named(count), features=kind, n_test=n_test, seed=seed)
-    reasons = [each for each in judged if isinstance(each, str)]
-    if reasons:
-        return results.Row(**common, value=None, interval=None, n_seeds=len(judged), details={"reason": reasons[0]})
-    per_model = [each[task][0] for each in judged]  # [models][draws]
-    settings = [setting for each in judged for setting in each[task][1]]
-    means = [float(np.mean(values)) for values in per_model]
-    value = float(np.mean(means))
-    if len(judged) > 1:
-        over, interval = "models", intervals.student(means)
-    elif count != "all":
-        over, interval = "draws", intervals.student(per_model[0])
+def _rows(data, task: Task, judged: dict[str, list[dict[Task, Draws] | str]], n_test: int, seed: int):
+    """Yields the rows of a task: its metrics, and for each the kinds of features."""
+    metrics = dict.fromkeys(
+        measurement.metric
+        for networks in judged.values()
+        for network in networks
+        if not isinstance(network, str)
+        for draw in network[task]
+        for measurement in draw
+    )
+    for metric in metrics:
+        for kind, networks in judged.items():
+            common = dict(data=data, protocol=task[0], labels=named(task[1]), features=kind, metric=metric, seed=seed)
+            reasons = [network for network in networks if isinstance(network, str)]
+            draws = [_only(network[task], metric) for network in networks if not isinstance(network, str)]
+            reasons += [found.details["reason"] for draw in draws for found in draw if found.value is None]
+            if reasons:
+                details = {"reason": reasons[0]}
+                yield results.Row(
+                    **common, value=None, interval=None, n_test=n_test, n_seeds=len(networks), details=details
+                )
+            else:
+                yield _row(common, draws)
+
+
+def _only(draws: Draws, metric: str) -> list[protocols.Measurement]:
+    """Returns the measurement of a metric in every draw."""
+    missing = protocols.Measurement(metric, None, None, 0, {"reason": "the protocol did not return this metric"})
+    return [next((found for found in draw if found.metric == metric), missing) for draw in draws]
+
+
+def _row(common: dict[str, Any], models: list[list[protocols.Measurement]]) -> results.Row:
+    """Returns the row of a metric that was measured for every model and draw."""
+    single = models[0][0]
+    values: list[list[Any]] = [[found.value for found in draws] for draws in models]  # [models][draws]
+    means = [float(np.mean(draws)) for draws in values]
+    limits = (0.0, 1.0) if results.is_accuracy(single.metric) else ()
+    interval: tuple[float, float] | None
+    if len(models) > 1:
+        over, interval = "models", intervals.student(means, *limits)
+    elif common["labels"] != named("all"):
+        over, interval = "draws", intervals.student(values[0], *limits)
     else:
-        over, interval = "test images", intervals.wilson(value, n_test)
-    details = {"interval_over": over, "values": per_model, "draws": len(per_model[0])}
-    # Each setting once where all fits agree on it, else one per fit.
-    for name in settings[0]:
-        chosen = [setting[name] for setting in settings]
-        details[name] = chosen[0] if len(set(chosen)) == 1 else chosen
-    return results.Row(**common, value=value, interval=interval, n_seeds=len(judged), details=details)
+        over, interval = "test images", single.interval
+    details: dict[str, Any] = {"interval_over": over, "values": values, "draws": len(values[0])}
+    # Each setting once if all fits agree on it, else one per fit.
+    for name in single.details:
+        chosen = [found.details.get(name) for draws in models for found in draws]
+        details[name] = chosen[0] if all(value == chosen[0] for value in chosen) else chosen
+    value = float(np.mean(means))
+    return results.Row(**common, value=value, interval=interval, n_test=single.n, n_seeds=len(models), details=details)
