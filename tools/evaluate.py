@@ -1,9 +1,9 @@
-"""Judges an encoder by transfer protocols, beside raw pixels and the same architecture with fresh weights.
+"""Evaluates an encoder by transfer protocols, beside raw pixels and the same architecture with fresh weights.
 
-zoo-evaluate --model=simclr_resnet18_fashion_mnist.v1 --data=fashion_mnist --out=judged/fashion
-zoo-evaluate --model=runs/digits --data=digits --protocol=knn --labels=all,10 --out=judged/digits
-zoo-evaluate --model=runs/seed0 --model=runs/seed1 --model=runs/seed2 --data=digits --out=judged/three_seeds
-zoo-evaluate --model=runs/digits --protocol=knn,my_protocol.accuracy --out=judged/mine
+zoo-evaluate --model=simclr_resnet18_fashion_mnist.v1 --data=fashion_mnist --out=evaluated/fashion
+zoo-evaluate --model=runs/digits --data=digits --protocol=knn --labels=all,10 --out=evaluated/digits
+zoo-evaluate --model=runs/seed0 --model=runs/seed1 --model=runs/seed2 --data=digits --out=evaluated/three_seeds
+zoo-evaluate --model=runs/digits --protocol=knn,my_protocol.accuracy --out=evaluated/my_protocol
 
 A model is the name of a published model, a model folder, a SavedModel folder (with a signature `serving_default` from
 `images` to `embedding`) or the workdir of a training run. For several models, runs of different seeds, the table shows
@@ -36,7 +36,7 @@ def define_flags():
     flags.DEFINE_string(
         "encoder",
         None,
-        "Name of the encoder to judge, for a training workdir whose method has several; default: the first.",
+        "Name of the encoder to evaluate, for a training workdir whose method has several; the first by default.",
     )
     flags.DEFINE_list(
         "protocol",
@@ -101,7 +101,7 @@ def main(argv):
     del argv
     from rich import console
 
-    from zoo.transfer import judge, results
+    from zoo.transfer import evaluate, results
 
     sys.path.append(os.getcwd())  # for protocols of your own: a console script does not look here
     labels = counts(FLAGS.labels)
@@ -110,7 +110,7 @@ def main(argv):
         place = pathlib.Path(FLAGS.card).expanduser()
         place = place if place.is_dir() else place.parent
         card = cards.read(place)
-    rows = judge.judge(
+    rows = evaluate.evaluate(
         [resolve(name, FLAGS.encoder) for name in FLAGS.model],
         FLAGS.data,
         protocols=tuple(FLAGS.protocol),
@@ -129,7 +129,7 @@ def main(argv):
     written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)
     files.write(written.with_suffix(".md"), results.markdown(rows))
     # Into a file, rich would wrap every cell to fit 80 columns.
-    console.Console(width=None if sys.stdout.isatty() else 160).print(results.drawn(rows))
+    console.Console(width=None if sys.stdout.isatty() else 160).print(results.rich_table(rows))
     print(f"Wrote {written} and {written.with_suffix('.md').name}.")
     if card:
         cards.write(results.on_card(card, rows, command), place)

@@ -31,7 +31,7 @@ def test_one_line_per_protocol_and_labels():
 def test_both_tables_hold_every_cell():
     console = rich.console.Console(width=160)
     with console.capture() as captured:
-        console.print(results.drawn(ROWS))
+        console.print(results.rich_table(ROWS))
     text = results.markdown(ROWS)
     _, lines = results.cells(ROWS)
     for cell in (cell for line in lines for cell in line):

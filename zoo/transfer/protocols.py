@@ -1,7 +1,7 @@
 """The interface of transfer protocols, and how they are found by name.
 
-A protocol of the library is a file `zoo/transfer/<name>_protocol.py` with a function `protocol`; there is no list to
-extend. A protocol of your own is any function with that signature, named by its import path.
+A protocol of the library is the function `protocol` of a file `zoo/transfer/<name>_protocol.py`; there is no registry
+to edit. A protocol of your own is a function with the same signature, found by its import path.
 """
 
 import dataclasses
@@ -49,17 +49,18 @@ class Features(typing.Protocol):
 
 
 class Protocol(typing.Protocol):
-    """Trains on one source what a model's features need for a task, and measures it on another."""
+    """Measures how well the features of a model serve a task."""
 
     def __call__(self, model: Any, train: Any, test: Any, *, seed: int, features: Features) -> list[Measurement]:
-        """Returns the measurements, the same metrics for every model.
+        """Returns the measurements, of the same metrics for every model.
 
         Args:
-            model: what `zoo.features.Extractor` takes: a method, a Keras model, a SavedModel or "pixels".
-            train: a `zoo.data.sources.Source` with labels. Choose settings on it alone.
-            test: a source with labels; use it once.
+            model: a Keras model, the path of a SavedModel, or "pixels". A protocol that trains the network itself
+                returns measurements without a value for what it cannot train.
+            train: a `zoo.data.sources.Source` with labels. Settings must be chosen on it alone.
+            test: a source with labels. It should be used once for each measurement.
             seed: of everything that is random, an integer.
-            features: `features(model, source)` returns frozen features.
+            features: `features(model, source)` returns the frozen features of a source.
         """
 
 
@@ -71,6 +72,7 @@ def accuracy(value: float, n: int, details: dict[str, Any] | None = None) -> Mea
         n: number of test examples.
         details: see `Measurement`.
     """
+    value = float(value)
     return Measurement("accuracy", value, intervals.wilson(value, n), n, details or {})
 
 

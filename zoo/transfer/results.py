@@ -132,7 +132,7 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return heading, [[*key, *(line.get(kind, "n/a") for kind in FEATURES)] for key, line in lines.items()]
 
 
-def drawn(rows: Sequence[Row]) -> table.Table:
+def rich_table(rows: Sequence[Row]) -> table.Table:
     """Returns the table for a terminal: numbers with their 95 % intervals, accuracies in percent."""
     heading, lines = cells(rows)
     accuracies = all(is_accuracy(row.metric) for row in rows)
