@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from zoo import features
 from zoo.data import sources
@@ -15,7 +14,6 @@ def source():
 
 @pytest.fixture(scope="module")
 def encoder():
-    keras.utils.set_random_seed(0)
     model = mlp.mlp(image_shape=(8, 8, 1), widths=(6,))
     # So that it matters that moving averages are used: nothing may depend on who else is in a batch.
     for variable in model.variables:
@@ -74,45 +72,16 @@ def test_pixels(source, model):
     assert found.dtype == np.float32 and found.max() <= 1
 
 
-def saved(path, encoder, name="images", key="embedding", batch=None):
-    class Module(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([batch, 8, 8, 1], tf.float32, name=name)])
-        def embed(self, images):
-            return {key: encoder(images, training=False)}
-
-    module = Module()
-    module.variables_of_encoder = [variable.value for variable in encoder.variables]
-    tf.saved_model.save(module, str(path), signatures={"serving_default": module.embed})
-    return path
-
-
-def test_saved_models_by_path_and_loaded(encoder, source, tmp_path):
-    path = saved(tmp_path / "model", encoder)
-    wanted = expected(encoder, source)
-    np.testing.assert_allclose(features.extract(path, source, 10), wanted, atol=1e-5)
-    np.testing.assert_allclose(features.extract(str(path), source), wanted, atol=1e-5)
-    np.testing.assert_allclose(features.extract(tf.saved_model.load(str(path)), source), wanted, atol=1e-5)
-
-
-def test_saved_models_of_a_fixed_batch(encoder, source, tmp_path):
-    path = saved(tmp_path / "model", encoder, batch=4)
-    np.testing.assert_allclose(features.extract(path, source), expected(encoder, source), atol=1e-5)
-
-
-def test_saved_models_with_other_signatures_are_refused(encoder, tmp_path):
-    with pytest.raises(ValueError, match=r"from 'images' to 'embedding'. Received: .*outputs=\['features'\]"):
-        features.Extractor(saved(tmp_path / "model", encoder, key="features"))
-
-
 def test_one_graph_follows_a_model_that_learns(source):
     model = mlp.mlp(image_shape=(8, 8, 1), widths=(3,))
     extractor = features.Extractor(model, 10)
     before = extractor(source)
-    model.trainable_variables[0].assign_add(tf.ones_like(model.trainable_variables[0]))
+    model.trainable_variables[0].assign_add(np.ones(model.trainable_variables[0].shape))
     after = extractor(source)
     assert not np.allclose(before, after)
     np.testing.assert_allclose(after, expected(model, source), atol=1e-5)
-    assert extractor._embed.experimental_get_tracing_count() == 1
+    if keras.backend.backend() == "tensorflow":
+        assert extractor._embed.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize("scale", [16.0, 255.0, -2.0, np.nan])
@@ -132,13 +101,9 @@ def test_other_shapes_are_refused(encoder):
         features.extract(encoder, np.zeros((2, 8, 8, 1), np.int64))
 
 
-def test_models_that_are_none_are_refused(source, tmp_path):
+def test_models_that_are_none_are_refused(source):
     with pytest.raises(ValueError, match="Received: a model of type int"):
         features.extract(3, source)
-    with pytest.raises(
-        ValueError, match="expected 'pixels' or the path of a SavedModel folder. Received: model='pixel'"
-    ):
-        features.extract("pixel", source)
     images = keras.Input((8, 8, 1))
     maps = keras.Model(images, keras.layers.Conv2D(2, 3)(images))
     with pytest.raises(ValueError, match=r"to return pooled features \[B, F\]. Received: output=\(256, 6, 6, 2\)"):

@@ -27,10 +27,6 @@ class Source(Protocol):
     def size(self) -> int:
         """The number of examples, n."""
 
-    @property
-    def images(self) -> np.ndarray | None:
-        """The images uint8 `[n, H, W, C]` if they are in memory, else None."""
-
     def in_order(self, batch_size: int) -> Iterator[Mapping[str, Any]]:
         """Yields batches of all examples, in the order of their ids; the last may be shorter."""
 
@@ -300,12 +296,15 @@ def _checked(examples: Any, key: str) -> int:
 
 
 def _batches(examples: Any, key: str, batch_size: int) -> Iterator[np.ndarray]:
-    if _is_source(examples) and (key != "image" or examples.images is None):
-        for batch in examples.in_order(batch_size):
-            checks.one_of("Extractor", "key", key, list(batch))
-            yield _standard(ops.convert_to_numpy(batch[key]))
-        return
-    array = _standard(examples.images if _is_source(examples) else examples)
+    if _is_source(examples):
+        images = getattr(examples, "images", None) if key == "image" else None  # if the source has them in memory
+        if images is None:
+            for batch in examples.in_order(batch_size):
+                checks.one_of("Extractor", "key", key, list(batch))
+                yield _standard(ops.convert_to_numpy(batch[key]))
+            return
+        examples = images
+    array = _standard(examples)
     for start in range(0, len(array), batch_size):
         yield array[start : start + batch_size]
 

@@ -76,7 +76,7 @@ def test_the_untrained_encoder_is_another_and_repeats(rows, data):
     assert only(rows, protocol="knn", labels="all", features="untrained").value == value
 
 
-def test_many_images_are_judged_by_the_papers_number_of_neighbours(data, monkeypatch):
+def test_many_images_are_judged_by_the_papers_number_of_neighbors(data, monkeypatch):
     monkeypatch.setattr(knn_protocol, "K_FROM", data[0].size)
     rows = evaluate.evaluate(encoder(), data, protocols=("knn",), labels=("all",))
     assert {row.details["k"] for row in rows} == {200}
@@ -107,7 +107,7 @@ def test_several_models_are_a_mean_over_them(data):
     models = [encoder(1), encoder(2), encoder(3)]
     rows = evaluate.evaluate(models, data, protocols=("knn",), labels=("all",))
     found = only(rows, features="trained")
-    single = [evaluate.evaluate(each, data, protocols=("knn",), labels=("all",))[-1].value for each in models]
+    single = [evaluate.evaluate(model, data, protocols=("knn",), labels=("all",))[-1].value for model in models]
     assert found.n_seeds == 3 and found.value == pytest.approx(np.mean(single))
     assert found.interval == pytest.approx(intervals.student(single))
     assert found.details["interval_over"] == "models"
@@ -125,7 +125,7 @@ def test_names_of_data_are_loaded():
         encoder(), "digits", ("knn",), train_split="train[:100]", test_split="test[:50]", labels=("all",)
     )
     assert {row.n_test for row in rows} == {50}
-    assert rows[0].details["k"] in knn.CANDIDATES  # 200 neighbours do not suit 100 images
+    assert rows[0].details["k"] in knn.CANDIDATES  # 200 neighbors do not suit 100 images
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_an_encoder_of_depth_is_judged_on_depth(tmp_path, monkeypatch):
 
 
 def test_refuses_data_without_labels(data):
-    class Unlabelled:
+    class Unlabeled:
         name, split, labels = "folder", "train", None
 
     with pytest.raises(ValueError, match="expected data with labels. Received: folder train, which has none"):
-        evaluate.evaluate(encoder(), (Unlabelled(), data[1]))
+        evaluate.evaluate(encoder(), (Unlabeled(), data[1]))
 
 
 def test_one_label_per_class_chooses_no_penalty(data):

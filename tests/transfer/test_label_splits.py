@@ -33,7 +33,7 @@ def test_hold_out_is_a_stratified_tenth():
     np.testing.assert_array_equal(np.sort(np.concatenate([fitting, choosing])), np.arange(100))
 
 
-def test_hold_out_keeps_every_class_where_it_is_learnt():
+def test_hold_out_keeps_every_class_where_it_is_learned():
     labels = np.array([0, 0, 0, 1, 1, 2])
     ((fitting, choosing),) = splits.hold_out(labels, 0)
     assert set(labels[fitting]) == {0, 1, 2} and sorted(labels[choosing]) == [0, 1]

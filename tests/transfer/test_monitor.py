@@ -51,10 +51,10 @@ def test_a_limit_takes_a_random_part_of_the_training_images(data):
 
 
 def test_refuses_at_construction(data):
-    class Unlabelled:
+    class Unlabeled:
         name, split, labels = "folder", "train", None
 
-    for pair in ((Unlabelled(), data[1]), (data[0], Unlabelled())):
+    for pair in ((Unlabeled(), data[1]), (data[0], Unlabeled())):
         with pytest.raises(
             ValueError, match="KNN: expected sources with labels. Received: folder train, which has none"
         ):

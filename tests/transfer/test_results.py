@@ -93,17 +93,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_card_takes_the_rows_in_place_of_older_ones():
     other = {"data": "digits", "protocol": "knn", "labels": "all", "value": 0.7, "interval": None, "n_seeds": 1}
-    theirs = {**other, "model": "trained", "source": "paper", "command": None}
-    ours = {**other, "model": "trained", "source": "ours", "command": None}
-    card = {"name": "a", "results": [theirs, ours]}
+    published = {**other, "model": "trained", "source": "paper", "command": None}
+    measured = {**other, "model": "trained", "source": "ours", "command": None}
+    card = {"name": "a", "results": [published, measured]}
     new = results.on_card(card, ROWS, "again")
-    assert new["results"][0] == theirs
+    assert new["results"][0] == published
     assert [(r["model"], r["labels"], r["value"]) for r in new["results"][1:]] == [
         ("pixels", "all", 0.9012),
         ("trained", "all", 0.95),
         ("trained", "10 per class", 0.85),
     ]
-    assert card["results"] == [theirs, ours]
+    assert card["results"] == [published, measured]
     assert results.on_card(new, ROWS, "again") == new
     assert results.markdown(results.from_card(new)) == results.markdown([r for r in ROWS if r.value is not None])
 
