@@ -19,6 +19,7 @@ RANKS = {  # the modules of rank 0 have an order among themselves
     "zoo.models": 1,
     "zoo.methods": 2,
     "zoo.data": 3,
+    "zoo.features": 3,
     "zoo.hub": 3,
     "zoo.train": 4,
     "zoo.transfer": 4,

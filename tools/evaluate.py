@@ -1,15 +1,17 @@
-"""Judges frozen features: nearest neighbours and a linear classifier, beside raw pixels and an untrained encoder.
+"""Evaluates an encoder by transfer protocols, beside raw pixels and the same architecture with fresh weights.
 
-zoo-evaluate --model=simclr_resnet18_fashion_mnist.v1 --data=fashion_mnist --out=judged/fashion
-zoo-evaluate --model=runs/digits --data=digits --protocol=knn --labels=all,10 --out=judged/digits
-zoo-evaluate --model=runs/seed0 --model=runs/seed1 --model=runs/seed2 --data=digits --out=judged/three_seeds
+zoo-evaluate --model=simclr_resnet18_fashion_mnist.v1 --data=fashion_mnist --out=evaluated/fashion
+zoo-evaluate --model=runs/digits --data=digits --protocol=knn --labels=all,10 --out=evaluated/digits
+zoo-evaluate --model=runs/seed0 --model=runs/seed1 --model=runs/seed2 --data=digits --out=evaluated/three_seeds
+zoo-evaluate --model=runs/digits --protocol=knn,my_protocol.accuracy --out=evaluated/my_protocol
 
-A model is the name of a published one, its folder, a plain SavedModel folder (signature `serving_default` from `images`
-to `embedding`) or the workdir of a training run. Given several times, for runs of different seeds, the table shows
-their mean. Settings are chosen on training labels; test images are used once for each number. The table goes to the
-terminal and, as Markdown, to results.md; every number with its settings and its command to results.json.
+A model is the name of a published model, a model folder, a SavedModel folder (with a signature `serving_default` from
+`images` to `embedding`) or the workdir of a training run. For several models, runs of different seeds, the table shows
+their mean. Settings are chosen on training labels; test images are used once for each number. The table is printed and
+written to results.md as Markdown; all numbers, their settings and the command are written to results.json.
 """
 
+import os
 import pathlib
 import sys
 
@@ -23,49 +25,61 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
-    """Defines this program's flags."""
+    """Defines the flags of the program."""
     flags.DEFINE_multi_string(
         "model",
         None,
-        "Published name, model folder, SavedModel folder or training workdir; may be repeated.",
+        "Name of a published model, model folder, SavedModel folder or training workdir. Several, one flag each, are "
+        "runs of different seeds.",
         required=True,
     )
+    flags.DEFINE_string(
+        "encoder",
+        None,
+        "Name of the encoder to evaluate, for a training workdir whose method has several; the first by default.",
+    )
+    flags.DEFINE_list(
+        "protocol",
+        ["knn", "linear"],
+        "Protocols, separated by commas: knn, linear, or the import path of your own function, such as "
+        "my_protocol.accuracy in the current folder.",
+    )
+    flags.DEFINE_list(
+        "labels", ["all", "10"], "Numbers of training labels, separated by commas: `all`, or a number per class."
+    )
+    flags.DEFINE_string("out", None, "Folder in which to write results.json and results.md.", required=True)
     flags.DEFINE_string("data", "digits", "Name of the data: digits, a TFDS name, or folder:/path/to/images.")
-    flags.DEFINE_list("protocol", ["knn", "linear"], "Which protocols: knn, linear.")
-    flags.DEFINE_list("labels", ["all", "10"], "How many training labels: `all`, or a number per class.")
-    flags.DEFINE_string("out", None, "Folder for results.json and results.md.", required=True)
+    flags.DEFINE_string("data_dir", None, "Folder in which TFDS keeps its data.")
     flags.DEFINE_string("train_split", "train", "Split whose labels the protocols use.")
-    flags.DEFINE_string("test_split", "test", "Split on which the accuracy is measured.")
-    flags.DEFINE_integer("draws", 10, "Random draws of the few labels.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the draws, the held-out labels and the untrained weights.", lower_bound=0)
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
-    flags.DEFINE_string("view", None, "Whose encoder, of a training workdir with several; by default all as one.")
-    flags.DEFINE_list("modalities", None, "Of data with several, those that the encoder takes, such as depth.")
-    flags.DEFINE_integer("size", None, "Resize the images to this height and width.", lower_bound=1)
-    flags.DEFINE_integer("channels", None, "Convert the images to 1 or 3 channels.")
-    flags.DEFINE_integer("batch_size", 256, "Images that pass the encoder at once.", lower_bound=1)
-    flags.DEFINE_string("card", None, "A card.json, or its folder, whose results are to hold these numbers too.")
+    flags.DEFINE_string("test_split", "test", "Split on which the protocols measure.")
+    flags.DEFINE_string("image", None, "Feature of the data set to take as the image, such as depth.")
+    flags.DEFINE_integer("size", None, "Height and width to resize the images to.", lower_bound=1)
+    flags.DEFINE_integer("channels", None, "Number of channels to convert the images to, 1 or 3.")
+    flags.DEFINE_integer("draws", 10, "Number of random draws of the few labels.", lower_bound=1)
+    flags.DEFINE_integer(
+        "seed", 0, "Seed of the label draws, the held-out labels and the untrained weights.", lower_bound=0
+    )
+    flags.DEFINE_integer("batch_size", 256, "Number of images that pass through the encoder at once.", lower_bound=1)
+    flags.DEFINE_string("card", None, "A card.json, or its folder, to which the results are added.")
 
 
-def resolve(name, view=None):
-    """The model that is meant by a name or a path.
+def resolve(name, encoder=None):
+    """Returns the model that a name or a path stands for: a Keras model, or the path of a SavedModel.
 
     Args:
-        name: published name, model folder, SavedModel folder or training workdir.
-        view: of a training workdir, which of its method's networks.
-
-    Returns:
-        A Keras model, a method, or the path of a SavedModel.
+        name: name of a published model, model folder, SavedModel folder or training workdir.
+        encoder: name of an encoder of a training workdir's method; the first by default.
 
     Raises:
-        ValueError: none of these.
+        ValueError: the name stands for no model, or the method has no such encoder.
     """
+    from zoo import features
     from zoo.hub import pretrained
 
     path = pathlib.Path(name).expanduser()
     if path.is_dir() and not (path / cards.CARD).is_file():
         if (path / "config.gin").is_file():
-            return config.restore(path)[0].feature_extractor(view)
+            return features.encoder(config.restore(path)[0], encoder)
         if (path / "saved_model.pb").is_file():
             return str(path)
         raise ValueError(
@@ -75,7 +89,7 @@ def resolve(name, view=None):
 
 
 def counts(labels):
-    """The values of --labels: "all" stays, the rest become integers."""
+    """Returns the values of --labels, numbers as integers."""
     for text in labels:
         if text != "all" and not text.isdigit():
             raise ValueError(f"--labels: expected `all` or a number of labels per class. Received: labels={text!r}.")
@@ -83,20 +97,21 @@ def counts(labels):
 
 
 def main(argv):
-    """Evaluates."""
+    """Evaluates the models."""
     del argv
     from rich import console
 
-    from zoo.transfer import judge, results
+    from zoo.transfer import evaluate, results
 
+    sys.path.append(os.getcwd())  # for protocols of your own: a console script does not look here
     labels = counts(FLAGS.labels)
     card = None
-    if FLAGS.card:  # read first: a mistyped path should not cost the whole evaluation
+    if FLAGS.card:  # read first, so that a mistyped path does not cost the whole evaluation
         place = pathlib.Path(FLAGS.card).expanduser()
         place = place if place.is_dir() else place.parent
         card = cards.read(place)
-    rows = judge.judge(
-        [resolve(name, FLAGS.view) for name in FLAGS.model],
+    rows = evaluate.evaluate(
+        [resolve(name, FLAGS.encoder) for name in FLAGS.model],
         FLAGS.data,
         protocols=tuple(FLAGS.protocol),
         train_split=FLAGS.train_split,
@@ -108,13 +123,13 @@ def main(argv):
         size=FLAGS.size,
         channels=FLAGS.channels,
         batch_size=FLAGS.batch_size,
-        modalities=FLAGS.modalities and tuple(FLAGS.modalities),
+        image=FLAGS.image,
     )
     command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
     written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)
     files.write(written.with_suffix(".md"), results.markdown(rows))
-    # In a file, rich would fold every cell to fit 80 columns.
-    console.Console(width=None if sys.stdout.isatty() else 160).print(results.drawn(rows))
+    # Into a file, rich would wrap every cell to fit 80 columns.
+    console.Console(width=None if sys.stdout.isatty() else 160).print(results.rich_table(rows))
     print(f"Wrote {written} and {written.with_suffix('.md').name}.")
     if card:
         cards.write(results.on_card(card, rows, command), place)
@@ -123,7 +138,7 @@ def main(argv):
 
 
 def cli():
-    """The program `zoo-evaluate`."""
+    """Runs the program `zoo-evaluate`."""
     config.use_onednn()
     define_flags()
     config.launch(main)

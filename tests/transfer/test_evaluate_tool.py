@@ -19,14 +19,14 @@ TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 QUICK = ("--labels=all", "--protocol=knn", "--train_split=train[:200]", "--test_split=test[:60]")
 
 
-def encoder():
-    keras.utils.set_random_seed(3)
+def encoder(seed=3):
+    keras.utils.set_random_seed(seed)
     return mlp.mlp(image_shape=(8, 8, 1), widths=(6,))
 
 
 class Trained:
-    def feature_extractor(self, view=None):
-        return encoder()
+    def encoders(self):
+        return {"image": encoder(), "other": encoder(5)}
 
 
 @pytest.fixture
@@ -106,3 +106,38 @@ def test_refuses(program, monkeypatch, tmp_path):
     ):
         program.counts(["all", "x"])
     assert program.counts(["all", "10"]) == ("all", 10)
+
+
+CENTROIDS = '''
+import numpy as np
+
+from zoo.transfer import protocols
+
+
+def centroids(model, train, test, *, seed, features):
+    """Classifies by the nearest class mean."""
+    x, y = features(model, train), features(model, test)
+    classes = np.unique(train.labels)
+    means = np.stack([x[train.labels == label].mean(axis=0) for label in classes])
+    distances = np.square(y[:, None] - means).sum(axis=-1)
+    accuracy = float((classes[distances.argmin(axis=1)] == test.labels).mean())
+    return [protocols.accuracy(accuracy, test.size)]
+'''
+
+
+def test_a_protocol_of_your_own_in_the_current_folder(program, monkeypatch, published, tmp_path):
+    (tmp_path / "my_protocols.py").write_text(CENTROIDS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    start(program, monkeypatch, f"--model={published}", "--out=out", *QUICK, "--protocol=my_protocols.centroids,knn")
+    rows = results.read(tmp_path / "out")
+    assert [row.protocol for row in rows] == ["my_protocols.centroids"] * 3 + ["knn"] * 3
+    assert all(row.value > 0.3 and row.interval for row in rows)
+
+
+def test_an_encoder_by_name(program, monkeypatch, tmp_path):
+    (tmp_path / "config.gin").write_text("")
+    kernels = [program.resolve(str(tmp_path), name).get_weights()[0] for name in (None, "image", "other")]
+    assert (kernels[0] == kernels[1]).all() and (kernels[0] != kernels[2]).any()
+    with pytest.raises(ValueError, match="`encoder` to be one of 'image', 'other'. Received: encoder='imagr'. Did you"):
+        program.resolve(str(tmp_path), "imagr")

@@ -6,9 +6,9 @@ from zoo.transfer import intervals
 
 def test_wilson_in_closed_form():
     p, n, z = 0.9, 500, 1.959963984540054
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert intervals.wilson(p, n) == pytest.approx((centre - half, centre + half))
+    assert intervals.wilson(p, n) == pytest.approx((center - half, center + half))
 
 
 def test_wilson_of_all_right_is_not_a_point():
@@ -29,6 +29,11 @@ def test_student_covers_as_often_as_it_says():
     assert abs(covered - 0.95) < 0.02
 
 
-def test_student_of_one_is_none():
+def test_student_of_a_single_value_is_none():
     assert intervals.student([0.5]) is None
-    assert intervals.student([0.0, 1.0]) == (0.0, 1.0)
+
+
+def test_student_is_cut_at_what_is_possible():
+    assert intervals.student([0.0, 1.0], 0.0, 1.0) == (0.0, 1.0)
+    low, high = intervals.student([0.0, 1.0])
+    assert low < 0 and high > 1

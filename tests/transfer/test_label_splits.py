@@ -33,7 +33,7 @@ def test_hold_out_is_a_stratified_tenth():
     np.testing.assert_array_equal(np.sort(np.concatenate([fitting, choosing])), np.arange(100))
 
 
-def test_hold_out_keeps_every_class_where_it_is_learnt():
+def test_hold_out_keeps_every_class_where_it_is_learned():
     labels = np.array([0, 0, 0, 1, 1, 2])
     ((fitting, choosing),) = splits.hold_out(labels, 0)
     assert set(labels[fitting]) == {0, 1, 2} and sorted(labels[choosing]) == [0, 1]
@@ -53,12 +53,18 @@ def test_folds_are_no_more_than_the_rarest_class_allows():
     assert all(len(held) for _, held in pairs)
 
 
+def test_draws_are_few():
+    assert splits.few(splits.per_class(LABELS, 5, 0) * 0) and splits.few(LABELS[splits.per_class(LABELS, 20, 0)])
+    assert splits.few(np.repeat([0, 1], 100)) and not splits.few(np.repeat([0, 1], 101))
+    assert not splits.few(LABELS)  # folds of unequal classes
+
+
 def test_refuses():
     with pytest.raises(ValueError, match="at most the 20 labels of the rarest class. Received: count=21"):
         splits.per_class(LABELS, 21, 0)
-    with pytest.raises(ValueError, match="integer >= 1. Received: count=0"):
+    with pytest.raises(ValueError, match="`count` to be a positive integer. Received: count=0"):
         splits.per_class(LABELS, 0, 0)
     with pytest.raises(ValueError, match="at least 2 labels of each class"):
         splits.folds(np.array([0, 0, 1]), 0)
-    with pytest.raises(ValueError, match="all of one example"):
+    with pytest.raises(ValueError, match="all of different classes"):
         splits.hold_out(np.arange(3), 0)

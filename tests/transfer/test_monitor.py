@@ -2,9 +2,11 @@ import keras
 import numpy as np
 import pytest
 
+from zoo import features
 from zoo.data import sources
+from zoo.methods import evaluation
 from zoo.models import mlp
-from zoo.transfer import features, knn, monitor
+from zoo.transfer import knn, monitor
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +20,12 @@ class Method:
         keras.utils.set_random_seed(0)
         self.encoder = mlp.mlp(image_shape=(8, 8, 1), widths=(16,))
 
-    def feature_extractor(self):
-        return self.encoder
+    def encoders(self):
+        return {"image": self.encoder}
+
+
+def run(step):
+    return evaluation.Run(step, steps=10, steps_per_epoch=5, views=None, data=None, engine=None, seed=0)
 
 
 def test_the_same_as_the_protocol_at_every_call(data):
@@ -29,12 +35,12 @@ def test_the_same_as_the_protocol_at_every_call(data):
     for step in (1, 2):
         x, judged = features.extract(method, train), features.extract(method, test)
         expected, _ = knn.knn_accuracy(x, train.labels, judged, test.labels, 20)
-        assert evaluator(method, step) == {"knn_accuracy": expected}
+        assert evaluator(method, run(step)) == {"knn_accuracy": expected}
         values.append(expected)
         kernel = method.encoder.trainable_variables[0]
         kernel.assign(keras.ops.concatenate([kernel[:, :1]] * 16, axis=1))  # it has forgotten all but one feature
     assert values[1] < values[0]
-    assert evaluator(Method(), 3) == {"knn_accuracy": values[0]}
+    assert evaluator(Method(), run(3)) == {"knn_accuracy": values[0]}
 
 
 def test_a_limit_takes_a_random_part_of_the_training_images(data):
@@ -45,12 +51,12 @@ def test_a_limit_takes_a_random_part_of_the_training_images(data):
 
 
 def test_refuses_at_construction(data):
-    class Unlabelled:
+    class Unlabeled:
         name, split, labels = "folder", "train", None
 
-    for pair in ((Unlabelled(), data[1]), (data[0], Unlabelled())):
+    for pair in ((Unlabeled(), data[1]), (data[0], Unlabeled())):
         with pytest.raises(
-            ValueError, match="KNN: expected a source with labels. Received: folder train, which has none"
+            ValueError, match="KNN: expected sources with labels. Received: folder train, which has none"
         ):
             monitor.KNN(*pair)
     with pytest.raises(ValueError, match="`k` from 1 to the 50 training images. Received: k=200"):

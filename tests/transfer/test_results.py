@@ -31,7 +31,7 @@ def test_one_line_per_protocol_and_labels():
 def test_both_tables_hold_every_cell():
     console = rich.console.Console(width=160)
     with console.capture() as captured:
-        console.print(results.drawn(ROWS))
+        console.print(results.rich_table(ROWS))
     text = results.markdown(ROWS)
     _, lines = results.cells(ROWS)
     for cell in (cell for line in lines for cell in line):
@@ -93,23 +93,53 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_card_takes_the_rows_in_place_of_older_ones():
     other = {"data": "digits", "protocol": "knn", "labels": "all", "value": 0.7, "interval": None, "n_seeds": 1}
-    theirs = {**other, "model": "trained", "source": "paper", "command": None}
-    ours = {**other, "model": "trained", "source": "ours", "command": None}
-    card = {"name": "a", "results": [theirs, ours]}
+    published = {**other, "model": "trained", "source": "paper", "command": None}
+    measured = {**other, "model": "trained", "source": "ours", "command": None}
+    card = {"name": "a", "results": [published, measured]}
     new = results.on_card(card, ROWS, "again")
-    assert new["results"][0] == theirs
+    assert new["results"][0] == published
     assert [(r["model"], r["labels"], r["value"]) for r in new["results"][1:]] == [
         ("pixels", "all", 0.9012),
         ("trained", "all", 0.95),
         ("trained", "10 per class", 0.85),
     ]
-    assert card["results"] == [theirs, ours]
+    assert card["results"] == [published, measured]
     assert results.on_card(new, ROWS, "again") == new
     assert results.markdown(results.from_card(new)) == results.markdown([r for r in ROWS if r.value is not None])
 
 
 def test_rows_are_checked():
-    with pytest.raises(ValueError, match="Row: expected one of pixels, untrained, trained. Received: features='raw'"):
+    with pytest.raises(
+        ValueError,
+        match="Row: expected `features` to be one of 'pixels', .* Received: features='raw'",
+    ):
         row("raw")
     with pytest.raises(ValueError, match="expected details"):
         row(value=None)
+
+
+def test_other_metrics_have_a_column_and_are_no_percentages(tmp_path):
+    rows = [*ROWS[:1], row("trained", 12.3456, metric="error"), row("trained", 0.5, metric="top5_accuracy")]
+    heading, lines = results.cells(rows)
+    assert heading[:4] == ["data", "protocol", "labels", "metric"]
+    assert [line[3:] for line in lines] == [
+        ["accuracy", "90.12 (40.00-60.00)", "n/a", "n/a"],
+        ["error", "n/a", "n/a", "12.35 (0.4-0.6)"],
+        ["top5_accuracy", "n/a", "n/a", "50.00 (40.00-60.00)"],
+    ]
+    results.write(tmp_path, rows)
+    assert results.read(tmp_path) == rows
+    card = results.on_card({"results": []}, rows)
+    assert ["metric" in result for result in card["results"]] == [False, True, True]
+    assert results.on_card(card, rows) == card
+    assert [found.metric for found in results.from_card(card)] == ["accuracy", "error", "top5_accuracy"]
+    assert "knn error, untrained" in results.compared({"A": rows})
+
+
+def test_results_of_before_are_accuracies(tmp_path):
+    results.write(tmp_path, ROWS)
+    record = json.loads((tmp_path / "results.json").read_text())
+    for kept in record["rows"]:
+        del kept["metric"]
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    assert results.read(tmp_path) == ROWS

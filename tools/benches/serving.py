@@ -48,9 +48,9 @@ def saved_model(encoder, size, batch):
 
 
 def extractor(encoder, size, batch):
-    """`zoo.transfer.features.Extractor`, as judging extracts features."""
+    """`zoo.features.Extractor`, as judging extracts features."""
+    from zoo import features
     from zoo.tools.benches import weights
-    from zoo.transfer import features
 
     extract, images = features.Extractor(weights.resnet(encoder, size), batch), _images(batch, size)
     return lambda: extract(images), checked

@@ -93,6 +93,7 @@ _INPUT = {
 _RESULT = {
     "data": _STRING,
     "protocol": _STRING,
+    "metric?": _STRING,
     "labels": (lambda value: value is None or _is_string(value) or _is_count(value), "a string, a count or null"),
     "value": (_is_number, "a finite number"),
     "interval": (_is_interval, "[low, high] or null"),

@@ -1,4 +1,7 @@
-"""95 % intervals of an accuracy: over test images of one fit, over draws or training seeds where there are several."""
+"""Intervals at 95 %: over the test examples of one fit, or over several draws or training seeds."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.stats
@@ -6,32 +9,30 @@ import scipy.stats
 LEVEL = 0.95
 
 
-def wilson(accuracy, count):
-    """Wilson's interval (1927) of an accuracy on `count` test images: how well another test set would do.
+def wilson(accuracy: float, count: int) -> tuple[float, float]:
+    """Returns Wilson's interval (1927) of an accuracy: where another test set would put it.
 
     Args:
         accuracy: in [0, 1].
-        count: test images.
-
-    Returns:
-        `(low, high)`.
+        count: number of test examples.
     """
     correct = round(accuracy * count)
     interval = scipy.stats.binomtest(correct, count).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def student(values):
-    """Student's interval of the mean of two or more accuracies, cut to [0, 1]; None for a single one.
+def student(
+    values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf
+) -> tuple[float, float] | None:
+    """Returns Student's interval of a mean, or None for a single value.
 
     Args:
-        values: accuracies in [0, 1].
-
-    Returns:
-        `(low, high)`, or None.
+        values: one or more numbers.
+        lowest: the least possible value; the interval is cut there.
+        highest: the greatest possible value; the interval is cut there.
     """
-    values = np.asarray(values, np.float64)
     if len(values) < 2:
         return None
-    half = scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(max(values.mean() - half, 0.0)), float(min(values.mean() + half, 1.0))
+    numbers = np.asarray(values, np.float64)
+    half = scipy.stats.t.ppf((1 + LEVEL) / 2, len(numbers) - 1) * numbers.std(ddof=1) / np.sqrt(len(numbers))
+    return float(max(numbers.mean() - half, lowest)), float(min(numbers.mean() + half, highest))

@@ -1,55 +1,74 @@
-"""How good the features are while they are learnt: nearest neighbours, every so often, as an evaluator of the loop."""
+"""An evaluator of the training loop: how well nearest neighbors classify by the features as they stand."""
+
+from typing import Any
 
 import numpy as np
 
-from zoo import seeds
-from zoo.transfer import features, knn, splits
+from zoo import checks, features, seeds
+from zoo.methods import evaluation
+from zoo.methods import method as methods
+from zoo.transfer import knn, splits
 
 
 class KNN:
-    """Weighted nearest neighbours of the frozen features, see `zoo.transfer.knn`.
+    """Weighted nearest neighbors on the frozen features of a method's first encoder, see `zoo.transfer.knn`.
 
-    Whoever picks a checkpoint by this number has chosen on `test`: give it a part of the training split, such as
+    A checkpoint that is picked by this number is chosen on `test`. So pass a part of the training split, such as
     `train[90%:]`, and keep the real test images for the end.
 
     Args:
-        train: a `zoo.data.sources.Source` with labels, among whose images neighbours are looked for.
+        train: a `zoo.data.sources.Source` with labels, among whose images neighbors are looked for.
         test: a source with labels.
-        k: neighbours, at most the images of `train` that are used.
+        k: number of neighbors, at most the number of images of `train` that are used.
         temperature: positive float.
-        limit: so many images of `train`, drawn at random once, are used; None for all.
-        batch_size: images that pass the encoder at once.
+        limit: number of images of `train` that are used, drawn at random once; None for all.
+        batch_size: number of images that pass through the encoder at once.
+        key: the entry of a source's batches that the encoder takes.
+
+    Raises:
+        ValueError: a source without labels, or a setting out of range.
     """
 
-    def __init__(self, train, test, k=200, temperature=0.07, limit=10_000, batch_size=256):
-        if not temperature > 0:
-            raise ValueError(f"KNN: expected `temperature` > 0. Received: temperature={temperature}.")
-        if limit is not None and limit < 1:
-            raise ValueError(f"KNN: expected `limit` to be at least 1, or None. Received: limit={limit}.")
+    def __init__(
+        self,
+        train: Any,
+        test: Any,
+        k: int = 200,
+        temperature: float = 0.07,
+        limit: int | None = 10_000,
+        batch_size: int = 256,
+        key: str = "image",
+    ):
+        checks.positive("KNN", temperature=temperature)
+        if limit is not None:
+            checks.integers("KNN", limit=limit)
         for source in (train, test):
             if source.labels is None:
                 raise ValueError(
-                    f"KNN: expected a source with labels. Received: {source.name} {source.split}, which has none."
+                    f"KNN: expected sources with labels. Received: {source.name} {source.split}, which has none."
                 )
             splits.check("KNN", source.labels, source.size)
         if limit is not None and limit < train.size:
             train = train.subset(np.sort(seeds.shuffled(train.size, 0)[:limit]))
-        if not 1 <= k <= train.size:
-            raise ValueError(f"KNN: expected `k` from 1 to the {train.size} training images. Received: k={k}.")
+        checks.require(
+            checks.is_integer(k) and k <= train.size, "KNN", f"`k` from 1 to the {train.size} training images", k=k
+        )
         self.train, self.test = train, test
-        self.k, self.temperature, self.batch_size = k, temperature, batch_size
-        self._method = self._extractor = None
+        self.k, self.temperature, self.batch_size, self.key = k, temperature, batch_size, key
+        self._method: Any = None
+        self._extractor: features.Extractor | None = None
 
-    def __call__(self, method, step):
-        """The accuracy now: `{"knn_accuracy": float}`.
+    def __call__(self, method: methods.Method, run: evaluation.Run) -> dict[str, float]:
+        """Returns the present accuracy, `{"knn_accuracy": float}`.
 
         Args:
-            method: a `zoo.methods.method.Method`.
-            step: not used; evaluators are called with it.
+            method: the method, or anything else that has `encoders()`.
+            run: not used.
         """
-        del step
-        if self._method is not method:  # one graph serves the whole run
-            self._method, self._extractor = method, features.Extractor(method, self.batch_size)
+        del run
+        if self._extractor is None or self._method is not method:  # one graph serves the whole run
+            self._method = method
+            self._extractor = features.Extractor(method, self.batch_size, self.key)
         train, test = self._extractor(self.train), self._extractor(self.test)
         accuracy, _ = knn.knn_accuracy(train, self.train.labels, test, self.test.labels, self.k, self.temperature)
         return {"knn_accuracy": accuracy}

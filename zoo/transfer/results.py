@@ -1,34 +1,42 @@
-"""What was judged: rows, the file that keeps them, and tables that show raw pixels and untrained beside trained."""
+"""What was measured: rows, the file that keeps them, and tables of raw pixels and untrained beside trained encoders."""
 
 import dataclasses
 import json
 import pathlib
 import platform
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from rich import table
 
 import zoo
-from zoo import files
+from zoo import checks, files
 
 FILE = "results.json"
 FEATURES = {"pixels": "raw pixels", "untrained": "untrained encoder", "trained": "trained encoder"}
 
 
+def is_accuracy(metric: str) -> bool:
+    """Returns whether a metric lies in [0, 1] and is shown in percent."""
+    return metric.endswith("accuracy")
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One accuracy.
+    """One number of a table.
 
     Args:
         data: name of the data.
-        protocol: "knn" or "linear".
+        protocol: name of the protocol, such as "knn".
         labels: "all", or as in "10 per class".
         features: "pixels", "untrained" or "trained".
-        value: accuracy in [0, 1], or None where there is none; `details["reason"]` then says why.
-        interval: `(low, high)` of 95 %, or None.
-        n_test: test images, or None where a card does not say.
-        n_seeds: models whose mean the value is.
+        value: the number, or None if there is none; `details["reason"]` then says why.
+        interval: `(low, high)` at 95 %, or None.
+        n_test: number of test examples, or None if a card does not say.
+        n_seeds: number of models whose mean the value is.
         seed: of the draws, the held-out labels and the untrained weights.
-        details: settings, single values, and what the interval is about.
+        details: settings, single values, and what the interval is taken over.
+        metric: name of the metric.
     """
 
     data: str
@@ -36,31 +44,32 @@ class Row:
     labels: str
     features: str
     value: float | None
-    interval: tuple | None
+    interval: tuple[float, float] | None
     n_test: int | None
     n_seeds: int = 1
     seed: int = 0
-    details: dict = dataclasses.field(default_factory=dict)
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metric: str = "accuracy"
 
-    def __post_init__(self):
-        if self.features not in FEATURES:
-            raise ValueError(f"Row: expected one of {', '.join(FEATURES)}. Received: features={self.features!r}.")
-        if self.value is None and "reason" not in self.details:
-            raise ValueError("Row: expected details['reason'] where there is no value. Received: value=None.")
+    def __post_init__(self) -> None:
+        checks.one_of("Row", "features", self.features, FEATURES)
+        has_reason = self.value is not None or "reason" in self.details
+        checks.require(has_reason, "Row", "details['reason'] where there is no value", details=self.details)
 
     @property
-    def text(self):
-        """The cell of a table, in percent: `93.21 (92.70-93.69)`."""
+    def text(self) -> str:
+        """The cell of a table, accuracies in percent: `93.21 (92.70-93.69)`."""
         if self.value is None:
             return "n/a"
-        if self.interval is None:
-            return f"{100 * self.value:.2f}"
-        return f"{100 * self.value:.2f} ({100 * self.interval[0]:.2f}-{100 * self.interval[1]:.2f})"
+        number = "{:.2f}".format if is_accuracy(self.metric) else "{:.4g}".format
+        scale = 100 if is_accuracy(self.metric) else 1
+        value, *limits = (number(scale * found) for found in (self.value, *(self.interval or ())))
+        return f"{value} ({'-'.join(limits)})" if limits else value
 
 
-def versions():
-    """Versions of what computed the numbers."""
-    # Not at the top: tables are also made of numbers that were computed before, and need none of these.
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that computed the numbers, by name."""
+    # Not at the top: tables are also made of numbers that were computed before, which needs none of these.
     import keras
     import numpy as np
     import scipy
@@ -76,16 +85,16 @@ def versions():
     }
 
 
-def write(folder, rows, command=""):
-    """Writes `results.json` whole or not at all.
+def write(folder: str | pathlib.Path, rows: Iterable[Row], command: str = "") -> pathlib.Path:
+    """Writes `results.json`, whole or not at all.
 
     Args:
-        folder: is made when missing.
-        rows: `Row`s.
-        command: how to get them again.
+        folder: is made if it is missing.
+        rows: the rows to keep.
+        command: the command that computes them again.
 
     Returns:
-        `pathlib.Path` of the file.
+        The path of the file.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,36 +104,39 @@ def write(folder, rows, command=""):
     return folder / FILE
 
 
-def read(folder):
-    """The rows of a folder's `results.json`."""
+def read(folder: str | pathlib.Path) -> list[Row]:
+    """Returns the rows of a folder's `results.json`."""
     record = json.loads((pathlib.Path(folder) / FILE).read_text(encoding="utf-8"))
     rows = [{**row, "interval": row["interval"] and tuple(row["interval"])} for row in record["rows"]]
     return [Row(**row) for row in rows]
 
 
-def cells(rows):
-    """Heading and lines of the table: one line per data, protocol and labels, one column per kind of features.
+def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Returns the heading and the lines of the table.
+
+    There is one line per data, protocol and labels, and one column per kind of features. Metrics have a column only if
+    there are others than the accuracy.
 
     Raises:
         ValueError: two rows for one cell.
     """
-    lines = {}
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    with_metric = any(row.metric != "accuracy" for row in rows)
     for row in rows:
-        line = lines.setdefault((row.data, row.protocol, row.labels), {})
+        key = (row.data, row.protocol, row.labels, *([row.metric] if with_metric else []))
+        line = lines.setdefault(key, {})
         if row.features in line:
-            raise ValueError(
-                f"results: expected one row per cell. Received: two of {row.data}, {row.protocol}, {row.labels}, "
-                f"{row.features}."
-            )
+            raise ValueError(f"results: expected one row per cell. Received: two of {', '.join(key)}, {row.features}.")
         line[row.features] = row.text
-    heading = ["data", "protocol", "labels", *FEATURES.values()]
-    return heading, [[*line, *(found.get(kind, "n/a") for kind in FEATURES)] for line, found in lines.items()]
+    heading = ["data", "protocol", "labels", *(["metric"] if with_metric else []), *FEATURES.values()]
+    return heading, [[*key, *(line.get(kind, "n/a") for kind in FEATURES)] for key, line in lines.items()]
 
 
-def drawn(rows):
-    """The table for a terminal, a `rich.table.Table`: accuracy in percent with its 95 % interval."""
+def rich_table(rows: Sequence[Row]) -> table.Table:
+    """Returns the table for a terminal: numbers with their 95 % intervals, accuracies in percent."""
     heading, lines = cells(rows)
-    made = table.Table(title="Accuracy in % (95 % interval)")
+    accuracies = all(is_accuracy(row.metric) for row in rows)
+    made = table.Table(title="Accuracy in % (95 % interval)" if accuracies else "95 % interval; accuracies in %")
     for name in heading:
         made.add_column(name, justify="right" if name in FEATURES.values() else "left")
     for line in lines:
@@ -132,42 +144,46 @@ def drawn(rows):
     return made
 
 
-def grid(heading, lines, numbers):
-    """A table in Markdown.
+def grid(heading: Sequence[str], lines: Iterable[Sequence[str]], numbers: Collection[str]) -> str:
+    """Returns a table in Markdown.
 
     Args:
         heading: names of the columns.
-        lines: lists of cells.
-        numbers: names of the columns whose cells are flush right.
+        lines: the cells of each line.
+        numbers: names of the columns whose cells are aligned to the right.
     """
     rule = ["---:" if name in numbers else "---" for name in heading]
     return "".join("| " + " | ".join(line) + " |\n" for line in [heading, rule, *lines])
 
 
-def markdown(rows):
-    """The table for a document, in Markdown."""
+def markdown(rows: Sequence[Row]) -> str:
+    """Returns the table for a document, in Markdown."""
     return grid(*cells(rows), FEATURES.values())
 
 
-def compared(judged):
-    """Several methods on the same data and labels, in Markdown: a line of raw pixels, then one per method.
+def compared(judged: Mapping[str, Sequence[Row]]) -> str:
+    """Returns a table of several methods on the same data and labels: a line of raw pixels, then one per method.
 
     Args:
-        judged: name of a method -> its `Row`s.
+        judged: the rows of each method, by its name.
 
     Raises:
-        ValueError: several data or labels; two values for one cell, as of raw pixels that differ between methods.
+        ValueError: several data or labels; or two values for one cell, such as raw pixels that differ between methods.
     """
-    rows = [(name, row) for name, its in judged.items() for row in its]
+    rows = [(name, row) for name, found in judged.items() for row in found]
     tasks = sorted({(row.data, row.labels) for _, row in rows})
     if len(tasks) != 1:
         raise ValueError(f"results: expected methods judged on the same data and labels. Received: {tasks}.")
-    columns = {(row.protocol, False): row.protocol for _, row in rows}
-    columns |= {(row.protocol, True): f"{row.protocol}, untrained" for _, row in rows}
-    lines = {FEATURES["pixels"]: {}}
+
+    def title(row):
+        return row.protocol if row.metric == "accuracy" else f"{row.protocol} {row.metric}"
+
+    columns = {(title(row), False): title(row) for _, row in rows}
+    columns |= {(title(row), True): f"{title(row)}, untrained" for _, row in rows}
+    lines: dict[str, dict[tuple[str, bool], str]] = {FEATURES["pixels"]: {}}
     for name, row in rows:
         name = FEATURES["pixels"] if row.features == "pixels" else name
-        cell = row.protocol, row.features == "untrained"
+        cell = title(row), row.features == "untrained"
         known = lines.setdefault(name, {}).setdefault(cell, row.text)
         if known != row.text:
             raise ValueError(
@@ -177,22 +193,20 @@ def compared(judged):
     return grid(["method", *columns.values()], made, columns.values())
 
 
-def on_card(card, rows, command=None):
-    """A card with these rows among its results: they replace earlier ones of ours for the same cell.
+def on_card(card: Mapping[str, Any], rows: Iterable[Row], command: str | None = None) -> dict[str, Any]:
+    """Returns a copy of a card with these rows among its results; they replace earlier ones of ours for the same cell.
 
     Args:
-        card: content of a `card.json`; is left as it is.
-        rows: `Row`s; those without a value are left out.
-        command: how to get them again.
-
-    Returns:
-        A new card.
+        card: content of a `card.json`.
+        rows: rows without a value are left out.
+        command: the command that computes them again.
     """
     new = [
         {
             "data": row.data,
             "protocol": row.protocol,
             "labels": row.labels,
+            **({} if row.metric == "accuracy" else {"metric": row.metric}),
             "value": row.value,
             "interval": row.interval and list(row.interval),
             "n_seeds": row.n_seeds,
@@ -205,14 +219,15 @@ def on_card(card, rows, command=None):
     ]
 
     def cell(result):
-        return tuple(str(result[name]) for name in ("data", "protocol", "labels", "model", "source"))
+        names = ("data", "protocol", "labels", "model", "source")
+        return (*(str(result[name]) for name in names), result.get("metric", "accuracy"))
 
     replaced = {cell(result) for result in new}
     return {**card, "results": [result for result in card["results"] if cell(result) not in replaced] + new}
 
 
-def from_card(card):
-    """Our own results on a card, as `Row`s."""
+def from_card(card: Mapping[str, Any]) -> list[Row]:
+    """Returns our own results on a card as rows."""
     return [
         Row(
             result["data"],
@@ -223,6 +238,7 @@ def from_card(card):
             result["interval"] and tuple(result["interval"]),
             n_test=None,
             n_seeds=result["n_seeds"],
+            metric=result.get("metric", "accuracy"),
         )
         for result in card["results"]
         if result["source"] == "ours"

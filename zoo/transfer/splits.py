@@ -1,22 +1,31 @@
-"""Which training labels a protocol may use, and which of those it holds out to choose a setting: all by seed."""
+"""Which training labels a protocol may use, and which of them it holds out to choose a setting."""
 
 import numpy as np
 
-from zoo import seeds
+from zoo import checks, seeds
 
-# Folded in first, so that what is drawn, held out and folded never share an order.
+# Folded in first, so that draws, held-out examples and folds never share an order.
 _DRAW, _HOLD_OUT, _FOLD = 1, 2, 3
+_FEW = 100  # labels per class
 
 
-def check(who, labels, size):
-    """The labels as int64 `[n]`; raises ValueError unless there is one for each of `size` examples."""
+def check(who: str, labels: np.ndarray, size: int) -> np.ndarray:
+    """Returns the labels as int64 `[n]`.
+
+    Args:
+        who: name of the caller, for errors.
+        labels: integers `[n]`.
+        size: the number of examples, n.
+
+    Raises:
+        ValueError: there is not a label >= 0 for every example, or no example.
+    """
     labels = np.asarray(labels)
     if labels.shape != (size,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{who}: expected {size} integer labels. Received: labels of shape {labels.shape}, {labels.dtype}."
         )
-    if size == 0:
-        raise ValueError(f"{who}: expected at least one example. Received: 0.")
+    checks.require(size > 0, who, "at least one example", size=size)
     if labels.min() < 0:
         raise ValueError(
             f"{who}: expected a label >= 0 for every example. Received: {int((labels < 0).sum())} without."
@@ -24,21 +33,33 @@ def check(who, labels, size):
     return labels.astype(np.int64)
 
 
-def _by_class(labels, *folds):
-    """For each class its rows in a random order that depends on the integers in `folds`."""
+def few(labels: np.ndarray) -> bool:
+    """Returns whether every label must serve both to fit and to choose: at most 100 per class, as many of each class.
+
+    Draws by `per_class` are such. Folds of unequal classes could leave out the rarest.
+
+    Args:
+        labels: integers `[n]`.
+    """
+    _, counts = np.unique(labels, return_counts=True)
+    return int(counts.max()) <= _FEW and bool(np.all(counts == counts[0]))
+
+
+def _by_class(labels: np.ndarray, *folds: int) -> list[np.ndarray]:
+    """Returns the rows of each class, in a random order that depends on the integers in `folds`."""
     order = seeds.shuffled(len(labels), *folds)
     shuffled = labels[order]
     return [order[shuffled == label] for label in np.unique(labels)]
 
 
-def per_class(labels, count, seed, draw=0):
-    """Rows of `count` random examples of each class.
+def per_class(labels: np.ndarray, count: int, seed: int, draw: int = 0) -> np.ndarray:
+    """Returns the rows of `count` random examples of each class.
 
     Args:
-        labels: int64 `[n]`.
-        count: examples per class, an integer >= 1.
-        seed: integer >= 0.
-        draw: which of the draws under this seed, an integer >= 0.
+        labels: integers `[n]`.
+        count: number of examples per class.
+        seed: an integer >= 0.
+        draw: number of the draw, an integer >= 0; different draws are independent.
 
     Returns:
         int64 `[classes * count]`, ascending.
@@ -46,41 +67,51 @@ def per_class(labels, count, seed, draw=0):
     Raises:
         ValueError: a class has fewer examples.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"per_class: expected an integer >= 1. Received: count={count!r}.")
+    checks.integers("per_class", count=count)
     rows = _by_class(labels, seed, _DRAW, draw)
     fewest = min(map(len, rows))
-    if fewest < count:
-        raise ValueError(
-            f"per_class: expected at most the {fewest} labels of the rarest class. Received: count={count}."
-        )
-    return np.sort(np.concatenate([each[:count] for each in rows]))
+    checks.require(count <= fewest, "per_class", f"at most the {fewest} labels of the rarest class", count=count)
+    return np.sort(np.concatenate([members[:count] for members in rows]))
 
 
-def hold_out(labels, seed, fraction=0.1):
-    """One stratified split: `[(rows that fit, rows that choose)]`.
+def hold_out(labels: np.ndarray, seed: int, fraction: float = 0.1) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns one stratified split, `[(rows that fit, rows that choose)]`.
 
-    Every class of two or more examples has at least one on each side; a single example stays with those that fit.
-    Raises ValueError where that leaves nothing to choose by.
+    Every class of two or more examples has at least one on each side. The only example of a class is among those that
+    fit.
+
+    Args:
+        labels: integers `[n]`.
+        seed: an integer >= 0.
+        fraction: share of each class that is held out.
+
+    Raises:
+        ValueError: no class has two examples.
     """
-    kept, held = [], []
+    fitting, choosing = [], []
     for rows in _by_class(labels, seed, _HOLD_OUT):
         count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-        held.append(rows[:count])
-        kept.append(rows[count:])
-    held = np.sort(np.concatenate(held))
+        choosing.append(rows[:count])
+        fitting.append(rows[count:])
+    held = np.sort(np.concatenate(choosing))
     if not len(held):
         raise ValueError(
-            f"hold_out: expected a class with two or more examples. Received: {len(labels)} labels, all of one example."
+            "hold_out: expected a class with two or more examples. "
+            f"Received: {len(labels)} labels, all of different classes."
         )
-    return [(np.sort(np.concatenate(kept)), held)]
+    return [(np.sort(np.concatenate(fitting)), held)]
 
 
-def folds(labels, seed, count=5):
-    """Stratified cross-validation, pairs `(rows that fit, rows that choose)`.
+def folds(labels: np.ndarray, seed: int, count: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the pairs of stratified cross-validation, `(rows that fit, rows that choose)`.
 
-    There are `count` pairs, or as many as the rarest class has examples. Raises ValueError where it has a single one:
-    nothing can be held out.
+    Args:
+        labels: integers `[n]`.
+        seed: an integer >= 0.
+        count: number of pairs; fewer if the rarest class has fewer examples.
+
+    Raises:
+        ValueError: a class has a single example, so that nothing can be held out.
     """
     classes = _by_class(labels, seed, _FOLD)
     count = min(count, *map(len, classes), len(labels))

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from zoo import features
 from zoo.data import scenes, sources
 from zoo.hub import schema
 from zoo.models import convnet, mlp
-from zoo.transfer import features, intervals, judge, knn, linear, results, splits
+from zoo.transfer import evaluate, intervals, knn, knn_protocol, linear, protocols, results, splits
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def encoder(seed=0, width=16):
 
 @pytest.fixture(scope="module")
 def rows(data):
-    return judge.judge(encoder(7), data, labels=("all", 3), draws=2, seed=4)
+    return evaluate.evaluate(encoder(7), data, labels=("all", 3), draws=2, seed=4)
 
 
 def only(rows, **wanted):
@@ -66,25 +67,25 @@ def test_few_labels_are_a_mean_over_draws(rows, data):
 
 def test_the_untrained_encoder_is_another_and_repeats(rows, data):
     network = encoder(7)
-    fresh = judge.untrained(network, 4)
+    fresh = evaluate.untrained(network, 4)
     assert fresh.architecture == network.architecture
     assert not np.allclose(features.extract(fresh, data[1]), features.extract(network, data[1]))
-    again = features.extract(judge.untrained(network, 4), data[1])
+    again = features.extract(evaluate.untrained(network, 4), data[1])
     np.testing.assert_array_equal(again, features.extract(fresh, data[1]))
     value, _ = knn.knn_accuracy(features.extract(fresh, data[0]), data[0].labels, again, data[1].labels, k=None)
     assert only(rows, protocol="knn", labels="all", features="untrained").value == value
 
 
-def test_many_images_are_judged_by_the_papers_number_of_neighbours(data, monkeypatch):
-    monkeypatch.setattr(judge, "K_FROM", data[0].size)
-    rows = judge.judge(encoder(), data, protocols=("knn",), labels=("all",))
+def test_many_images_are_judged_by_the_papers_number_of_neighbors(data, monkeypatch):
+    monkeypatch.setattr(knn_protocol, "K_FROM", data[0].size)
+    rows = evaluate.evaluate(encoder(), data, protocols=("knn",), labels=("all",))
     assert {row.details["k"] for row in rows} == {200}
 
 
 def test_models_without_a_record_are_cloned_with_fresh_weights(data):
     network = encoder(9)
     bare = keras.Model(network.input, network.output)
-    fresh = judge.untrained(bare, 0)
+    fresh = evaluate.untrained(bare, 0)
     assert fresh.output_shape == bare.output_shape
     assert not np.allclose(features.extract(fresh, data[1]), features.extract(bare, data[1]))
 
@@ -96,7 +97,7 @@ def test_a_saved_model_has_no_untrained_encoder(data, tmp_path):
     spec = tf.TensorSpec([None, 8, 8, 1], tf.float32, name="images")
     serve = tf.function(lambda images: {"embedding": network(images, training=False)}, input_signature=[spec])
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": serve})
-    rows = judge.judge(str(tmp_path), data, protocols=("knn",), labels=("all",))
+    rows = evaluate.evaluate(str(tmp_path), data, protocols=("knn",), labels=("all",))
     fresh = only(rows, features="untrained")
     assert fresh.value is None and fresh.text == "n/a" and "SavedModel" in fresh.details["reason"]
     assert only(rows, features="trained").value > 0.3
@@ -104,9 +105,9 @@ def test_a_saved_model_has_no_untrained_encoder(data, tmp_path):
 
 def test_several_models_are_a_mean_over_them(data):
     models = [encoder(1), encoder(2), encoder(3)]
-    rows = judge.judge(models, data, protocols=("knn",), labels=("all",))
+    rows = evaluate.evaluate(models, data, protocols=("knn",), labels=("all",))
     found = only(rows, features="trained")
-    single = [judge.judge(each, data, protocols=("knn",), labels=("all",))[-1].value for each in models]
+    single = [evaluate.evaluate(model, data, protocols=("knn",), labels=("all",))[-1].value for model in models]
     assert found.n_seeds == 3 and found.value == pytest.approx(np.mean(single))
     assert found.interval == pytest.approx(intervals.student(single))
     assert found.details["interval_over"] == "models"
@@ -120,25 +121,24 @@ def test_the_rows_fit_a_card(rows):
 
 
 def test_names_of_data_are_loaded():
-    rows = judge.judge(
+    rows = evaluate.evaluate(
         encoder(), "digits", ("knn",), train_split="train[:100]", test_split="test[:50]", labels=("all",)
     )
     assert {row.n_test for row in rows} == {50}
-    assert rows[0].details["k"] in knn.CANDIDATES  # 200 neighbours do not suit 100 images
+    assert rows[0].details["k"] in knn.CANDIDATES  # 200 neighbors do not suit 100 images
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"protocols": ("linaer",)}, "Received: protocols='linaer'. Did you mean 'linear'?"),
+        ({"protocols": ("linaer",)}, "one of 'knn', 'linear'. Received: name='linaer'. Did you mean 'linear'?"),
         ({"labels": (0,)}, "'all' or a number of labels per class. Received: labels=0"),
-        ({"labels": (1,)}, "at least 2 labels per class for the linear protocol"),
-        ({"draws": 0}, "integer >= 1. Received: draws=0"),
+        ({"draws": 0}, "`draws` to be a positive integer. Received: draws=0"),
     ],
 )
 def test_refuses_before_any_work(arguments, message):
     with pytest.raises(ValueError) as caught:
-        judge.judge(None, None, **arguments)
+        evaluate.evaluate(None, None, **arguments)
     assert message in str(caught.value)
 
 
@@ -146,15 +146,80 @@ def test_an_encoder_of_depth_is_judged_on_depth(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes.Scenes, "COUNTS", {"train": 40, "test": 20})
     encoder = convnet.convnet((48, 48, 1), (4,))
     common = {"protocols": ("knn",), "labels": ("all",), "data_dir": tmp_path}
-    rows = judge.judge(encoder, "scenes", **common, modalities=("depth",))
+    rows = evaluate.evaluate(encoder, "scenes", **common, image="depth")
     assert [row.n_test for row in rows] == [20] * 3 and all(row.value is not None for row in rows)
     with pytest.raises(ValueError, match="48, 48, 1"):
-        judge.judge(encoder, "scenes", **common)
+        evaluate.evaluate(encoder, "scenes", **common)
 
 
 def test_refuses_data_without_labels(data):
-    class Unlabelled:
+    class Unlabeled:
         name, split, labels = "folder", "train", None
 
     with pytest.raises(ValueError, match="expected data with labels. Received: folder train, which has none"):
-        judge.judge(encoder(), (Unlabelled(), data[1]))
+        evaluate.evaluate(encoder(), (Unlabeled(), data[1]))
+
+
+def test_one_label_per_class_chooses_no_penalty(data):
+    rows = evaluate.evaluate(encoder(), data, labels=(1,), draws=2)
+    assert all(only(rows, protocol="knn", features=kind).value > 0 for kind in results.FEATURES)
+    found = only(rows, protocol="linear", features="trained")
+    assert found.value is None and "at least 2 labels per class" in found.details["reason"]
+
+
+def two_metrics(model, train, test, *, seed, features):
+    width = features(model, test).shape[1]
+    error = protocols.Measurement("error", 1.5 + width / 100, (1.0, 2.0), test.size, {"sizes": [train.size, width]})
+    return [protocols.accuracy(0.25, test.size), error]
+
+
+def test_a_protocol_of_several_metrics(data):
+    name = f"{__name__}.two_metrics"
+    rows = evaluate.evaluate(encoder(), data, protocols=(name,), labels=("all", 2), draws=3)
+    assert {row.protocol for row in rows} == {name}
+    found = only(rows, labels="all", features="trained", metric="error")
+    assert (found.value, found.interval, found.n_test) == (1.66, (1.0, 2.0), 120)
+    assert found.details["sizes"] == [300, 16] and found.text == "1.66 (1-2)"
+    assert only(rows, labels="all", features="pixels", metric="accuracy").interval == intervals.wilson(0.25, 120)
+    few = only(rows, labels="2 per class", features="pixels", metric="error")
+    assert few.details["sizes"] == [20, 64] and few.interval == (few.value, few.value)
+    heading, lines = results.cells(rows)
+    assert heading[3] == "metric" and [line[3] for line in lines] == ["accuracy", "error"] * 2
+
+
+def test_images_are_embedded_once_for_all_protocols_and_draws(data, monkeypatch):
+    sizes = []
+    extracted = features.Extractor.__call__
+    monkeypatch.setattr(
+        features.Extractor, "__call__", lambda self, given: sizes.append(given.size) or extracted(self, given)
+    )
+    evaluate.evaluate(encoder(), data, labels=("all", 2), draws=2)
+    assert sizes == [300, 120] * 3
+
+
+def test_encoders_of_any_size(data):
+    keras.utils.set_random_seed(0)
+    network = convnet.convnet((None, None, 1), (4, 8))
+    fresh = evaluate.untrained(network, 1)
+    assert fresh.input_shape == (None, None, None, 1) and fresh.architecture == network.architecture
+    assert not np.allclose(features.extract(fresh, data[1]), features.extract(network, data[1]))
+    rows = evaluate.evaluate(network, data, protocols=("knn",), labels=("all",))
+    assert all(row.value is not None for row in rows)
+
+
+def test_a_method_is_judged_by_its_first_encoder(data):
+    class Method:
+        def encoders(self):
+            return {"image": encoder(7)}
+
+    by_method = evaluate.evaluate(Method(), data, protocols=("knn",), labels=("all",))
+    assert by_method == evaluate.evaluate(encoder(7), data, protocols=("knn",), labels=("all",))
+
+
+def a_number(model, train, test, *, seed, features):
+    return 0.5
+
+
+def test_a_protocol_returns_a_list_of_measurements(data):
+    with pytest.raises(ValueError, match="a_number' to return a list of measurements. Received: returned=0.5"):
+        evaluate.evaluate(encoder(), data, protocols=(f"{__name__}.a_number",), labels=("all",))
