@@ -6,7 +6,7 @@ import inspect
 import pytest
 from golden import compare, runs
 
-from zoo.methods import dictionaries, multiview
+from zoo.methods import cmc, insdis, moco, pirl
 from zoo.models import convnet, heads, norm
 from zoo.objectives import info_nce
 from zoo.train import loop, optimizers, schedules
@@ -17,12 +17,12 @@ ADVICE = "if it is meant to be so, write the golden files anew: python -m tests.
 FAST = ("cmc_2_scenes", "moco_fashion_mnist", "simclr_digits")
 # Defaults in signatures: function or class, parameter, another value, a run that leaves it at the default.
 DEFAULTS = [
-    (multiview.Multiview, "temperature", 0.1, "moco_fashion_mnist"),
-    (multiview.Multiview, "pairs", "core", "cmc_4_scenes"),
-    (multiview.Multiview, "jigsaw_weight", 0.4, "pirl_fashion_mnist"),
-    (dictionaries.Momentum, "splits", 4, "moco_v2_fashion_mnist"),
-    (dictionaries.Instances, "momentum", 0.4, "insdis_fashion_mnist"),
-    (dictionaries.Instances, "negatives", 2048, "insdis_fashion_mnist"),
+    (moco.MoCo, "temperature", 0.1, "moco_fashion_mnist"),
+    (cmc.CMC, "pairs", "core", "cmc_4_scenes"),
+    (pirl.PIRL, "jigsaw_weight", 0.4, "pirl_fashion_mnist"),
+    (moco.MoCo, "bn_groups", 4, "moco_v2_fashion_mnist"),
+    (insdis.InsDis, "bank_momentum", 0.4, "insdis_fashion_mnist"),
+    (insdis.InsDis, "num_candidates", 2048, "insdis_fashion_mnist"),
     (norm.BatchNorm, "epsilon", 1e-3, "simclr_digits"),
     (norm.BatchNorm, "momentum", 0.99, "simclr_digits"),
     (convnet.convnet, "pooling", "max", "simclr_fashion_mnist"),
@@ -41,9 +41,9 @@ DEFAULTS = [
 BINDINGS = [
     ("simclr.SimCLR.temperature = 0.1", "simclr_convnet_fashion_mnist"),
     ("heads.projector.widths = (128, 128)", "infomin_fashion_mnist"),
-    ("dictionaries.Momentum.size = 2048", "moco_plain_fashion_mnist"),
-    ("dictionaries.Momentum.momentum = 0.999", "cmc_v2_openclipart"),
-    ("dictionaries.Instances.per_image = True", "cmc_3_scenes"),
+    ("moco.MoCo.queue_size = 2048", "moco_plain_fashion_mnist"),
+    ("cmc_v2.CMCv2.momentum = 0.999", "cmc_v2_openclipart"),
+    ("cmc.CMC.per_image = True", "cmc_3_scenes"),
     ("blur.Blur.kernel_size = 5", "moco_v2_fashion_mnist"),
     ("LEAST_AREA = 0.2", "pirl_fashion_mnist"),
     ("gray/view.Sometimes.probability = 0.1", "moco_fashion_mnist"),

@@ -177,7 +177,7 @@ def restore(workdir):
         The method with the weights of the newest complete checkpoint, and the contents of `run.json` with the
         configuration under "config".
     """
-    from zoo.train import checkpoint
+    from zoo.train import checkpoint, loop
 
     workdir = pathlib.Path(workdir)
     path = workdir / "config.gin"
@@ -186,9 +186,10 @@ def restore(workdir):
             f"restore: expected a training workdir with config.gin and run.json. Received: {workdir}."
         )
     parse([str(path)], [])
-    method = binding("method")()
-    step = checkpoint.Checkpoints(workdir / "checkpoints").restore(method.variables, rest=True)
     record = json.loads((workdir / "run.json").read_text())
+    method = binding("method")()
+    method.begin(loop.restored_spec(record))
+    step = checkpoint.Checkpoints(workdir / "checkpoints").restore(method.variables, rest=True)
     if step is None:
         raise FileNotFoundError(f"restore: expected a checkpoint in {workdir / 'checkpoints'}. Received: none.")
     return method, {**record, "done": step, "config": path.read_text(), "zoo": zoo.__version__}

@@ -2,7 +2,7 @@
 
 zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1
 zoo-export --workdir=runs/digits --out=exported/simclr_convnet_digits.v1 --overwrite
-zoo-export --workdir=runs/cmc --view=luma --out=exported/cmc_convnet_openclipart.luma
+zoo-export --workdir=runs/cmc --encoder=luma --out=exported/cmc_convnet_openclipart.luma
 zoo-export --workdir=runs/digits --serving --out=served --name=digits --version=1
 zoo-export --model=simclr_convnet_fashion_mnist.e15 --serving --out=served --version=1
 
@@ -28,7 +28,7 @@ def define_flags():
     flags.DEFINE_string("workdir", None, "Folder of the training run, as zoo-train wrote it.")
     flags.DEFINE_string("model", None, "A published model or a model folder, with --serving, in place of --workdir.")
     flags.DEFINE_string("out", None, "The folder to write; its parent is made when missing.", required=True)
-    flags.DEFINE_string("view", None, "Whose encoder, of a method with several; by default all of them as one.")
+    flags.DEFINE_string("encoder", None, "Name of the encoder to export, if the method has several; by default the first.")
     flags.DEFINE_string("name", None, "Name of the model, method_encoder_data.tag; by default the name of --out.")
     flags.DEFINE_string("description", None, "What the model is, in a sentence; by default made from the run.")
     flags.DEFINE_string("limitations", None, "What the model should not be used for.")
@@ -72,10 +72,11 @@ def _check_flags():
 
 def _export(out, name):
     """Writes the model folder of a run, and says so."""
+    from zoo.methods import method as methods
     from zoo.serving import export
 
     method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
-    encoder = method.feature_extractor(FLAGS.view)
+    encoder = methods.encoder_named(method, FLAGS.encoder)
     kind = encoder.architecture["factory"].rpartition(":")[2]
     made = f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels."
     card = {

@@ -33,9 +33,12 @@ SMALL = (
 )
 # Sizes that count images, by the text of the configuration that asks for them.
 COUNTED = {
-    "EXAMPLES =": "EXAMPLES = 64",
-    "dictionaries.Momentum": "dictionaries.Momentum.size = 48",
-    "dictionaries.Instances": "dictionaries.Instances.negatives = 32",
+    "moco.MoCo": "moco.MoCo.queue_size = 48",
+    "infomin.InfoMin": "infomin.InfoMin.queue_size = 48",
+    "cmc_v2.CMCv2": "cmc_v2.CMCv2.queue_size = 48",
+    "insdis.InsDis": "insdis.InsDis.num_candidates = 32",
+    "pirl.PIRL": "pirl.PIRL.num_candidates = 32",
+    "cmc.CMC": "cmc.CMC.num_candidates = 32",
 }
 # How many images the data sets really have, for the splits of the runs.
 COUNTS = {

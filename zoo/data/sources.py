@@ -90,6 +90,23 @@ class Source:
             return np.zeros((0, *self.image_shape), np.uint8)
         return self._collected(self._store.stream.in_parts(rows, 128))[0].numpy()
 
+    @property
+    def spec(self):
+        """Shape and type of every entry of an example."""
+        return {"image": (tuple(self.image_shape), "uint8"), "label": ((), "int64"), "id": ((), "int32")}
+
+    @property
+    def class_count(self):
+        """Number of classes, 0 without labels."""
+        if self.classes is not None:
+            return len(self.classes)
+        return 0 if self.labels is None else int(self.labels.max()) + 1
+
+    def examples(self, rows):
+        """All entries of some examples."""
+        labels = np.full(len(rows), -1) if self.labels is None else self.labels[rows]
+        return {"image": self.fetch(rows), "label": labels.astype("int32"), "id": self.ids[rows].astype("int32")}
+
     def subset(self, rows):
         """The examples of these rows, integers `[k]` or bools `[n]`, as a source; nothing is copied."""
         rows = self._checked(rows)

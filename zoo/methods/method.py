@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo import checks, replicas
+from zoo import checks
+from zoo import replicas as group
 
 
 class Batch(NamedTuple):
@@ -39,7 +40,7 @@ class Step(NamedTuple):
     number: Any
     steps: int
     steps_per_epoch: int
-    replicas: replicas.Replicas = replicas.Alone()
+    replicas: group.Replicas = group.Alone()
 
     @property
     def epoch(self) -> Any:

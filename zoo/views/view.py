@@ -352,6 +352,11 @@ class Views:
     def __post_init__(self):
         object.__setattr__(self, "chains", _views("Views", "chains", self.chains))
 
+    def output_shapes(self, shape):
+        """Shapes of the views of images of `shape`, (H, W, C)."""
+        made = [one for chain in self.chains for one in _each(chain, chain.output_shape((1, *shape)))]
+        return tuple(tuple(one[1:]) for one in made)
+
     def draw(self, seed, shape):
         """`chains`: the draws of the chains."""
         parts = zip(self.chains, _folds(seed, len(self.chains)), strict=True)
