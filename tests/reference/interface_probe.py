@@ -1,4 +1,6 @@
-"""Trains the seven small methods: whole, and interrupted and resumed. python interface_probe.py FOLDER REPLICAS [NAME ...]
+"""Trains the seven small methods: whole, and interrupted and resumed.
+
+python interface_probe.py FOLDER REPLICAS [NAME ...]
 
 Writes the losses of every step to FOLDER/losses.json; fails where a resumed run differs from the whole one in a bit.
 """
