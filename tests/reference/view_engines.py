@@ -3,8 +3,6 @@
 import keras
 import pytest
 
-from zoo.views import view
-
 
 def compiled(function):
     """`function` of arrays, compiled by the engine's compiler and called with them."""
@@ -19,7 +17,7 @@ def compiled(function):
 
 def image_by_image(function):
     def make(*arguments):
-        with view.one_by_one():
+        with context.using(image_by_image=True):
             return function(*arguments)
 
     return compiled(make)
