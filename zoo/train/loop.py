@@ -199,7 +199,7 @@ def _check(data, epochs, batch_size, precision, replicas):
 
 def _check_modalities(views, data):
     """Refuses views that would find other modalities in the channels than the data put there."""
-    given = tuple((data.modalities or {}).items())
+    given = tuple((getattr(data, "modalities", None) or {}).items())
     for layout in _layouts(views):
         if layout != given:
             raise ValueError(

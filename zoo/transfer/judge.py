@@ -79,7 +79,7 @@ def judge(
     _check(models, protocols, labels, draws)
     if isinstance(data, str):
         data = [
-            sources.load(data, split, size=size, channels=channels, data_dir=data_dir, modalities=modalities)
+            sources.load(data, split, size=size, channels=channels, data_dir=data_dir, image=modalities and modalities[0])
             for split in (train_split, test_split)
         ]
     train, test = data
