@@ -3,6 +3,8 @@
 import keras
 import pytest
 
+from zoo import context
+
 
 def compiled(function):
     """`function` of arrays, compiled by the engine's compiler and called with them."""

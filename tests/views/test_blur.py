@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 from reference import views_numpy
 
-from zoo import seeds
+from zoo import context, seeds
 from zoo.views import blur
 
 

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 from reference import randaugment_numpy
 
-from zoo import seeds
+from zoo import context, seeds
 from zoo.views import affine, randaugment
 
 EVERY = ("Identity", *randaugment.STANDARD)
