@@ -78,8 +78,9 @@ def judge(
     models = list(model) if isinstance(model, list | tuple) else [model]
     _check(models, protocols, labels, draws)
     if isinstance(data, str):
+        image = modalities[0] if modalities else None
         data = [
-            sources.load(data, split, size=size, channels=channels, data_dir=data_dir, image=modalities and modalities[0])
+            sources.load(data, split, size=size, channels=channels, data_dir=data_dir, image=image)
             for split in (train_split, test_split)
         ]
     train, test = data
