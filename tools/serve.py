@@ -65,12 +65,12 @@ def _settings(flag, name):
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
-def _batching(batching, deployment, repository, messages):
+def _batching(batching, deployment, repository, messages_pb2):
     """The batcher's settings: of the file, then of the flags."""
     found = {"num_batch_threads": multiprocessing.cpu_count()}
     path = _settings("batching_parameters_file", deployment.BATCHING)
     if path is not None:
-        read = repository.read_text(path, messages.BatchingParameters)
+        read = repository.read_text(path, messages_pb2.BatchingParameters)
         found |= {name: getattr(read, name).value for name in _BATCHING if read.HasField(name)}
     return batching.Batching(**found | {name: FLAGS[name].value for name in _BATCHING if FLAGS[name].value is not None})
 
@@ -80,7 +80,7 @@ def main(argv):
     del argv
     # TensorFlow would tell of every request that a model refuses, in words of its own.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from zoo.serving import batching, deployment, limits, messages, metrics, repository, server
+    from zoo.serving import batching, deployment, limits, messages_pb2, metrics, repository, server
 
     if not FLAGS.model and not FLAGS.model_config_file:
         raise ValueError("--model: expected a published name or a folder, see --help. Received: none.")
@@ -89,7 +89,7 @@ def main(argv):
         models += repository.configured(FLAGS.model_config_file)
     path, monitoring = metrics.PATH, _settings("monitoring_config_file", deployment.MONITORING)
     if monitoring is not None:
-        prometheus = repository.read_text(monitoring, messages.MonitoringConfig).prometheus_config
+        prometheus = repository.read_text(monitoring, messages_pb2.MonitoringConfig).prometheus_config
         path = (prometheus.path or metrics.PATH) if prometheus.enable else None
     bounds = limits.Limits(
         body_bytes=int(FLAGS.max_body_mb * (1 << 20)),
@@ -108,7 +108,7 @@ def main(argv):
         FLAGS.host,
         None if FLAGS.port < 0 else FLAGS.port,
         None if FLAGS.grpc_port < 0 else FLAGS.grpc_port,
-        _batching(batching, deployment, repository, messages),
+        _batching(batching, deployment, repository, messages_pb2),
         bounds,
         FLAGS.poll_seconds or None,
         path,

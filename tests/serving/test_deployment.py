@@ -17,7 +17,7 @@ from reference import programs, running
 import zoo
 from zoo.hub import cards
 from zoo.models import convnet
-from zoo.serving import batching, deployment, messages, metrics, repository
+from zoo.serving import batching, deployment, messages_pb2, metrics, repository
 
 CONFIGURATION = {"models.config", "batching.config", "monitoring.config", "docker-compose.yml", "README.md"}
 
@@ -69,13 +69,13 @@ def test_every_version_is_a_model(written, encoder):
 def test_the_configuration_is_of_both_models(written):
     models = repository.configured(written / "models.config")
     assert models == tuple(repository.Model(name, written / name) for name in ("digits", "other"))
-    config = repository.read_text(written / "models.config", messages.ModelServerConfig)
+    config = repository.read_text(written / "models.config", messages_pb2.ModelServerConfig)
     places = [(entry.base_path, entry.model_platform) for entry in config.model_config_list.config]
     assert places == [("/models/digits", "tensorflow"), ("/models/other", "tensorflow")]
-    read = repository.read_text(written / "batching.config", messages.BatchingParameters)
+    read = repository.read_text(written / "batching.config", messages_pb2.BatchingParameters)
     names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
     assert batching.Batching(**{name: getattr(read, name).value for name in names})
-    monitoring = repository.read_text(written / "monitoring.config", messages.MonitoringConfig).prometheus_config
+    monitoring = repository.read_text(written / "monitoring.config", messages_pb2.MonitoringConfig).prometheus_config
     assert (monitoring.enable, monitoring.path) == (True, metrics.PATH)
 
 

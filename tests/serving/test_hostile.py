@@ -20,7 +20,7 @@ import requests
 from PIL import Image
 from reference import running, toy_models
 
-from zoo.serving import batching, limits, messages, repository, tensors
+from zoo.serving import batching, limits, messages_pb2, repository, tensors
 
 HEAD = "POST /v1/models/half:predict HTTP/1.1\r\nHost: a\r\n"
 GOOD = {"instances": [1.0]}
@@ -240,7 +240,7 @@ def calling(made):
 
         def answer(data):
             try:
-                return "OK", messages.PredictResponse.FromString(method(data, timeout=60))
+                return "OK", messages_pb2.PredictResponse.FromString(method(data, timeout=60))
             except grpc.RpcError as error:
                 return error.code().name, error.details()
 
@@ -254,7 +254,7 @@ def call(server):
 
 
 def asked(model, signature="", **inputs):
-    request = messages.PredictRequest()
+    request = messages_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, signature
     for name, data in inputs.items():
         request.inputs[name] = data
@@ -262,7 +262,7 @@ def asked(model, signature="", **inputs):
 
 
 def tensor(*shape, dtype=1, **values):
-    proto = messages.Tensor(dtype=dtype, **values)
+    proto = messages_pb2.Tensor(dtype=dtype, **values)
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
     return proto.SerializeToString()
@@ -282,7 +282,7 @@ def tensor(*shape, dtype=1, **values):
         (tensor(1, 1, dtype=2, double_val=[1.0]), "INVALID_ARGUMENT", "Received: DT_DOUBLE"),
         (tensor(1, 1, dtype=20), "INVALID_ARGUMENT", "unknown type"),
         (tensor(1, 1, dtype=1 << 30), "INVALID_ARGUMENT", "unknown type"),
-        (messages.Tensor(dtype=1, float_val=[1.0]).SerializeToString(), "INVALID_ARGUMENT", "shape []"),
+        (messages_pb2.Tensor(dtype=1, float_val=[1.0]).SerializeToString(), "INVALID_ARGUMENT", "shape []"),
         (b"\xff\xff\xff", "INVALID_ARGUMENT", "not a TensorProto"),
         (b"", "INVALID_ARGUMENT", "unknown type"),
     ],
@@ -295,7 +295,7 @@ def test_tensors_that_lie(call, server, data, code, words):
 
 
 def test_a_tensor_of_unknown_rank_is_refused(call, server):
-    proto = messages.Tensor(dtype=1, float_val=[1.0])
+    proto = messages_pb2.Tensor(dtype=1, float_val=[1.0])
     proto.tensor_shape.unknown_rank = True
     assert call(asked("toys", "scalar", s=proto.SerializeToString()))[0] == "INVALID_ARGUMENT"
 
@@ -521,7 +521,7 @@ def test_killed_it_serves_again_and_stopped_it_answers_first(deployed, tmp_path)
             half_sent.sendall(b'{"instances": [1.0]}')
             thread.join()
             assert len(answers) > before
-            answer = messages.PredictResponse.FromString(future.result())
+            answer = messages_pb2.PredictResponse.FromString(future.result())
             assert tensors.to_array(tensors.parsed(answer.outputs["y"], "y")).tolist() == [3.5]
             assert b'{"predictions":[3.5]}' in half_sent.recv(1000)
         assert made.wait(60) == 0

@@ -10,7 +10,7 @@ import requests
 from google.protobuf import text_format
 from reference import running, toy_models
 
-from zoo.serving import client, messages, repository, servable, status
+from zoo.serving import client, messages_pb2, repository, servable, status
 
 OLD, NEW = [2.5], [3.5]  # what versions 1 and 2 of `half` answer to 1
 ONE = np.ones(1, np.float32)
@@ -282,5 +282,5 @@ def test_the_official_package_reads_the_configuration(deployed):
     # Installed without what it asks for, by tools/environment.
     config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
     theirs = text_format.Parse((deployed / "models.config").read_text(), config_pb2.ModelServerConfig())
-    ours = text_format.Parse(toy_models.CONFIG, messages.ModelServerConfig())
+    ours = text_format.Parse(toy_models.CONFIG, messages_pb2.ModelServerConfig())
     assert theirs.SerializeToString(deterministic=True) == ours.SerializeToString(deterministic=True)

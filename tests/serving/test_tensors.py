@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from zoo.serving import json_tensors, limits, messages, servable, status, tensors
+from zoo.serving import json_tensors, limits, messages_pb2, servable, status, tensors
 
 NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 SHAPES = pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (2, 3), (2, 0, 3), (1, 2, 3, 4)], ids=str)
@@ -58,8 +58,8 @@ def test_values_one_by_one_are_read(kind):
     theirs = array(kind, (2, 3))
     proto = tensor_pb2.TensorProto.FromString(tensors.to_bytes(theirs))
     assert not proto.tensor_content
-    same(tensors.to_array(messages.Tensor.FromString(proto.SerializeToString())), theirs)
-    raw = messages.Tensor(dtype=proto.dtype, tensor_content=theirs.tobytes())
+    same(tensors.to_array(messages_pb2.Tensor.FromString(proto.SerializeToString())), theirs)
+    raw = messages_pb2.Tensor(dtype=proto.dtype, tensor_content=theirs.tobytes())
     for size in theirs.shape:
         raw.tensor_shape.dim.add(size=size)
     same(tensors.to_array(raw), theirs)
@@ -68,7 +68,7 @@ def test_values_one_by_one_are_read(kind):
 @pytest.mark.parametrize("kind", [*NUMBERS, "bool", "object"])
 def test_the_last_value_stands_for_the_rest(kind):
     values = array(kind, (2,))
-    proto = messages.Tensor.FromString(tensors.to_bytes(values))
+    proto = messages_pb2.Tensor.FromString(tensors.to_bytes(values))
     proto.tensor_shape.dim[0].size = 5
     read = tensors.to_array(proto)
     theirs = tf.make_ndarray(tensor_pb2.TensorProto.FromString(proto.SerializeToString()))

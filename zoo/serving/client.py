@@ -21,7 +21,7 @@ import time
 import numpy as np
 import orjson
 
-from zoo.serving import messages, status, tensors
+from zoo.serving import messages_pb2, status, tensors
 
 
 class Client:
@@ -215,8 +215,8 @@ class _Grpc:
         def method(path, answer):
             return self._channel.unary_unary(path, lambda message: message.SerializeToString(), answer.FromString)
 
-        self._predict = method("/tensorflow.serving.PredictionService/Predict", messages.PredictResponse)
-        self._status = method("/tensorflow.serving.ModelService/GetModelStatus", messages.GetModelStatusResponse)
+        self._predict = method("/tensorflow.serving.PredictionService/Predict", messages_pb2.PredictResponse)
+        self._status = method("/tensorflow.serving.ModelService/GetModelStatus", messages_pb2.GetModelStatusResponse)
 
     def close(self):
         self._channel.close()
@@ -237,12 +237,12 @@ class _Grpc:
             raise status.ServingError(error.code().name, error.details()) from error
 
     def states(self):
-        answer = self._call(self._status, self._request(messages.GetModelStatusRequest))
-        names = {number: name for name, number in messages.STATES.items()}
-        return {each.version: names.get(each.state, "UNKNOWN") for each in answer.model_version_status}
+        answer = self._call(self._status, self._request(messages_pb2.GetModelStatusRequest))
+        name = messages_pb2.ModelVersionStatus.State.Name
+        return {entry.version: name(entry.state) for entry in answer.model_version_status}
 
     def predict(self, signature, inputs):
-        request = self._request(messages.PredictRequest)
+        request = self._request(messages_pb2.PredictRequest)
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             request.inputs[name] = tensors.to_bytes(array)

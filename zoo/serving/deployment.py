@@ -19,7 +19,7 @@ from PIL import Image
 
 from zoo import files
 from zoo.hub import cards
-from zoo.serving import json_tensors, limits, messages, metrics, repository, rest, servable
+from zoo.serving import json_tensors, limits, messages_pb2, metrics, repository, rest, servable
 
 BATCHING = "batching.config"
 MONITORING = "monitoring.config"
@@ -95,9 +95,9 @@ def configure(folder):
         Names of the models.
     """
     folder = pathlib.Path(folder)
-    config = messages.ModelServerConfig()
+    config = messages_pb2.ModelServerConfig()
     if (folder / repository.CONFIG).is_file():
-        config = repository.read_text(folder / repository.CONFIG, messages.ModelServerConfig)
+        config = repository.read_text(folder / repository.CONFIG, messages_pb2.ModelServerConfig)
     there = {entry.name for entry in config.model_config_list.config}
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and repository.Model("", path).versions())
     for name in names:
@@ -117,7 +117,7 @@ def configure(folder):
 
 def _batching():
     """For CPUs: requests gather while the model is busy, none waits on purpose."""
-    message = messages.BatchingParameters()
+    message = messages_pb2.BatchingParameters()
     message.max_batch_size.value = 64
     message.batch_timeout_micros.value = 0
     message.max_enqueued_batches.value = 100
@@ -127,7 +127,7 @@ def _batching():
 
 
 def _monitoring():
-    message = messages.MonitoringConfig()
+    message = messages_pb2.MonitoringConfig()
     message.prometheus_config.enable = True
     message.prometheus_config.path = metrics.PATH
     return message

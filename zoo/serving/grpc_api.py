@@ -6,7 +6,7 @@ import grpc
 from google.protobuf import message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from zoo.serving import messages, predictor, servable, status, tensors
+from zoo.serving import messages_pb2, predictor, servable, status, tensors
 
 _ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _FIELD = "signature_def"
@@ -81,7 +81,7 @@ class Services:
             outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
         finally:
             self.predictor.room.give(size)
-        answer = messages.PredictResponse()
+        answer = messages_pb2.PredictResponse()
         answer.model_spec.name = found.name
         answer.model_spec.version.value = found.version
         answer.model_spec.signature_name = signature.name
@@ -102,7 +102,7 @@ class Services:
             found = self.predictor.repository.find(*_spec(request))
         except status.ServingError as error:
             await context.abort(getattr(grpc.StatusCode, error.code), error.message)
-        answer, definitions = messages.GetModelMetadataResponse(), messages.SignatureDefMap()
+        answer, definitions = messages_pb2.GetModelMetadataResponse(), messages_pb2.SignatureDefMap()
         answer.model_spec.name = found.name
         answer.model_spec.version.value = found.version
         for name, definition in found.definitions.items():
@@ -117,9 +117,9 @@ class Services:
             states = self.predictor.repository.states(*_spec(request))
         except status.ServingError as error:
             await context.abort(getattr(grpc.StatusCode, error.code), error.message)
-        answer = messages.GetModelStatusResponse()
+        answer = messages_pb2.GetModelStatusResponse()
         for version, state in states.items():
-            entry = answer.model_version_status.add(version=version, state=messages.STATES[state.state])
+            entry = answer.model_version_status.add(version=version, state=state.state)
             entry.status.error_code = status.CODES.index(state.code)
             entry.status.error_message = state.message
         return answer
@@ -161,10 +161,10 @@ def server(predicts):
     )
     room = predicts.room
     prediction = {
-        "Predict": _method(services.predict, messages.PredictRequest, room),
-        "GetModelMetadata": _method(services.metadata, messages.GetModelMetadataRequest, room),
+        "Predict": _method(services.predict, messages_pb2.PredictRequest, room),
+        "GetModelMetadata": _method(services.metadata, messages_pb2.GetModelMetadataRequest, room),
     }
-    model = {"GetModelStatus": _method(services.status, messages.GetModelStatusRequest, room)}
+    model = {"GetModelStatus": _method(services.status, messages_pb2.GetModelStatusRequest, room)}
     made.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),

@@ -13,7 +13,7 @@ import threading
 from google.protobuf import text_format
 
 from zoo.hub import cards
-from zoo.serving import messages, servable, status
+from zoo.serving import messages_pb2, servable, status
 
 CONFIG = "models.config"
 # Where the container of `deployment` mounts the folder that holds the configuration.
@@ -102,7 +102,7 @@ def configured(path):
         ValueError: names what the file has wrong.
     """
     path = pathlib.Path(path).absolute()
-    config = read_text(path, messages.ModelServerConfig)
+    config = read_text(path, messages_pb2.ModelServerConfig)
     models = []
     for entry in config.model_config_list.config:
         folder = pathlib.Path(entry.base_path)
@@ -140,7 +140,7 @@ class State:
     """A version as `GetModelStatus` tells it.
 
     Args:
-        state: a key of `messages.STATES`.
+        state: a name of `messages_pb2.ModelVersionStatus.State`.
         code: status code of the last attempt to load it.
         message: what went wrong.
         contents: what the folder held then; a failed version is tried again when that changes.

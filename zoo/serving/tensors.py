@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from zoo.serving import messages, status
+from zoo.serving import messages_pb2, status
 
 # NumPy's name -> TensorFlow's number and name, and the field that holds its values one by one.
 _KINDS = {
@@ -56,7 +56,7 @@ def to_bytes(array):
     if array.dtype.name not in _KINDS:
         raise ValueError(f"tensors: expected one of {', '.join(_KINDS)}. Received: dtype={array.dtype.name}.")
     number, _, field = _KINDS[array.dtype.name]
-    proto = messages.Tensor(dtype=number)
+    proto = messages_pb2.Tensor(dtype=number)
     proto.tensor_shape.SetInParent()  # a scalar has a shape, of no dimensions
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -71,7 +71,7 @@ def to_bytes(array):
 def parsed(data, name):
     """A serialised `TensorProto` as a message; `ServingError` where it is none."""
     try:
-        return messages.Tensor.FromString(data)
+        return messages_pb2.Tensor.FromString(data)
     except Exception as error:  # protobuf raises different ones, by its implementation
         raise status.ServingError("INVALID_ARGUMENT", f"Input {name} is not a TensorProto: {error}") from error
 

@@ -4,7 +4,7 @@ import pathlib
 
 import tensorflow as tf
 
-from zoo.serving import messages, tensors
+from zoo.serving import messages_pb2, tensors
 
 PLACE = "assets.extra/tf_serving_warmup_requests"
 
@@ -18,9 +18,9 @@ def record(model, signature, inputs):
         inputs: dict from input name to `TensorProto`.
 
     Returns:
-        `messages.PredictionLog`.
+        `messages_pb2.PredictionLog`.
     """
-    log = messages.PredictionLog()
+    log = messages_pb2.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = model
     request.model_spec.signature_name = signature
@@ -65,7 +65,7 @@ def read(folder):
     """The requests of a SavedModel folder as a list of `(signature, {input: array})`."""
     requests_read = []
     for data in tf.data.TFRecordDataset(str(pathlib.Path(folder) / PLACE)).as_numpy_iterator():
-        request = messages.PredictionLog.FromString(data).predict_log.request
+        request = messages_pb2.PredictionLog.FromString(data).predict_log.request
         inputs = {name: tensors.to_array(tensors.parsed(value, name)) for name, value in request.inputs.items()}
         requests_read.append((request.model_spec.signature_name, inputs))
     return requests_read
