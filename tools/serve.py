@@ -11,6 +11,7 @@ curl -d '{"signature_name": "encode_bytes", "instances": [{"b64": "..."}]}' loca
 /monitoring/prometheus/metrics. A version folder that appears in a served folder is loaded, warmed and swapped in.
 """
 
+import json
 import logging
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ import sys
 
 from absl import flags
 
+from zoo import files
 from zoo.tools import config
 
 FLAGS = flags.FLAGS
@@ -113,8 +115,14 @@ def main(argv):
         FLAGS.poll_seconds or None,
         path,
     )
-    made.run(lambda ports: server.write_ports(FLAGS.port_file, ports) if FLAGS.port_file else None)
+    made.run(lambda ports: _write(ports))
     return 0
+
+
+def _write(ports):
+    """Writes where the server listens, in one step: whoever waits for the file finds it whole."""
+    if FLAGS.port_file:
+        files.write(FLAGS.port_file, json.dumps({**ports, "pid": os.getpid()}) + "\n")
 
 
 def cli():

@@ -132,7 +132,7 @@ def test_the_lines_of_the_readme_give_the_answers_of_the_readme(written, monkeyp
 
 def test_a_version_is_written_once(written, start):
     before = (written / "digits" / "2" / "card.json").read_bytes()
-    with pytest.raises(ValueError, match="expected a new version. Received: version=2, .*versions there: \\[1, 2\\]"):
+    with pytest.raises(ValueError, match="expected a version other than \\[1, 2\\]. Received: version=2"):
         start("--workdir=/runs/digits", "--serving", f"--out={written}", "--version=2")
     assert (written / "digits" / "2" / "card.json").read_bytes() == before
     assert versions(written) == ["digits/1", "digits/2", "other/3"]

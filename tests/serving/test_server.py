@@ -103,7 +103,7 @@ def test_one_api_may_be_left_out(deployed):
         assert made.ports["rest"] is None
         with grpc.insecure_channel(f"127.0.0.1:{made.ports['grpc']}") as channel:
             health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
-    with pytest.raises(ValueError, match="^Server: expected a port for REST, for gRPC or for both. Received: none"):
+    with pytest.raises(ValueError, match="^Server: expected a `port`, a `grpc_port` or both. Received: port=None"):
         server.Server(half(deployed), port=None, grpc_port=None)
 
 
@@ -205,7 +205,7 @@ def test_settings_beside_a_model_are_read(start, deployed, tmp_path):
     ("arguments", "words"),
     [
         ([], "^--model: expected a published name or a folder"),
-        (["--model_config_file=/none"], "expected the path of a configuration file. Received: '/none'"),
+        (["--model_config_file=/none"], "expected the path of a configuration file. Received: path='/none'"),
         (["--model=none.of.them"], "expected the path of a model folder or one of the names"),
     ],
 )
