@@ -204,7 +204,7 @@ def test_settings_beside_a_model_are_read(start, deployed, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "^--model: expected a published name or a folder"),
+        ([], "^--model: expected the name of a published model or a folder"),
         (["--model_config_file=/none"], "expected the path of a configuration file. Received: path='/none'"),
         (["--model=none.of.them"], "expected the path of a model folder or one of the names"),
     ],

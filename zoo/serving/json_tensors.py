@@ -153,7 +153,7 @@ def _numbers(flat: list, dtype: np.dtype) -> np.ndarray | None:
     array = np.array(flat)
     if array.dtype.kind not in "fiu":  # whole numbers of more than 64 bits
         return None
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
     if dtype.kind == "f":
         # Whole numbers beyond the mantissa, and what overflows, are refused.
