@@ -6,10 +6,10 @@ zoo-export --workdir=runs/cmc --view=luma --out=exported/cmc_convnet_openclipart
 zoo-export --workdir=runs/digits --serving --out=served --name=digits --version=1
 zoo-export --model=simclr_convnet_fashion_mnist.e15 --serving --out=served --version=1
 
-The encoder is that of the newest complete checkpoint, and the card says how it was trained. Flags give what the run does
-not know: licenses and a description. `zoo.load` and `tf.saved_model.load` both read the folder. With --serving it becomes
-a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README; there, --model takes
-a published model or a model folder in place of a run.
+The encoder is that of the newest complete checkpoint, and the card says how it was trained. Flags give what the run
+does not know: licenses and a description. `zoo.load` and `tf.saved_model.load` both read the folder. With --serving it
+becomes a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README; there,
+--model takes a published model or a model folder in place of a run.
 """
 
 import pathlib

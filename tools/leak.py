@@ -1,7 +1,6 @@
 """Measures MoCo's leak: whether batch norm reveals to a query which key comes from its own batch.
 
-python -m zoo.tools.leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:26384]' \\
-    --out=leak.json
+python -m zoo.tools.leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:26384]' --out=l.json
 
 Each query looks for its own key among a queue of keys of *other* batches, twice. The first time its key is encoded
 together with the keys of the query's batch, as in training; the second time apart from them, in a group of equally many
