@@ -10,7 +10,6 @@ import concurrent.futures
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -62,10 +61,7 @@ class Batcher:
     """
 
     def __init__(
-        self,
-        settings: Batching,
-        pool: concurrent.futures.Executor,
-        observe: Callable[[tuple, int, float], Any] = lambda key, rows, seconds: None,
+        self, settings: Batching, pool: concurrent.futures.Executor, observe: Callable = lambda key, rows, seconds: None
     ):
         self.settings, self._pool, self._observe = settings, pool, observe
         # Key -> function and its tasks; the first key is served first.
@@ -84,16 +80,13 @@ class Batcher:
         return sum(task.rows for tasks in queues for task in tasks if not task.future.done())
 
     async def submit(self, key: tuple, run: Run, inputs: Arrays, rows: int | None) -> Arrays:
-        """Returns the answer to a request, when its turn comes.
+        """Returns the answer to a request, when its turn comes; ServingError UNAVAILABLE where the queue is full.
 
         Args:
             key: the servable, the signature, and the shape of a row of each input; requests of equal keys are joined.
-            run: arrays by name `[rows, ...]` -> arrays by name `[rows, ...]`, called in a thread.
-            inputs: arrays by name.
-            rows: size of the first dimension of all arrays. None: it is not free; the request is not joined.
-
-        Raises:
-            ServingError: UNAVAILABLE where the queue is full, or what `run` raised for these inputs.
+            run: arrays by name -> arrays by name, called in a thread; what it raises is raised here.
+            inputs: arrays by name, `[rows, ...]`.
+            rows: size of the first dimension; None where it is not free, and the request is not joined.
         """
         if rows is None:
             (answer,) = await self._enter((*key, object()), run, [(inputs, 1)])

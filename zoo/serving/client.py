@@ -18,7 +18,7 @@ import pathlib
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import orjson
@@ -27,19 +27,6 @@ from zoo import checks
 from zoo.serving import messages_pb2, status, tensors
 
 Arrays = Mapping[str, np.ndarray]
-
-
-class Transport(Protocol):
-    """Requests to one model of a server; errors are ServingError."""
-
-    def predict(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Returns the outputs of a signature by name."""
-
-    def states(self) -> dict[int, str]:
-        """Returns the states of the model's versions by number."""
-
-    def close(self) -> None:
-        """Closes the connections."""
 
 
 class Client:
@@ -57,27 +44,18 @@ class Client:
     """
 
     def __init__(
-        self,
-        address: str,
-        model: str,
-        version: int | None = None,
-        label: str | None = None,
-        batch_size: int = 32,
-        parallel: int = 2,
-        retries: int = 4,
-        timeout: float = 60.0,
-    ):
-        checks.require(
-            version is None or label is None, "Client", "a `version` or a `label`", version=version, label=label
-        )
+        self, address: str, model: str, version: int | None = None, label: str | None = None, batch_size: int = 32,
+        parallel: int = 2, retries: int = 4, timeout: float = 60.0,
+    ):  # fmt: skip
+        is_single = version is None or label is None
+        checks.require(is_single, "Client", "a `version` or a `label`", version=version, label=label)
         checks.integers("Client", batch_size=batch_size, parallel=parallel)
         checks.integers("Client", 0, retries=retries)
         scheme, _, place = address.partition("://")
-        kinds: dict[str, Any] = {"http": _Rest, "https": _Rest, "grpc": _Grpc}
-        is_address = scheme in kinds and place != ""
+        is_address = scheme in ("http", "https", "grpc") and place != ""
         checks.require(is_address, "Client", "an address such as http://host:8501 or grpc://host:8500", address=address)
         self.batch_size, self.retries = batch_size, retries
-        self._transport: Transport = kinds[scheme](address, model, version, label, timeout)
+        self._transport = (_Grpc if scheme == "grpc" else _Rest)(address, model, version, label, timeout)
         self._pool = concurrent.futures.ThreadPoolExecutor(parallel)
 
     def __enter__(self) -> "Client":
@@ -125,24 +103,13 @@ class Client:
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     def wait(self, seconds: float = 60.0) -> dict[int, str]:
-        """Waits until the server has a version of the model to answer with.
-
-        Args:
-            seconds: how long.
-
-        Returns:
-            The states of the versions by number, such as `"AVAILABLE"`.
-
-        Raises:
-            TimeoutError: where no version is available in time.
-        """
+        """Waits until a version is available, and returns the states of all by number; TimeoutError if none is."""
         deadline = time.monotonic() + seconds
         while True:
-            found: object
             try:
-                states = found = self._transport.states()
-                if "AVAILABLE" in states.values():
-                    return states
+                found: Any = self._transport.states()
+                if "AVAILABLE" in found.values():
+                    return found
             except status.ServingError as error:
                 found = error
             if time.monotonic() >= deadline:

@@ -55,16 +55,7 @@ services:
 
 
 def place(folder: str | pathlib.Path, name: str, version: int) -> pathlib.Path:
-    """Returns the path of a new version, `folder/name/version`.
-
-    Args:
-        folder: the serving folder.
-        name: name of the model.
-        version: number of the version.
-
-    Raises:
-        ValueError: where it is no number of a version, or the version exists.
-    """
+    """Returns the path of a new version, `folder/name/version`; ValueError for a wrong number, or one that exists."""
     is_valid = checks.is_integer(version) and version < 2**63
     checks.require(is_valid, "deployment", "a version from 1 to 2**63 - 1", version=version)
     path = pathlib.Path(folder).absolute() / name / str(version)
@@ -78,9 +69,7 @@ def copy(source: str | pathlib.Path, folder: str | pathlib.Path, name: str, vers
 
     Args:
         source: the model folder.
-        folder: the serving folder.
-        name: name of the model.
-        version: number of the version.
+        folder: the serving folder, for the rest see `place`.
 
     Returns:
         The path of the version.
@@ -95,13 +84,7 @@ def copy(source: str | pathlib.Path, folder: str | pathlib.Path, name: str, vers
 def configure(folder: str | pathlib.Path) -> list[str]:
     """Writes the configuration of all models of a serving folder, and a README.md with computed answers.
 
-    Settings that exist, of batching or labels for example, are kept.
-
-    Args:
-        folder: the serving folder.
-
-    Returns:
-        Names of the models.
+    Settings that exist, of batching or labels for example, are kept. Returns the names of the models.
     """
     folder = pathlib.Path(folder)
     config = messages_pb2.ModelServerConfig()

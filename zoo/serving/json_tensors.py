@@ -4,16 +4,16 @@ See https://www.tensorflow.org/tfx/serving/api_rest for the format.
 """
 
 import base64
+import bisect
 import itertools
 import json
-import math
 import reprlib
 from typing import Any
 
 import numpy as np
 import orjson
 
-from zoo.serving import limits, servable, status
+from zoo.serving import limits, servable, status, tensors
 
 _RANKS = 32
 # Kind of a NumPy type -> the JSON values of it.
@@ -31,11 +31,7 @@ def _invalid(expected: str, received: object) -> status.ServingError:
 
 
 def parse(body: bytes) -> dict:
-    """Returns the object of a request's body, which may hold NaN and Infinity.
-
-    Raises:
-        ServingError: where the body is not JSON or not an object.
-    """
+    """Returns the object of a request's body, which may hold NaN and Infinity; ServingError where it is none."""
     try:
         try:
             document = orjson.loads(body)
@@ -61,18 +57,9 @@ def signature_name(document: dict) -> str:
 def arrays(
     document: dict, signature: "servable.Signature", bounds: limits.Limits
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Returns the inputs of a request.
+    """Returns the inputs of a request by name; and whether the answer has rows, `predictions`, or columns, `outputs`.
 
-    Args:
-        document: as `parse` returns it.
-        signature: the signature that is called.
-        bounds: of the request.
-
-    Returns:
-        Arrays by name; and whether the answer has rows, `predictions`, instead of columns, `outputs`.
-
-    Raises:
-        ServingError: where the request does not fit the signature.
+    ServingError where the request does not fit the signature.
     """
     keys = [key for key in ("instances", "inputs") if key in document]
     if len(keys) != 1:
@@ -112,16 +99,13 @@ def _array(name: str, value: Any, signature: "servable.Signature", bounds: limit
     if len(shape) > _RANKS:
         raise status.invalid(f"Input {name}", f"at most {_RANKS} dimensions", len(shape))
     flat = _flat(name, value, shape)
-    array = _numbers(flat, spec.dtype)
-    if array is None:
-        array = np.empty(len(flat), spec.dtype)
-        for index, item in enumerate(flat):
-            try:
-                array[index] = _value(item, spec.dtype)
-            except ValueError:
-                expected, received = f"{spec}, {_VALUES[spec.dtype.kind]}", reprlib.repr(item)
-                raise status.invalid(f"Input {name}", expected, f"{received} at {_place(index, shape)}") from None
-    array = array.reshape(shape)
+    try:
+        array = _converted(flat, spec.dtype).reshape(shape)
+    except ValueError:
+        # The shortest prefix that cannot be converted ends in the first wrong value.
+        index = bisect.bisect_left(range(1, len(flat)), True, key=lambda count: not _is_valid(flat[:count], spec.dtype))
+        received = f"{reprlib.repr(flat[index])} at {_place(index, shape)}"
+        raise status.invalid(f"Input {name}", f"{spec}, {_VALUES[spec.dtype.kind]}", received) from None
     servable.check_kind(signature, name, array.dtype, array.shape, bounds)
     return array
 
@@ -144,55 +128,55 @@ def _flat(name: str, value: Any, shape: list[int]) -> list:
     return value
 
 
-def _numbers(flat: list, dtype: np.dtype) -> np.ndarray | None:
-    """Returns numbers as an array; None where they must be looked at one by one."""
-    types = set(map(type, flat))
-    # NumPy would take booleans for numbers.
-    if dtype.kind not in "fiu" or not types or not types <= {int, float}:
-        return None
-    array = np.array(flat)
-    if array.dtype.kind not in "fiu":  # whole numbers of more than 64 bits
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
+def _is_valid(flat: list, dtype: np.dtype) -> bool:
+    try:
+        _converted(flat, dtype)
+    except ValueError:
+        return False
+    return True
+
+
+def _converted(flat: list, dtype: np.dtype) -> np.ndarray:
+    """Returns JSON values as an array `[B]`; ValueError where one of them is not of the type. Loops in C on numbers."""
+    types, info = set(map(type, flat)), np.iinfo(dtype) if dtype.kind in "iu" else None
+    if dtype.kind == "O":
+        return tensors.strings(list(map(_bytes, flat)))
+    # NumPy would take booleans for numbers, and the reverse.
+    if not types <= ({bool} if dtype.kind == "b" else {int, float} if dtype.kind == "f" else {int}):
+        raise ValueError
+    if info and flat and not info.min <= min(flat) <= max(flat) <= info.max:
+        raise ValueError
+    if dtype.kind != "f":
+        return np.array(flat, dtype)
+    try:
+        array = np.array(flat, np.float64)
+    except OverflowError as error:
+        raise ValueError from error
+    # Whole numbers beyond the mantissa, and what overflows, are refused.
+    limit = 2 ** (np.finfo(dtype).nmant + 1)
+    if int in types and (np.abs(array) >= limit).any() and any(abs(x) >= limit for x in flat if isinstance(x, int)):
+        raise ValueError
+    with np.errstate(over="ignore"):
         cast = array.astype(dtype)
-    if dtype.kind == "f":
-        # Whole numbers beyond the mantissa, and what overflows, are refused.
-        limit = 2.0 ** (np.finfo(dtype).nmant + 1)
-        lossy = int in types and bool((np.abs(array.astype(np.float64)) >= limit).any())
-        return None if lossy or (np.isinf(cast) & np.isfinite(array)).any() else cast
-    info = np.iinfo(dtype)
-    fits = array.dtype.kind in "iu" and array.min() >= info.min and array.max() <= info.max
-    return cast if fits else None
+    if (np.isinf(cast) & np.isfinite(array)).any():
+        raise ValueError
+    return cast
 
 
-def _value(value: Any, dtype: np.dtype) -> Any:
-    """Returns a JSON value as an element of an array of a type; ValueError where it is none."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if dtype.kind == "O" and isinstance(value, str):
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
         return value.encode()  # half of a surrogate pair is a ValueError
-    if dtype.kind == "O" and isinstance(value, dict) and not _is_object(value):
-        return base64.b64decode(value["b64"], validate=True)
-    if dtype.kind == "b" and isinstance(value, bool):
-        return value
-    if dtype.kind == "f" and number:
-        largest = 2 ** (np.finfo(dtype).nmant + 1) - 1 if isinstance(value, int) else float(np.finfo(dtype).max)
-        if abs(value) <= largest or not isinstance(value, int) and not math.isfinite(value):
-            return value
-    if dtype.kind in "iu" and number and isinstance(value, int):
-        if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
-            return value
-    raise ValueError
+    if not isinstance(value, dict) or _is_object(value):
+        raise ValueError
+    return base64.b64decode(value["b64"], validate=True)
 
 
 def dumps(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
-    """Returns the body of an answer.
+    """Returns the body of an answer; ServingError where outputs without common rows are to be written as rows.
 
     Args:
         outputs: arrays by name; strings of names that end in `_bytes` are written as base64.
         rows: whether to write `predictions`, an entry for each row, instead of `outputs`, an entry for each array.
-
-    Raises:
-        ServingError: where rows are wanted of arrays that differ in their first dimension, or have none.
     """
     values: dict[str, Any] = {name: _writable(name, array) for name, array in outputs.items()}
     counts = {array.shape[:1] for array in outputs.values()}

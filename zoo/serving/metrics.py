@@ -8,7 +8,7 @@ import prometheus_client
 PATH = "/monitoring/prometheus/metrics"
 _PREFIX = ":tensorflow:serving:"
 _MICROSECONDS = [10 * 1.8**power for power in range(33)]
-_ROWS = [2**power for power in range(11)]
+_ROWS = [2.0**power for power in range(11)]
 
 
 class Metrics:
@@ -21,35 +21,20 @@ class Metrics:
     def __init__(self, waiting: Callable[[], float] = lambda: 0):
         self.registry = prometheus_client.CollectorRegistry()
 
-        def metric(kind: Any, name: str, text: str, *labels: str, **options: Any) -> Any:
+        def metric(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), **options: Any) -> Any:
             return kind(name, text, labels, registry=self.registry, **options)
 
-        histogram, prefix = prometheus_client.Histogram, _PREFIX
-        # A gauge, which keeps its name: the library appends _total to the names of counters.
-        self._requests = metric(
-            prometheus_client.Gauge, f"{prefix}request_count", "Prediction requests.", "model_name", "status"
-        )
-        self._latency = metric(
-            histogram,
-            f"{prefix}request_latency",
-            "Microseconds from a request to its answer.",
-            *("model_name", "API", "entrypoint", "status"),
-            buckets=_MICROSECONDS,
-        )
-        self._runtime = metric(
-            histogram,
-            f"{prefix}runtime_latency",
-            "Microseconds of a call of a model.",
-            *("model_name", "API", "runtime"),
-            buckets=_MICROSECONDS,
-        )
-        self._examples = metric(
-            prometheus_client.Counter, f"{prefix}request_example_count", "Images of each model.", "model"
-        )
-        self._rows = metric(
-            histogram, "zoo_serving_batch_rows", "Rows of a call of a model.", "model_name", buckets=_ROWS
-        )
-        metric(prometheus_client.Gauge, "zoo_serving_waiting_rows", "Rows that wait.").set_function(waiting)
+        def histogram(name: str, text: str, labels: tuple[str, ...], buckets: list[float] = _MICROSECONDS) -> Any:
+            return metric(prometheus_client.Histogram, name, text, labels, buckets=buckets)
+
+        gauge, counter, by = prometheus_client.Gauge, prometheus_client.Counter, ("model_name", "API")
+        # A gauge keeps its name: the library appends _total to the names of counters.
+        self._requests = metric(gauge, f"{_PREFIX}request_count", "Prediction requests.", ("model_name", "status"))
+        self._examples = metric(counter, f"{_PREFIX}request_example_count", "Images of each model.", ("model",))
+        self._latency = histogram(f"{_PREFIX}request_latency", "Microseconds a request.", (*by, "entrypoint", "status"))
+        self._runtime = histogram(f"{_PREFIX}runtime_latency", "Microseconds of calls of a model.", (*by, "runtime"))
+        self._rows = histogram("zoo_serving_batch_rows", "Rows of calls of a model.", by[:1], _ROWS)
+        metric(gauge, "zoo_serving_waiting_rows", "Rows that wait.").set_function(waiting)
         prometheus_client.ProcessCollector(registry=self.registry)
 
     def request(self, model: str, api: str, code: str, seconds: float) -> None:

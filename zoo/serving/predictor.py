@@ -38,16 +38,9 @@ class Predictor:
         inputs: dict[str, np.ndarray],
         output_filter: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """Returns the outputs of a signature.
+        """Returns the outputs of a signature by name, those in `output_filter` if it is not empty.
 
-        Args:
-            found: the servable.
-            signature: a signature of it.
-            inputs: arrays by name, as `servable.check_kind` accepts them.
-            output_filter: names of the outputs to return; all if empty.
-
-        Raises:
-            ServingError: names what is wrong with the request, or says that there is no time or room for it.
+        ServingError names what is wrong with the request, or says that there is no time or room for it.
         """
         if len(set(output_filter)) < len(output_filter) or not set(output_filter) <= set(signature.outputs):
             expected = f"different outputs among {', '.join(sorted(signature.outputs))}"
@@ -74,12 +67,8 @@ class Predictor:
     def watch(self, api: str, **fields: Any) -> Iterator[dict[str, Any]]:
         """Counts, times and logs the prediction in the `with` block; every error leaves it as ServingError.
 
-        Args:
-            api: `"REST"` or `"GRPC"`.
-            **fields: what the log tells of the request.
-
         Yields:
-            The fields, to add to: `model`, `version`, `signature`, `rows`.
+            The fields of the log line, to add to: `model`, `version`, `signature`, `rows`.
         """
         started, code, http = time.perf_counter(), "OK", 200
         try:

@@ -63,14 +63,11 @@ def _is_version(path: pathlib.Path) -> bool:
 
 
 def named(name_or_folder: str | pathlib.Path) -> tuple[Model, ...]:
-    """Returns the models that a user means.
+    """Returns the models that a user means; ValueError where there are none.
 
     Args:
         name_or_folder: a published name, a model folder, a folder of versions, or a serving folder with a
             `models.config`, see `zoo.serving.deployment`.
-
-    Raises:
-        ValueError: where it is none of these.
     """
     folder = pathlib.Path(name_or_folder).expanduser()
     if (folder / CONFIG).is_file():
@@ -82,36 +79,23 @@ def named(name_or_folder: str | pathlib.Path) -> tuple[Model, ...]:
             return (Model(name, folder, single=True),)
         if Model("", folder).versions():
             return (Model(folder.name, folder),)
-        checks.require(
-            folder.name == str(name_or_folder),  # a published name may also be a folder here
-            "repository",
-            f"a folder with a saved_model.pb, with folders of versions, or with a {CONFIG}",
-            name_or_folder=str(name_or_folder),
-        )
+        is_name = folder.name == str(name_or_folder)  # of a published model, perhaps
+        expected = f"a folder with a saved_model.pb, with folders of versions, or with a {CONFIG}"
+        checks.require(is_name, "repository", expected, name_or_folder=str(name_or_folder))
     return (Model(str(name_or_folder), cards.find(name_or_folder), single=True),)
 
 
 def configured(path: str | pathlib.Path) -> tuple[Model, ...]:
-    """Returns the models of a `models.config`.
-
-    Args:
-        path: text of a `ModelServerConfig`. Base paths below `/models` that do not exist are looked up beside it.
-
-    Raises:
-        ValueError: names what is wrong with the file.
-    """
+    """Returns the models of a `models.config`; base paths below `/models` that do not exist are looked up beside it."""
     path = pathlib.Path(path).absolute()
     models = []
     for entry in read_text(path, messages_pb2.ModelServerConfig).model_config_list.config:
         folder = pathlib.Path(entry.base_path)
         if not folder.exists() and folder.is_relative_to(MOUNT):
             folder = path.parent / folder.relative_to(MOUNT)
+        is_valid = entry.name and entry.base_path and folder.is_dir()
         checks.require(
-            entry.name and entry.base_path and folder.is_dir(),
-            path.name,
-            "models with a name and the path of a folder",
-            name=entry.name,
-            base_path=entry.base_path,
+            is_valid, path.name, "models with a name and a folder", name=entry.name, base_path=entry.base_path
         )
         policy = entry.model_version_policy
         latest = 0 if policy.HasField("all") else policy.latest.num_versions or 1
@@ -128,9 +112,8 @@ def read_text(path: str | pathlib.Path, kind: Any) -> Any:
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), kind())
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path.name}: expected the text of a {kind.DESCRIPTOR.name}. Received: {error} (line:column)."
-        ) from error
+        expected = f"the text of a {kind.DESCRIPTOR.name}"
+        raise ValueError(f"{path.name}: expected {expected}. Received: {error} (line:column).") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,19 +236,14 @@ class Repository:
 
     def failures(self) -> list[str]:
         """Returns a message for each model without a version to answer with."""
-        messages = {
-            name: "; ".join(f"{number}: {state.message}" for number, state in self._states[name].items())
-            for name, served in self._served.items()
-            if not served
-        }
-        return [f"{name}: {message or 'no version'}" for name, message in messages.items()]
+        failed = [(name, self._states[name]) for name, served in self._served.items() if not served]
+        messages = [
+            (name, [f"{number}: {state.message}" for number, state in states.items()]) for name, states in failed
+        ]
+        return [f"{name}: {'; '.join(message) or 'no version'}" for name, message in messages]
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Any:
-        """Returns the servable that a request means: the newest one if it names no version.
-
-        Raises:
-            ServingError: NOT_FOUND, or INVALID_ARGUMENT for an unknown label.
-        """
+        """Returns the servable that a request means, by default the newest; ServingError where there is none."""
         version = self._labeled(name, version, label)
         served = self._served.get(name, {})
         if version is None and served:
@@ -285,11 +263,8 @@ class Repository:
             return version
         labels = dict(self.models[name].labels)
         if label not in labels:
-            hint = checks.suggestion(label[:200], labels)
             expected = f"a label among {', '.join(labels) or 'none'}"
-            raise status.ServingError(
-                "INVALID_ARGUMENT", f"Model {name}: expected {expected}. Received: label={label[:200]!r}.{hint}"
-            )
+            raise status.invalid(f"Model {name}", expected, f"label={label[:200]!r}")
         return labels[label]
 
     def _entry(self, name: str, version: int | None, found: dict[int, Any]) -> Any:

@@ -38,11 +38,9 @@ class Spec:
 
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Returns whether a shape agrees with this one."""
-        if self.shape is None:
-            return True
-        return len(shape) == len(self.shape) and all(
-            want in (None, size) for want, size in zip(self.shape, shape, strict=True)
-        )
+        if self.shape is None or len(self.shape) != len(shape):
+            return self.shape is None
+        return all(wanted in (None, size) for wanted, size in zip(self.shape, shape, strict=True))
 
     def __str__(self) -> str:
         sizes = "any" if self.shape is None else ",".join("?" if size is None else str(size) for size in self.shape)
@@ -112,10 +110,8 @@ class Servable:
         # Kept, because the functions do not keep the variables that they use.
         self._loaded = tf.saved_model.load(str(folder))
         self.signatures = {
-            key: Signature(
-                key, function, _specs(function.structured_input_signature[1]), _specs(function.structured_outputs)
-            )
-            for key, function in self._loaded.signatures.items()
+            key: Signature(key, call, _specs(call.structured_input_signature[1]), _specs(call.structured_outputs))
+            for key, call in self._loaded.signatures.items()
         }
         if warm and (folder / warmup_requests.PLACE).is_file():
             for signature, inputs in warmup_requests.read(folder):
@@ -133,18 +129,7 @@ class Servable:
         return self.signatures[name]
 
     def run(self, signature: Signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Calls a signature.
-
-        Args:
-            signature: of this servable.
-            inputs: arrays by name, as `check_kind` accepts them.
-
-        Returns:
-            Arrays by name.
-
-        Raises:
-            ServingError: where the model does not accept the values.
-        """
+        """Calls a signature: arrays by name -> arrays by name; ServingError where the model refuses the values."""
         try:
             outputs = signature.function(**{name: tf.constant(array) for name, array in inputs.items()})
             return {name: outputs[name].numpy() for name in signature.outputs}
@@ -162,14 +147,7 @@ def check_names(signature: Signature, names: Iterable[str]) -> None:
 def check_kind(
     signature: Signature, name: str, dtype: np.dtype | None, shape: tuple[int, ...], bounds: limits.Limits
 ) -> int:
-    """Refuses a tensor by its type, shape and size, before its values are read.
-
-    Args:
-        signature: the signature that is called.
-        name: name of the input.
-        dtype: the received NumPy type, None for one that NumPy does not have.
-        shape: the received shape.
-        bounds: of the request.
+    """Refuses an input by its type (None: unknown to NumPy), shape and size, before its values are read.
 
     Returns:
         Bytes of the tensor.
@@ -224,12 +202,7 @@ def _pixels(data: bytes, limit: int) -> int:
 
 
 def check_files(files: np.ndarray, bounds: limits.Limits) -> None:
-    """Refuses image files that would decode to too many pixels, by their headers alone.
-
-    Args:
-        files: image files, `bytes` objects of any shape.
-        bounds: of the request.
-    """
+    """Refuses image files, `bytes` objects, that would decode to too many pixels, by their headers alone."""
     total = 0
     for index, data in enumerate(files.ravel()):
         who = f"Image {index}"

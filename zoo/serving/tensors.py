@@ -52,14 +52,7 @@ def _varint(value: int) -> bytes:
 
 
 def to_bytes(array: Any) -> bytes:
-    """Returns an array as a serialized `TensorProto`, with its values in the field of its type.
-
-    Args:
-        array: numbers, `str` or `bytes` objects, of any shape.
-
-    Raises:
-        ValueError: for a type that TensorFlow lacks.
-    """
+    """Returns an array of numbers, `str` or `bytes` as a serialized `TensorProto`, values in the field of the type."""
     array = np.asarray(array)
     if array.dtype.kind in "SU":
         array = (np.char.encode(array) if array.dtype.kind == "U" else array).astype(object)
@@ -99,12 +92,7 @@ def dtype_of(proto: Any) -> np.dtype | None:
 def to_array(proto: Any, name: str = "tensor") -> np.ndarray:
     """Returns a `TensorProto` as an array; its last value also stands for the missing ones, as in TensorFlow.
 
-    Args:
-        proto: `messages_pb2.Tensor`. The caller limits the memory that its shape asks for.
-        name: name of the tensor, for errors.
-
-    Raises:
-        ServingError: where values and shape disagree.
+    ServingError where values and shape disagree. The caller limits the memory that the shape asks for.
     """
     dtype, shape = dtype_of(proto), shape_of(proto)
     if dtype is None or any(size < 0 for size in shape) or proto.tensor_shape.unknown_rank:

@@ -11,13 +11,7 @@ PLACE = "assets.extra/tf_serving_warmup_requests"
 
 
 def record(model: str, signature: str, inputs: dict[str, Any]) -> Any:
-    """Returns a warm-up request, a `PredictionLog`.
-
-    Args:
-        model: name of the model.
-        signature: name of the signature to call.
-        inputs: `TensorProto` by name.
-    """
+    """Returns a warm-up request, a `PredictionLog`, for a signature of a model; `inputs` are `TensorProto` by name."""
     log = messages_pb2.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = model
@@ -28,12 +22,7 @@ def record(model: str, signature: str, inputs: dict[str, Any]) -> Any:
 
 
 def requests(model: str, image_shape: tuple[int, ...]) -> list[Any]:
-    """Returns a request for each signature of an encoder, of 1 and of 32 gray images.
-
-    Args:
-        model: name of the model.
-        image_shape: `(H, W, C)` of the encoder.
-    """
+    """Returns a request for each signature of an encoder of `(H, W, C)` images, with 1 and with 32 gray images."""
     png = tf.io.encode_png(tf.fill(image_shape, tf.constant(128, tf.uint8))).numpy()
     logs = []
     for size in (1, 32):
