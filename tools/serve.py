@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import pathlib
 import sys
+import time
 
 from absl import flags
 
@@ -89,6 +90,39 @@ def _batching(batching, deployment, repository, messages_pb2):
     return batching.Batching(**found | {name: FLAGS[name].value for name in _BATCHING if FLAGS[name].value is not None})
 
 
+class JsonLines(logging.Formatter):
+    """Formats a record as a line of JSON: time, level, event, and the fields of `extra={"fields": {...}}`."""
+
+    def format(self, record):
+        """Returns the line of a record."""
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_to(stream=None, requests=True):
+    """Writes the server's events as lines of JSON.
+
+    Args:
+        stream: where to write; standard error by default.
+        requests: whether to write a line for every request, not only for what goes wrong.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    handler.addFilter(lambda record: requests or record.getMessage() != "request")
+    for name, level in (("zoo.serving", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
 def main(argv):
     """Serves until it is asked to stop."""
     del argv
@@ -116,7 +150,7 @@ def main(argv):
         answer_seconds=FLAGS.answer_seconds,
         drain_seconds=FLAGS.drain_seconds,
     )
-    server.log_to(requests=FLAGS.log_requests)
+    log_to(requests=FLAGS.log_requests)
     made = server.Server(
         models,
         FLAGS.host,

@@ -242,7 +242,7 @@ def test_the_configuration_of_the_toys(deployed):
         ("model_config_list { config { nam: 'm' } }", "1:30 : Message type .* has no field named .nam."),
         ("", "expected at least one model. Received: models=\\[\\]"),
         ("model_config_list {}", "expected at least one model"),
-        ("model_config_list { config { base_path: '/models/m' } }", "expected models with a name"),
+        ("model_config_list { config { base_path: '/models/m' } }", "expected models with a name and a folder"),
         ("model_config_list { config { name: 'm' } }", "Received: name='m', base_path=''"),
         ("model_config_list { config { name: 'm' base_path: '/none' } }", "base_path='/none'"),
     ],

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from reference import programs, running
 
 from zoo.serving import batching, limits, repository, server
+from zoo.tools import serve
 
 GOOD = {"instances": [1.0]}
 
@@ -66,7 +67,7 @@ def log():
 
 @pytest.mark.parametrize("all_of_them", [True, False])
 def test_logs_are_json_lines(deployed, log, all_of_them):
-    server.log_to(log, all_of_them)
+    serve.log_to(log, all_of_them)
     with running.running(half(deployed)) as made:
         running.predict(made, "half", GOOD)
         running.predict(made, "half\nx", GOOD)
@@ -86,7 +87,7 @@ def test_logs_are_json_lines(deployed, log, all_of_them):
 
 
 def test_what_goes_wrong_inside_is_an_answer_and_a_line(deployed, log, monkeypatch):
-    server.log_to(log)
+    serve.log_to(log)
     with running.running(half(deployed)) as made:
         found = made.repository.find("half")
         with monkeypatch.context() as patch:
@@ -133,7 +134,7 @@ def test_limits_that_are_none(bounds):
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(monkeypatch, log):
     """Runs the program; returns what it would have served, and how."""
 
     class Recorded:
@@ -147,7 +148,6 @@ def start(monkeypatch):
     made = []
     program = programs.serve(monkeypatch)
     monkeypatch.setattr(server, "Server", Recorded)
-    monkeypatch.setattr(server, "log_to", lambda **options: None)
 
     def run(*arguments):
         assert program(*arguments) == 0

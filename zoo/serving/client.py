@@ -44,9 +44,16 @@ class Client:
     """
 
     def __init__(
-        self, address: str, model: str, version: int | None = None, label: str | None = None, batch_size: int = 32,
-        parallel: int = 2, retries: int = 4, timeout: float = 60.0,
-    ):  # fmt: skip
+        self,
+        address: str,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        batch_size: int = 32,
+        parallel: int = 2,
+        retries: int = 4,
+        timeout: float = 60.0,
+    ):
         is_single = version is None or label is None
         checks.require(is_single, "Client", "a `version` or a `label`", version=version, label=label)
         checks.integers("Client", batch_size=batch_size, parallel=parallel)
@@ -70,17 +77,11 @@ class Client:
         self._transport.close()
 
     def __call__(self, images: np.ndarray | Sequence[str | os.PathLike | bytes]) -> np.ndarray:
-        """Returns the features of images.
+        """Returns the features of images, float32 `[B, F]`; ServingError where the server refuses the request.
 
         Args:
             images: `[B, H, W, C]`, floats in [0, 1] or uint8, in the model's size; or image files of any size, as
                 paths or bytes.
-
-        Returns:
-            float32 `[B, F]`.
-
-        Raises:
-            ServingError: where the server refuses the request.
         """
         is_list = not isinstance(images, str | os.PathLike | bytes)
         checks.require(is_list, "Client", "a list of images, even of one", type=type(images).__name__)
@@ -141,8 +142,9 @@ class _Rest:
 
         self._errors, self._quote = requests.exceptions, requests.utils.quote
         self._session, self._timeout = requests.Session(), timeout
-        part = f"/versions/{version}" if version is not None else ""
-        part = f"/labels/{self._quote(label, safe='')}" if label else part
+        part = (
+            f"/versions/{version}" if version is not None else f"/labels/{self._quote(label, safe='')}" if label else ""
+        )
         self._url = f"{address.rstrip('/')}/v1/models/{self._quote(model, safe='')}{part}"
 
     def close(self) -> None:

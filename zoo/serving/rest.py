@@ -10,17 +10,16 @@ import json
 import re
 import urllib.parse
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import numpy as np
 from google.protobuf import json_format
 from starlette import applications, convertors, exceptions, requests, responses, routing, types
 
 from zoo.serving import json_tensors, limits, metrics, predictor, repository, servable, status
 
 _LINGER_SECONDS = 2.0  # to go on reading a refused body, so that the client gets to see the error
-_THREADED = 64 << 10  # bytes from which a body is parsed in a thread
+_THREADED = 64 << 10  # bytes from which JSON is read or written in a thread
 _SLICE = 1 << 20  # bytes that are unpacked at a time
 
 
@@ -32,9 +31,6 @@ class _Name(convertors.Convertor[str]):
     def convert(self, value: str) -> str:
         return urllib.parse.unquote(value)
 
-    def to_string(self, value: str) -> str:
-        return urllib.parse.quote(value, safe="")
-
 
 class _Version(convertors.Convertor[int]):
     """The number of a version."""
@@ -45,9 +41,6 @@ class _Version(convertors.Convertor[int]):
         if len(value) > 19 or int(value) >= 2**63:
             raise status.invalid("REST", "a version below 2**63", value[:50])
         return int(value)
-
-    def to_string(self, value: int) -> str:
-        return str(value)
 
 
 convertors.register_url_convertor("zoo_name", _Name())
@@ -95,13 +88,12 @@ class App:
         await self._app({**scope, "path": raw}, receive, send)
 
     async def _live(self, request: requests.Request) -> responses.Response:
-        return responses.JSONResponse({"status": "live"})
+        return _json({"status": "live"})
 
     async def _ready(self, request: requests.Request) -> responses.Response:
         failures = self.predictor.repository.failures()
-        if failures:
-            return responses.JSONResponse({"status": "no version to serve", "models": failures}, 503)
-        return responses.JSONResponse({"status": "ready"})
+        found = {"status": "no version to serve", "models": failures} if failures else {"status": "ready"}
+        return _json(found, 503 if failures else 200)
 
     async def _metrics(self, request: requests.Request) -> responses.Response:
         return responses.Response(self.predictor.metrics.page(), media_type="text/plain; version=0.0.4")
@@ -117,27 +109,21 @@ class App:
         with contextlib.ExitStack() as held, self.predictor.watch("REST", path=path) as seen:
             body = await self._body(request, held)
             seen["model"] = request.path_params["name"][:200]
-            if len(body) < _THREADED:
-                found, signature, arrays, rows = self._parsed(body, request.path_params)
-            else:
-                async with self._large:
-                    parsed = asyncio.to_thread(self._parsed, body, request.path_params)
-                    found, signature, arrays, rows = await parsed
-            seen.update(version=found.version, signature=signature.name, rows=predictor.rows(arrays))
+            async with self._large if len(body) >= _THREADED else contextlib.nullcontext():
+                parsed = await _threaded(len(body), self._parsed, body, request.path_params, seen)
+            found, signature, arrays, rows = parsed
+            seen["rows"] = predictor.rows(arrays)
             outputs = await self.predictor.predict(found, signature, arrays)
-            if sum(array.nbytes for array in outputs.values()) < _THREADED:
-                written = json_tensors.dumps(outputs, rows)
-            else:
-                written = await asyncio.to_thread(json_tensors.dumps, outputs, rows)
+            size = sum(array.nbytes for array in outputs.values())
+            written = await _threaded(size, json_tensors.dumps, outputs, rows)
             return responses.Response(written, media_type="application/json")
 
-    def _parsed(
-        self, body: bytes, spec: dict[str, Any]
-    ) -> tuple[servable.Servable, servable.Signature, dict[str, np.ndarray], bool]:
+    def _parsed(self, body: bytes, spec: dict[str, Any], seen: dict[str, Any]) -> tuple[Any, Any, dict, bool]:
         """Returns the servable, the signature, the inputs, and whether the answer has rows."""
         document = json_tensors.parse(body)
         found = self.predictor.repository.find(**spec)
         signature = found.signature(json_tensors.signature_name(document))
+        seen.update(version=found.version, signature=signature.name)
         return found, signature, *json_tensors.arrays(document, signature, self.predictor.limits)
 
     async def _body(self, request: requests.Request, held: contextlib.ExitStack) -> bytes:
@@ -165,6 +151,11 @@ class App:
                 raise
             message = f"REST: expected the body within {bounds.read_seconds:g} seconds. Received: {len(body)} bytes."
             raise status.ServingError("DEADLINE_EXCEEDED", message, http=408) from None
+
+
+async def _threaded(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Returns what a function returns, called in a thread where it works on many bytes."""
+    return function(*arguments) if size < _THREADED else await asyncio.to_thread(function, *arguments)
 
 
 def _check_size(size: int, bounds: limits.Limits) -> None:
@@ -207,8 +198,7 @@ async def _refuse(request: requests.Request, error: Any) -> responses.Response:
     headers = {"Connection": "close"} if getattr(request.state, "refused", False) else {}
     if error.code == "UNAVAILABLE":
         headers["Retry-After"] = "1"
-    # ASCII: a message may repeat halves of surrogate pairs, which have no UTF-8.
-    return responses.Response(json.dumps({"error": error.message}), error.http, headers, "application/json")
+    return _json({"error": error.message}, error.http, headers)
 
 
 async def _malformed(request: requests.Request, error: Any) -> responses.Response:
@@ -218,22 +208,19 @@ async def _malformed(request: requests.Request, error: Any) -> responses.Respons
     return await _refuse(request, status.ServingError(code, message))
 
 
-def _json(value: Any) -> responses.Response:
-    return responses.Response(json.dumps(value, indent=1) + "\n", media_type="application/json")
+def _json(value: Any, http: int = 200, headers: dict[str, str] | None = None) -> responses.Response:
+    # ASCII: messages may repeat halves of surrogate pairs, which have no UTF-8.
+    return responses.Response(json.dumps(value), http, headers, "application/json")
 
 
 def status_of(states: dict[int, repository.State]) -> dict[str, Any]:
     """Returns the states of versions as the JSON of a `GetModelStatusResponse`."""
-    return {
-        "model_version_status": [
-            {
-                "version": str(version),
-                "state": state.state,
-                "status": {"error_code": state.code, "error_message": state.message},
-            }
-            for version, state in states.items()
-        ]
-    }
+
+    def entry(version: int, state: repository.State) -> dict[str, Any]:
+        error = {"error_code": state.code, "error_message": state.message}
+        return {"version": str(version), "state": state.state, "status": error}
+
+    return {"model_version_status": [entry(*item) for item in states.items()]}
 
 
 def _metadata_of(found: servable.Servable) -> dict[str, Any]:

@@ -6,15 +6,12 @@ It serves the folders of TensorFlow Serving with the same API, on machines witho
 import asyncio
 import concurrent.futures
 import contextlib
-import json
-import logging
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http import h11_impl
@@ -25,38 +22,6 @@ from zoo.serving import batching, grpc_api, limits, metrics, predictor, reposito
 Ports = dict[str, int | None]
 _End = Callable[[], Awaitable[Any]]
 LOG = predictor.LOG
-
-
-class JsonLines(logging.Formatter):
-    """Formats a record as a line of JSON: time, level, event, and the fields of `extra={"fields": {...}}`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Returns the line of a record."""
-        line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-def log_to(stream: TextIO | None = None, requests: bool = True) -> None:
-    """Writes the server's events as lines of JSON.
-
-    Args:
-        stream: where to write; standard error by default.
-        requests: whether to write a line for every request, not only for what goes wrong.
-    """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines())
-    handler.addFilter(lambda record: requests or record.getMessage() != "request")
-    for logger, level in ((LOG, logging.INFO), (logging.getLogger("uvicorn"), logging.WARNING)):
-        logger.handlers[:] = [handler]
-        logger.setLevel(level)
-        logger.propagate = False
 
 
 class _Connection(h11_impl.H11Protocol):
