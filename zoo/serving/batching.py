@@ -107,12 +107,11 @@ class Batcher:
         capacity = self.settings.max_enqueued_batches * self.settings.max_batch_size
         rows = sum(count for _, count in parts)
         if rows > capacity:
-            raise status.invalid("Batcher", f"a request of at most {capacity} rows", rows)
+            raise status.error("Batcher", f"a request of at most {capacity} rows", rows)
         if waiting + rows > capacity:
-            raise status.ServingError(
-                "UNAVAILABLE",
-                f"Batcher: expected room for {rows} rows in the queue. Received: {waiting} rows that wait, of "
-                f"{capacity} at most. Try again later.",
+            received = f"{waiting} rows that wait, of {capacity} at most"
+            raise status.error(
+                "Batcher", f"room for {rows} rows in the queue", received, " Try again later.", "UNAVAILABLE"
             )
         loop = asyncio.get_running_loop()
         tasks = [_Task(inputs, count, loop.create_future(), loop.time()) for inputs, count in parts]
@@ -209,4 +208,4 @@ class Batcher:
 def _check_rows(answer: Arrays, rows: int) -> None:
     if any(len(array) != rows for array in answer.values()):
         shapes = {name: array.shape for name, array in answer.items()}
-        raise status.ServingError("INTERNAL", f"Model: expected outputs of {rows} rows. Received: shapes={shapes}.")
+        raise status.error("Model", f"outputs of {rows} rows", f"shapes={shapes}", code="INTERNAL")

@@ -16,7 +16,7 @@ _FIELD, _MAP_TYPE = "signature_def", "type.googleapis.com/tensorflow.serving.Sig
 def _spec(request: Any) -> tuple[str, int | None, str | None]:
     """Returns name, version and label of the `ModelSpec` of a request."""
     if not request.HasField("model_spec"):
-        raise status.invalid("gRPC", "a model_spec", "none")
+        raise status.error("gRPC", "a model_spec", "none")
     spec = request.model_spec
     return spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None
 
@@ -59,9 +59,9 @@ class Services:
     async def metadata(self, request: Any) -> Any:
         """Answers `PredictionService.GetModelMetadata`."""
         if set(request.metadata_field) != {_FIELD}:
-            raise status.invalid("gRPC", f"metadata_field={_FIELD}", list(request.metadata_field)[:10])
+            raise status.error("gRPC", f"metadata_field={_FIELD}", list(request.metadata_field)[:10])
         found = self.predictor.repository.find(*_spec(request))
-        definitions = {name: each.SerializeToString() for name, each in found.definitions.items()}
+        definitions = {name: definition.SerializeToString() for name, definition in found.definitions.items()}
         answer = messages_pb2.GetModelMetadataResponse()
         _answer_spec(answer, found)
         answer.metadata[_FIELD].type_url = _MAP_TYPE

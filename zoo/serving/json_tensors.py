@@ -4,7 +4,6 @@ See https://www.tensorflow.org/tfx/serving/api_rest for the format.
 """
 
 import base64
-import bisect
 import itertools
 import json
 import reprlib
@@ -27,7 +26,7 @@ _VALUES = {
 
 
 def _invalid(expected: str, received: object) -> status.ServingError:
-    return status.invalid("JSON", expected, received)
+    return status.error("JSON", expected, received)
 
 
 def parse(body: bytes) -> dict:
@@ -54,9 +53,7 @@ def signature_name(document: dict) -> str:
     return name
 
 
-def arrays(
-    document: dict, signature: "servable.Signature", bounds: limits.Limits
-) -> tuple[dict[str, np.ndarray], bool]:
+def arrays(document: dict, signature: servable.Signature, bounds: limits.Limits) -> tuple[dict[str, np.ndarray], bool]:
     """Returns the inputs of a request by name; and whether the answer has rows, `predictions`, or columns, `outputs`.
 
     ServingError where the request does not fit the signature.
@@ -91,21 +88,23 @@ def _from_columns(value: Any, names: set[str]) -> dict[str, Any]:
     return {name: value[name] for name in names}
 
 
-def _array(name: str, value: Any, signature: "servable.Signature", bounds: limits.Limits) -> np.ndarray:
+def _array(name: str, value: Any, signature: servable.Signature, bounds: limits.Limits) -> np.ndarray:
     spec, shape, first = signature.inputs[name], [], value
     while isinstance(first, list):
         shape.append(len(first))
         first = first[0] if first else None
     if len(shape) > _RANKS:
-        raise status.invalid(f"Input {name}", f"at most {_RANKS} dimensions", len(shape))
+        raise status.error(f"Input {name}", f"at most {_RANKS} dimensions", len(shape))
     flat = _flat(name, value, shape)
     try:
         array = _converted(flat, spec.dtype).reshape(shape)
     except ValueError:
-        # The shortest prefix that cannot be converted ends in the first wrong value.
-        index = bisect.bisect_left(range(1, len(flat)), True, key=lambda count: not _is_valid(flat[:count], spec.dtype))
-        received = f"{reprlib.repr(flat[index])} at {_place(index, shape)}"
-        raise status.invalid(f"Input {name}", f"{spec}, {_VALUES[spec.dtype.kind]}", received) from None
+        low, high = 0, len(flat)
+        while high - low > 1:  # halves find the first wrong value in linear time
+            middle = (low + high) // 2
+            low, high = (middle, high) if _is_valid(flat[low:middle], spec.dtype) else (low, middle)
+        received = f"{reprlib.repr(flat[low])} at {_place(low, shape)}"
+        raise status.error(f"Input {name}", f"{spec}, {_VALUES[spec.dtype.kind]}", received) from None
     servable.check_kind(signature, name, array.dtype, array.shape, bounds)
     return array
 
@@ -123,7 +122,7 @@ def _flat(name: str, value: Any, shape: list[int]) -> list:
         if set(map(type, value)) != {list} or set(map(len, value)) != {size}:
             index = next(i for i, item in enumerate(value) if not isinstance(item, list) or len(item) != size)
             place = _place(index, shape[:level])
-            raise status.invalid(f"Input {name}", f"a list of {size} at {place}", reprlib.repr(value[index]))
+            raise status.error(f"Input {name}", f"a list of {size} at {place}", reprlib.repr(value[index]))
         value = list(itertools.chain.from_iterable(value))
     return value
 

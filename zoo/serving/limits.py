@@ -57,11 +57,8 @@ class Room:
     def hold(self, size: int) -> Iterator[None]:
         """Counts bytes as held in the `with` block; ServingError UNAVAILABLE where they exceed the room."""
         if self.held + size > self.size:
-            raise status.ServingError(
-                "UNAVAILABLE",
-                f"Server: expected at most {self.size} bytes of requests in flight. Received: {size} bytes, with "
-                f"{self.held} in flight. Try again later.",
-            )
+            expected, received = f"at most {self.size} bytes in flight", f"{size} bytes, with {self.held} in flight"
+            raise status.error("Server", expected, received, " Try again later.", "UNAVAILABLE")
         self.held += size
         try:
             yield

@@ -44,7 +44,7 @@ class Predictor:
         """
         if len(set(output_filter)) < len(output_filter) or not set(output_filter) <= set(signature.outputs):
             expected = f"different outputs among {', '.join(sorted(signature.outputs))}"
-            raise status.invalid(f"Signature {signature.name}", expected, f"output_filter={list(output_filter)}")
+            raise status.error(f"Signature {signature.name}", expected, f"output_filter={list(output_filter)}")
         servable.check_names(signature, inputs)
         counts = {array.shape[0] for array in inputs.values()} if signature.batched else set()
         rows = counts.pop() if len(counts) == 1 else 0
@@ -56,11 +56,8 @@ class Predictor:
                 run = functools.partial(found.run, signature)
                 outputs = await self.batcher.submit(key, run, inputs, rows or None)
         except TimeoutError:
-            seconds = self.limits.answer_seconds
-            raise status.ServingError(
-                "DEADLINE_EXCEEDED",
-                f"Server: expected an answer within {seconds:g} seconds. Received: none.",
-            ) from None
+            expected = f"an answer within {self.limits.answer_seconds:g} seconds"
+            raise status.error("Server", expected, "none", code="DEADLINE_EXCEEDED") from None
         return {name: outputs[name] for name in output_filter or signature.outputs}
 
     @contextlib.contextmanager

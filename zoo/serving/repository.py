@@ -93,10 +93,8 @@ def configured(path: str | pathlib.Path) -> tuple[Model, ...]:
         folder = pathlib.Path(entry.base_path)
         if not folder.exists() and folder.is_relative_to(MOUNT):
             folder = path.parent / folder.relative_to(MOUNT)
-        is_valid = entry.name and entry.base_path and folder.is_dir()
-        checks.require(
-            is_valid, path.name, "models with a name and a folder", name=entry.name, base_path=entry.base_path
-        )
+        valid, received = entry.name and entry.base_path, {"name": entry.name, "base_path": entry.base_path}
+        checks.require(valid and folder.is_dir(), path.name, "models with a name and a folder", **received)
         policy = entry.model_version_policy
         latest = 0 if policy.HasField("all") else policy.latest.num_versions or 1
         labels = tuple(sorted(entry.version_labels.items()))
@@ -236,11 +234,11 @@ class Repository:
 
     def failures(self) -> list[str]:
         """Returns a message for each model without a version to answer with."""
-        failed = [(name, self._states[name]) for name, served in self._served.items() if not served]
-        messages = [
-            (name, [f"{number}: {state.message}" for number, state in states.items()]) for name, states in failed
-        ]
-        return [f"{name}: {'; '.join(message) or 'no version'}" for name, message in messages]
+        messages = []
+        for name in (name for name, served in self._served.items() if not served):
+            failed = [f"{number}: {state.message}" for number, state in self._states[name].items()]
+            messages.append(f"{name}: {'; '.join(failed) or 'no version'}")
+        return messages
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Any:
         """Returns the servable that a request means, by default the newest; ServingError where there is none."""
@@ -264,7 +262,8 @@ class Repository:
         labels = dict(self.models[name].labels)
         if label not in labels:
             expected = f"a label among {', '.join(labels) or 'none'}"
-            raise status.invalid(f"Model {name}", expected, f"label={label[:200]!r}")
+            hint = checks.suggestion(label[:200], labels)
+            raise status.error(f"Model {name}", expected, f"label={label[:200]!r}", hint)
         return labels[label]
 
     def _entry(self, name: str, version: int | None, found: dict[int, Any]) -> Any:
@@ -272,9 +271,7 @@ class Repository:
         if version in found:
             return found[version]
         if name in self.models:
-            versions = ", ".join(map(str, sorted(found))) or "none"
-            message = f"Model {name}: expected a version among {versions}. Received: version={version}."
-        else:
-            hint = checks.suggestion(name[:200], self.models)
-            message = f"Server: expected the name of a served model. Received: name={name[:200]!r}.{hint}"
-        raise status.ServingError("NOT_FOUND", message)
+            expected = f"a version among {', '.join(map(str, sorted(found))) or 'none'}"
+            raise status.error(f"Model {name}", expected, f"version={version}", code="NOT_FOUND")
+        hint = checks.suggestion(name[:200], self.models)
+        raise status.error("Server", "the name of a served model", f"name={name[:200]!r}", hint, "NOT_FOUND")

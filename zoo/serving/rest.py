@@ -39,7 +39,7 @@ class _Version(convertors.Convertor[int]):
 
     def convert(self, value: str) -> int:
         if len(value) > 19 or int(value) >= 2**63:
-            raise status.invalid("REST", "a version below 2**63", value[:50])
+            raise status.error("REST", "a version below 2**63", value[:50])
         return int(value)
 
 
@@ -139,7 +139,7 @@ class App:
                     body += chunk
             return bytes(body)
         except requests.ClientDisconnect as error:
-            raise status.ServingError("CANCELLED", "REST: expected a body. Received: a closed connection.") from error
+            raise status.error("REST", "a body", "a closed connection", code="CANCELLED") from error
         except (TimeoutError, status.ServingError) as error:
             # The rest of the body is not read: the connection ends after the answer.
             request.state.refused = True
@@ -149,8 +149,8 @@ class App:
                         pass
             if isinstance(error, status.ServingError):
                 raise
-            message = f"REST: expected the body within {bounds.read_seconds:g} seconds. Received: {len(body)} bytes."
-            raise status.ServingError("DEADLINE_EXCEEDED", message, http=408) from None
+            expected, received = f"the body within {bounds.read_seconds:g} seconds", f"{len(body)} bytes"
+            raise status.error("REST", expected, received, code="DEADLINE_EXCEEDED", http=408) from None
 
 
 async def _threaded(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -160,11 +160,9 @@ async def _threaded(size: int, function: Callable[..., Any], *arguments: Any) ->
 
 def _check_size(size: int, bounds: limits.Limits) -> None:
     if size > bounds.body_bytes:
-        raise status.ServingError(
-            "RESOURCE_EXHAUSTED",
-            f"REST: expected a body of at most {bounds.body_bytes} bytes. Received: {size}; send fewer images, or "
-            "image files instead of numbers.",
-            http=413,
+        hint = " Send fewer images, or image files instead of numbers."
+        raise status.error(
+            "REST", f"a body of at most {bounds.body_bytes} bytes", size, hint, "RESOURCE_EXHAUSTED", 413
         )
 
 
@@ -172,8 +170,7 @@ async def _unpacked(request: requests.Request, bounds: limits.Limits) -> AsyncIt
     """Yields the parts of a body; of gzip a slice at a time: a small part may stand for much, or for nothing at all."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
-        message = f"REST: expected the Content-Encoding gzip or none. Received: {encoding[:200]}."
-        raise status.ServingError("INVALID_ARGUMENT", message, http=415)
+        raise status.error("REST", "the Content-Encoding gzip or none", encoding[:200], http=415)
     unpack, packed = zlib.decompressobj(31), 0
     async for chunk in request.stream():
         if encoding == "identity":
@@ -187,11 +184,11 @@ async def _unpacked(request: requests.Request, bounds: limits.Limits) -> AsyncIt
                 chunk = unpack.unconsumed_tail
                 await asyncio.sleep(0)  # other requests have their turn
         except zlib.error as error:
-            raise status.invalid("REST", "a gzip body", error) from error
+            raise status.error("REST", "a gzip body", error) from error
         if chunk or unpack.unused_data:
-            raise status.invalid("REST", "a gzip body", "more after its end")
+            raise status.error("REST", "a gzip body", "more after its end")
     if encoding == "gzip" and not unpack.eof:
-        raise status.invalid("REST", "a gzip body", "a part without its end")
+        raise status.error("REST", "a gzip body", "a part without its end")
 
 
 async def _refuse(request: requests.Request, error: Any) -> responses.Response:
@@ -204,8 +201,8 @@ async def _refuse(request: requests.Request, error: Any) -> responses.Response:
 async def _malformed(request: requests.Request, error: Any) -> responses.Response:
     path = request.scope["path"]
     code = "INVALID_ARGUMENT" if path.lower().startswith("/v1/") else "NOT_FOUND"
-    message = f"REST: expected a path and a method of the API. Received: {request.method} {path[:200]}."
-    return await _refuse(request, status.ServingError(code, message))
+    received = f"{request.method} {path[:200]}"
+    return await _refuse(request, status.error("REST", "a path and a method of the API", received, code=code))
 
 
 def _json(value: Any, http: int = 200, headers: dict[str, str] | None = None) -> responses.Response:
@@ -226,7 +223,7 @@ def status_of(states: dict[int, repository.State]) -> dict[str, Any]:
 def _metadata_of(found: servable.Servable) -> dict[str, Any]:
     """Returns the signatures of a servable as the JSON of a `GetModelMetadataResponse`."""
     options: Any = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-    definitions = {name: json_format.MessageToDict(each, **options) for name, each in found.definitions.items()}
+    definitions = {name: json_format.MessageToDict(value, **options) for name, value in found.definitions.items()}
     return {
         "model_spec": {"name": found.name, "signature_name": "", "version": str(found.version)},
         "metadata": {"signature_def": {"signature_def": definitions}},

@@ -119,13 +119,10 @@ class Servable:
 
     def signature(self, name: str | None = None, code: str = "INVALID_ARGUMENT") -> Signature:
         """Returns a signature by name, or the default one; ServingError with `code` where there is none."""
-        name = name or DEFAULT
+        name = (name or DEFAULT)[:200]
         if name not in self.signatures:
-            raise status.ServingError(
-                code,
-                f"Model {self.name}: expected a signature among {', '.join(self.signatures)}. Received: "
-                f"signature_name={name[:200]!r}.{checks.suggestion(name[:200], self.signatures)}",
-            )
+            expected, hint = f"a signature among {', '.join(self.signatures)}", checks.suggestion(name, self.signatures)
+            raise status.error(f"Model {self.name}", expected, f"signature_name={name!r}", hint, code)
         return self.signatures[name]
 
     def run(self, signature: Signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -141,7 +138,7 @@ def check_names(signature: Signature, names: Iterable[str]) -> None:
     """Refuses inputs that are missing or that a signature does not have."""
     if set(names) != set(signature.inputs):
         expected = f"the inputs {', '.join(sorted(signature.inputs))}"
-        raise status.invalid(f"Signature {signature.name}", expected, ", ".join(sorted(names)) or "none")
+        raise status.error(f"Signature {signature.name}", expected, ", ".join(sorted(names)) or "none")
 
 
 def check_kind(
@@ -154,14 +151,14 @@ def check_kind(
     """
     spec, who, received = signature.inputs[name], f"Input {name}", f"shape [{','.join(map(str, shape))}]"
     if dtype is None or dtype != spec.dtype:
-        raise status.invalid(who, str(spec), "an unknown type" if dtype is None else tensors.type_name(dtype))
+        raise status.error(who, str(spec), "an unknown type" if dtype is None else tensors.type_name(dtype))
     if not spec.admits(shape):
-        raise status.invalid(who, str(spec), received)
+        raise status.error(who, str(spec), received)
     if signature.batched and shape[0] > bounds.rows:
-        raise status.invalid(who, f"at most {bounds.rows} rows", shape[0])
+        raise status.error(who, f"at most {bounds.rows} rows", shape[0])
     size = math.prod(shape) * dtype.itemsize
     if size > bounds.tensor_bytes:
-        raise status.invalid(who, f"at most {bounds.tensor_bytes} bytes", f"{received}, {size} bytes")
+        raise status.error(who, f"at most {bounds.tensor_bytes} bytes", f"{received}, {size} bytes")
     return size
 
 
@@ -209,12 +206,12 @@ def check_files(files: np.ndarray, bounds: limits.Limits) -> None:
         try:
             pixels = _pixels(data, bounds.pixels)
         except Image.DecompressionBombError as error:
-            raise status.invalid(who, f"at most {bounds.pixels} pixels", error) from error
+            raise status.error(who, f"at most {bounds.pixels} pixels", error) from error
         except ValueError as error:
             received = f"{len(data)} bytes that are none, starting {data[:8]!r}"
-            raise status.invalid(who, "a JPEG, PNG, GIF, BMP or WebP file", received) from error
+            raise status.error(who, "a JPEG, PNG, GIF, BMP or WebP file", received) from error
         total += pixels
         if pixels > bounds.pixels:
-            raise status.invalid(who, f"at most {bounds.pixels} pixels", f"{pixels}; resize it first")
+            raise status.error(who, f"at most {bounds.pixels} pixels", f"{pixels}; resize it first")
         if total > bounds.request_pixels:
-            raise status.invalid(who, f"at most {bounds.request_pixels} pixels in all", f"{total}; send fewer images")
+            raise status.error(who, f"at most {bounds.request_pixels} pixels in all", f"{total}; send fewer images")

@@ -45,20 +45,22 @@ class ServingError(Exception):
         self.code, self.message, self.http = code, message, http or HTTP[code]
 
 
-def invalid(who: str, expected: str, received: object) -> ServingError:
-    """Returns the error of a request with a wrong part, in the grammar of the library's errors."""
-    return ServingError("INVALID_ARGUMENT", f"{who}: expected {expected}. Received: {received}.")
+def error(
+    who: str, expected: str, received: object, hint: str = "", code: str = "INVALID_ARGUMENT", http: int | None = None
+) -> ServingError:
+    """Returns the error of a request in the grammar of the library's errors."""
+    return ServingError(code, f"{who}: expected {expected}. Received: {received}.{hint}", http)
 
 
-def from_tensorflow(error: Any) -> ServingError:
+def from_tensorflow(raised: Any) -> ServingError:
     """Returns a `tf.errors.OpError`, raised while a model ran, without the trace of its graph."""
-    text = error.message or str(error)
+    text = raised.message or str(raised)
     assertion = re.search(r"assertion failed: (.+)", text)
     if assertion:
         # Each part of an assertion's message is in brackets.
         text = assertion[1].strip().removeprefix("[").removesuffix("]").replace("] [", " ").replace("= ", "=")
     else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+        lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(raised).__name__]
         text = next((line for line in lines if not _TRACE.match(line)), lines[0])
         text = re.sub(r"^\(\d+\) [A-Z_ ]+: +", "", text)
-    return ServingError(CODES[error.error_code] if 0 < error.error_code < len(CODES) else "UNKNOWN", text)
+    return ServingError(CODES[raised.error_code] if 0 < raised.error_code < len(CODES) else "UNKNOWN", text)

@@ -76,7 +76,7 @@ def parsed(data: bytes, name: str) -> Any:
     try:
         return messages_pb2.Tensor.FromString(data)
     except Exception as error:  # protobuf raises different ones, by its implementation
-        raise status.invalid(f"Input {name}", "a TensorProto", error) from error
+        raise status.error(f"Input {name}", "a TensorProto", error) from error
 
 
 def shape_of(proto: Any) -> tuple[int, ...]:
@@ -96,16 +96,16 @@ def to_array(proto: Any, name: str = "tensor") -> np.ndarray:
     """
     dtype, shape = dtype_of(proto), shape_of(proto)
     if dtype is None or any(size < 0 for size in shape) or proto.tensor_shape.unknown_rank:
-        raise status.invalid(f"Input {name}", "a known type and shape", f"dtype={proto.dtype}, shape={shape}")
+        raise status.error(f"Input {name}", "a known type and shape", f"dtype={proto.dtype}, shape={shape}")
     count = math.prod(shape)
     if proto.tensor_content and dtype.name != "object":
         size = len(proto.tensor_content)
         if size != count * dtype.itemsize:
-            raise status.invalid(f"Input {name}", f"{count * dtype.itemsize} bytes for shape {shape}", f"{size} bytes")
+            raise status.error(f"Input {name}", f"{count * dtype.itemsize} bytes for shape {shape}", f"{size} bytes")
         return np.frombuffer(proto.tensor_content, dtype.newbyteorder("<")).reshape(shape).astype(dtype, copy=False)
     field = getattr(proto, _KINDS[dtype.name][2])
     if len(field) > count or (count and not field):
-        raise status.invalid(f"Input {name}", f"at most {count} values for shape {shape}", f"{len(field)} values")
+        raise status.error(f"Input {name}", f"at most {count} values for shape {shape}", f"{len(field)} values")
     if dtype.name == "float16":
         values = np.array(field, np.uint16).view(np.float16)
     else:
