@@ -1,5 +1,6 @@
 """A version of a SavedModel in memory: its signatures, what each of them accepts, and its answers."""
 
+import copy
 import dataclasses
 import io
 import math
@@ -104,9 +105,7 @@ class Servable:
             cards.opened(folder)
         graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
         # Copies: the originals would keep the whole graph.
-        self.definitions = {
-            key: type(each).FromString(each.SerializeToString()) for key, each in graph.signature_def.items()
-        }
+        self.definitions = {name: copy.deepcopy(value) for name, value in graph.signature_def.items()}
         # Kept, because the functions do not keep the variables that they use.
         self._loaded = tf.saved_model.load(str(folder))
         self.signatures = {
