@@ -192,7 +192,7 @@ def _short(value):
 
 
 def serving():
-    """What the feature server costs and how it bears up: the table of `zoo-load`."""
+    """What the feature server costs and how it bears up: the table of `zoo.tools.load_test`."""
     path = ROOT / "saved_models" / "tables" / "serving.json"
     if not path.exists():
         return ""
