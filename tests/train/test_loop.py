@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 
 import keras
@@ -9,7 +10,7 @@ from zoo.data import sources
 from zoo.methods import method as methods
 from zoo.methods import simclr
 from zoo.models import convnet, heads
-from zoo.train import checkpoint, loop, schedules
+from zoo.train import checkpoint, loop, optimizers, schedules
 from zoo.views import geometry, view
 
 CROP = view.Chain((geometry.Crop(8), geometry.Flip()))
@@ -158,7 +159,7 @@ def test_what_refuses_to_be_ready_leaves_no_trace(tmp_path):
     "changes, message",
     [
         ({"batch_size": 65}, "at most the 64 images"),
-        ({"batch_size": 1}, "at least 2"),
+        ({"batch_size": 1}, "`batch_size` to be an integer >= 2"),
         ({"epochs": 0}, "`epochs` > 0"),
         ({"precision": "float8"}, "precision"),
         ({"views": view.Views((CROP,))}, "expected 2 views"),
@@ -262,6 +263,21 @@ def test_a_second_run_in_a_process_resumes_the_first(tmp_path):
         np.testing.assert_array_equal(ours, expected, err_msg=ours.path)
 
 
+def two_optimizers(learning_rate):
+    head = r".*projector/.*", functools.partial(optimizers.SGD, momentum=0.5)
+    return optimizers.by_path(optimizers.LARS, head)(learning_rate)
+
+
+def test_a_run_with_two_optimizers_records_the_default_rate_and_resumes(tmp_path):
+    whole = run(tmp_path / "whole", optimizer=two_optimizers)
+    run(tmp_path / "broken", optimizer=two_optimizers, callbacks=[Stop])
+    resumed = run(tmp_path / "broken", optimizer=two_optimizers)
+    for ours, expected in zip(resumed.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(ours, expected, err_msg=ours.path)
+    rates = [line["learning_rate"] for line in records(tmp_path / "broken") if "learning_rate" in line]
+    assert rates == pytest.approx([0.075, 0.025, 0.0], abs=1e-6)
+
+
 EPOCHS = []
 
 
@@ -321,6 +337,7 @@ def test_rhythm_refuses_what_is_no_period(arguments):
         loop.Rhythm(**arguments)
 
 
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="JAX compiles every view")
 def test_long_runs_compile_their_views(tmp_path, monkeypatch):
     """And see the same ones, but for what XLA rounds otherwise."""
     from zoo.train import on_tensorflow
