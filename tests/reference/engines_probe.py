@@ -62,7 +62,7 @@ def clustering():
 # Two optimizers: biases and norm scales of one, kernels of the other; both decay in the way of Keras.
 BY_PATH = optimizers.by_path(
     functools.partial(keras.optimizers.AdamW, weight_decay=0.1),
-    (r".*projector/.*", functools.partial(keras.optimizers.SGD, momentum=0.9, weight_decay=0.2)),
+    (r"(hidden|embedding).*", functools.partial(keras.optimizers.SGD, momentum=0.9, weight_decay=0.2)),
 )
 
 

@@ -28,7 +28,7 @@ OPTIMIZERS = {
     "adamw": lambda learning_rate: keras.optimizers.AdamW(learning_rate / 10),
     "by_path": optimizers.by_path(
         functools.partial(keras.optimizers.SGD, momentum=0.9, weight_decay=0.1, global_clipnorm=0.5),
-        (r".*projector/.*", functools.partial(optimizers.SGD, weight_decay=0.1)),
+        (r"(hidden|embedding).*", functools.partial(optimizers.SGD, weight_decay=0.1)),
     ),
 }
 VIEWS = {}  # `view.Views` -> the function that makes them

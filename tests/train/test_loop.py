@@ -264,7 +264,7 @@ def test_a_second_run_in_a_process_resumes_the_first(tmp_path):
 
 
 def two_optimizers(learning_rate):
-    head = r".*projector/.*", functools.partial(optimizers.SGD, momentum=0.5)
+    head = r"(hidden|embedding).*", functools.partial(optimizers.SGD, momentum=0.5)
     return optimizers.by_path(optimizers.LARS, head)(learning_rate)
 
 
