@@ -9,14 +9,14 @@ from keras import ops
 from reference import contrast_numpy as reference
 
 from zoo import replicas
-from zoo.objectives import info_nce, partition
+from zoo.objectives import blocked, info_nce
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(partition, "BLOCK", 4)
+    monkeypatch.setattr(blocked, "BLOCK", 4)
 
 
 def unit(seed, batch, width=6):
