@@ -31,7 +31,7 @@ SERVING = [
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING, *SERVING]
 DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.7", "scikit-image"]
-PROGRAMS = ["train", "evaluate", "export", "serve", "load", "views", "data", "bench", "leak"]
+PROGRAMS = ["train", "evaluate", "export", "serve", "views", "data", "bench"]
 
 setuptools.setup(
     name="contrastive-zoo",

@@ -41,7 +41,6 @@ VALUES = {
     "%IMAGE_SHAPE": "IMAGE_SHAPE = (32, 32, 3)",
     "%SIZE": "SIZE = 32",
     "%FOLDER": "FOLDER = 'folder:/images'",
-    "%IMAGE_SIZE": "IMAGE_SIZE = 32",
     "%EXAMPLES": "EXAMPLES = 16",
     "%JIGSAW_SIZE": "JIGSAW_SIZE = 30",
     "%PATCH": "PATCH = 8",

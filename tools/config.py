@@ -86,7 +86,7 @@ def command(program, values, *local):
         values: its `absl.flags.FlagValues`.
         *local: names of flags.
     """
-    words = [program]
+    words = program.split()
     for module, found in values.flags_by_module_dict().items():
         for flag in found if not module.startswith("absl.") else ():
             if flag.present and flag.name not in local and flag.name != "gin_bindings":

@@ -4,7 +4,7 @@ zoo-data import fashion_mnist --from=/usr/share/datasets/fashion-mnist
 zoo-data import openclipart --from=/usr/share/openclipart/png
 zoo-data prepare cifar10
 zoo-data info folder:/path/to/images --split='train[:10%]'
-zoo-data info scenes --modalities=image,depth,normals
+zoo-data info scenes --extra=depth,normals
 zoo-data export openclipart --size=32
 zoo-data export folder:/path/to/images --size=224 --out=/data/images
 zoo-data list
@@ -49,14 +49,20 @@ def parser():
     )
     for sub in (telling, exporting):
         sub.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
-        sub.add_argument("--modalities", type=names, help="Image features to join along their channels: image,depth.")
+        sub.add_argument("--image", help="Feature of a TFDS dataset that is the image, if it has several.")
+        sub.add_argument(
+            "--extra",
+            type=names,
+            default=(),
+            help="Further features of a TFDS dataset, separated by commas, such as depth,normals.",
+        )
     command("list", known, "Data that is here, or that can be imported from disk.")
     return top
 
 
-def names(text):
-    """Names that a flag lists, or None."""
-    return text.split(",") if text else None
+def names(text: str) -> tuple[str, ...]:
+    """Returns the names in a comma-separated list."""
+    return tuple(name for name in text.split(",") if name)
 
 
 def seed(args):
@@ -82,59 +88,62 @@ def report(builder):
         print(f"  {name:12} {value:>10,}" if isinstance(value, int) else f"  {name:12} {value}")
 
 
-def info(args):
-    """`zoo-data info`."""
+def info(args: argparse.Namespace) -> None:
+    """Runs `zoo-data info`."""
     from zoo.data import sources
 
-    source = sources.load(args.name, args.split, size=args.size, data_dir=args.data_dir, modalities=args.modalities)
-    print(f"{source.name} {source.split}: {source.size:,} images of {source.image_shape}")
-    for name, channels in (source.modalities or {}).items():
-        print(f"  {name} has {channels} of the channels")
+    settings = {"size": args.size, "image": args.image, "extra": args.extra}
+    source = sources.load(args.name, args.split, data_dir=args.data_dir, **settings)
+    print(f"{source.name} {source.split}: {source.size:,} examples")
+    for key, (shape, dtype) in source.spec.items():
+        if key not in ("label", "id"):
+            print(f"  {key:<7} {dtype} {shape}")
     print(f"  kept    {'in memory' if source.in_memory else 'on disk'}")
     if source.labels is None:
         print("  classes none")
         return
-    counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.classes))
-    print(f"  classes {len(source.classes)}")
+    counts = np.bincount(source.labels[source.labels >= 0], minlength=source.class_count)
+    print(f"  classes {source.class_count}")
     for name, count in zip(source.classes, counts, strict=True):
         print(f"  {count:>10,}  {name}")
 
 
-def export(args):
-    """`zoo-data export`."""
+def export(args: argparse.Namespace) -> None:
+    """Runs `zoo-data export`."""
     import pathlib
 
     from zoo.data import arrays, sources
 
-    settings = {"size": args.size, "channels": args.channels, "modalities": args.modalities}
-    counts = sources.counts(args.name, args.data_dir)
-    out = pathlib.Path(args.out or arrays.place(args.name, **settings, data_dir=args.data_dir)).expanduser()
+    settings = {"size": args.size, "channels": args.channels, "image": args.image}
+    place = arrays.place(args.name, **settings, extra=args.extra, data_dir=args.data_dir)
+    out = pathlib.Path(args.out or place).expanduser()
     large = {} if args.name == "digits" else {"in_memory": False}  # decoded batch by batch
-    parts, channels = {}, None
-    for name in counts:
-        source = sources.load(args.name, name, data_dir=args.data_dir, **large, **settings)
-        channels = source.modalities
-        classes = source.classes
-        parts[name] = (source.size, source.image_shape, _told(source, name))
-    arrays.write(out, args.name, parts, classes, channels, args.size, args.channels)
+    parts, classes = {}, None
+    for split in sources.counts(args.name, args.data_dir):
+        source = sources.load(args.name, split, data_dir=args.data_dir, extra=args.extra, **large, **settings)
+        classes = source.classes or classes
+        parts[split] = (source.size, source.spec, _logged(source, split))
+    arrays.write(out, args.name, parts, classes, **settings)
     size = sum(file.stat().st_size for file in (out.iterdir() if out.is_dir() else [out]))
     print(f"{args.name} in {out} ({size / 1e6:.1f} MB)")
-    for name, (count, shape, _) in parts.items():
-        print(f"  {name:12} {count:>10,} examples of {shape}")
+    for split, (count, spec, _) in parts.items():
+        keys = ", ".join(f"{key} {shape}" for key, (shape, _) in spec.items() if key not in ("label", "id"))
+        print(f"  {split:12} {count:>10,} examples of {keys}")
 
 
-def _told(source, name):
-    """The batches of one pass, as arrays, and a line every few seconds."""
-    done = spoke = 0
-    began = time.monotonic()
+def _logged(source, split):
+    """Yields the batches of one pass as arrays; logs the progress every 10 s."""
+    done, began, logged = 0, time.monotonic(), time.monotonic()
     for batch in source.in_order(256):
         yield {key: np.asarray(value) for key, value in batch.items()}
         done += len(batch["id"])
         now = time.monotonic()
-        if now - began - spoke > 10:
-            spoke = now - began
-            left = (source.size - done) / (done / spoke)
-            logging.info("%s: %d of %d, %.0f a second, %.0f s left", name, done, source.size, done / spoke, left)
+        if now - logged > 10:
+            logged = now
+            rate = done / (now - began)
+            logging.info(
+                "%s: %d of %d, %.0f a second, %.0f s left", split, done, source.size, rate, (source.size - done) / rate
+            )
 
 
 def known(args):

@@ -6,10 +6,10 @@ zoo-export --workdir=runs/cmc --encoder=luma --out=exported/cmc_convnet_openclip
 zoo-export --workdir=runs/digits --serving --out=served --name=digits --version=1
 zoo-export --model=simclr_convnet_fashion_mnist.e15 --serving --out=served --version=1
 
-The encoder is the one of the newest complete checkpoint; the card says how it was trained. What a run cannot know, its
-licences and its description, are flags. `zoo.load` and `tf.saved_model.load` both read the folder. With --serving it
-becomes a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README; --model
-takes a published model, or a model folder, in place of a run.
+The encoder is that of the newest complete checkpoint, and the card says how it was trained. Flags give what the run
+does not know: licenses and a description. `zoo.load` and `tf.saved_model.load` both read the folder. With --serving it
+becomes a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README; there,
+--model takes a published model or a model folder in place of a run.
 """
 
 import pathlib
@@ -25,27 +25,33 @@ _UNSTATED = "not stated"
 
 def define_flags():
     """Defines this program's flags."""
-    flags.DEFINE_string("workdir", None, "Folder of the training run, as zoo-train wrote it.")
-    flags.DEFINE_string("model", None, "A published model or a model folder, with --serving, in place of --workdir.")
-    flags.DEFINE_string("out", None, "The folder to write; its parent is made when missing.", required=True)
-    flags.DEFINE_string("encoder", None, "Name of the encoder to export, if the method has several; by default the first.")
+    flags.DEFINE_string("workdir", None, "Folder of a training run of zoo-train.")
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Name of a published model, or a model folder, to serve in place of a --workdir; needs --serving.",
+    )
+    flags.DEFINE_string("out", None, "Folder to write; its parent is made when missing.", required=True)
+    flags.DEFINE_string("encoder", None, "Name of the encoder to export; by default the first of the method's.")
     flags.DEFINE_string("name", None, "Name of the model, method_encoder_data.tag; by default the name of --out.")
-    flags.DEFINE_string("description", None, "What the model is, in a sentence; by default made from the run.")
-    flags.DEFINE_string("limitations", None, "What the model should not be used for.")
-    flags.DEFINE_string("license_code", "Apache-2.0", "Licence of the code that builds the model.")
-    flags.DEFINE_string("license_weights", _UNSTATED, "Licence of the weights.")
-    flags.DEFINE_string("license_data", _UNSTATED, "Licence of the data that the model was trained on.")
-    flags.DEFINE_string("citation", "", "How to cite the model, BibTeX or a sentence.")
+    flags.DEFINE_string("description", None, "Description of the model, a sentence; by default made from the run.")
+    flags.DEFINE_string("limitations", None, "Limitations of the model, a sentence.")
+    flags.DEFINE_string("license_code", "Apache-2.0", "License of the code that builds the model.")
+    flags.DEFINE_string("license_weights", _UNSTATED, "License of the weights.")
+    flags.DEFINE_string("license_data", _UNSTATED, "License of the data that the model was trained on.")
+    flags.DEFINE_string("citation", "", "Citation of the model, BibTeX or a sentence.")
     flags.DEFINE_bool("warmup", True, "Write requests that TensorFlow Serving replays before the model goes live.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing model folder, in one step.")
     flags.DEFINE_bool(
-        "serving", False, "Write a version into the serving folder --out, as TensorFlow Serving wants it."
+        "serving", False, "Add a version to the serving folder --out, which TensorFlow Serving and zoo-serve read."
     )
-    flags.DEFINE_integer("version", None, "Number of the version, with --serving; by default one more than there is.")
+    flags.DEFINE_integer(
+        "version", None, "Number of the version to add; by default one more than the newest. Needs --serving."
+    )
 
 
 def card_name(name, out):
-    """The name of the model: as given, else that of the folder, which must be fit for it."""
+    """Returns the name of the model: as given, else that of the folder."""
     name = name or pathlib.Path(out).absolute().name
     # A bare number is a version folder of TensorFlow Serving.
     if not schema.NAME.fullmatch(name) or name.isdigit():
@@ -71,7 +77,7 @@ def _check_flags():
 
 
 def _export(out, name):
-    """Writes the model folder of a run, and says so."""
+    """Writes the model folder of a run."""
     from zoo.methods import method as methods
     from zoo.serving import export
 

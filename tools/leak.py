@@ -1,11 +1,12 @@
-"""Measures whether batch norm tells a query which key is of its own batch: MoCo's leak.
+"""Measures MoCo's leak: whether batch norm reveals to a query which key comes from its own batch.
 
-zoo-leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:26384]' --out=leak.json
+python -m zoo.tools.leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --split='train[10000:26384]' --out=l.json
 
-Each query looks for its own key among a queue of keys of *other* batches, twice: once its key was encoded together with
-those of the query's batch, as in training, and once apart from them, in a group of as many keys of which no two have
-queries in one group of batch norm. All else is equal, the noise of such statistics too; what a query finds more often
-in the first case, it finds by the batch (He et al., 2019, https://arxiv.org/abs/1911.05722, Section 3.3).
+Each query looks for its own key among a queue of keys of *other* batches, twice. The first time its key is encoded
+together with the keys of the query's batch, as in training; the second time apart from them, in a group of equally many
+keys of which no two have queries in the same group of batch norm. Everything else is equal, also the noise of the batch
+statistics. Keys that are found more often the first time are found by the batch (He et al., 2019,
+https://arxiv.org/abs/1911.05722, Section 3.3).
 """
 
 import json
@@ -22,23 +23,23 @@ def define_flags():
     """Defines this program's flags."""
     flags.DEFINE_multi_string("workdir", None, "Folder of a training run with a queue; may be repeated.", required=True)
     flags.DEFINE_string(
-        "split", None, "Split of images that were not trained on, N * N of them for plain batch norm.", required=True
+        "split",
+        None,
+        "Split of images not trained on; plain batch norm needs N * N of them for batches of N.",
+        required=True,
     )
-    flags.DEFINE_integer("seed", 0, "Of the views, an integer.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Seed of the views.", lower_bound=0)
     flags.DEFINE_string("out", None, "JSON file to write.", required=True)
 
 
 def found(queries, own, keys, rivals):
-    """How often a query's own key comes before all keys of other batches.
+    """Returns the share of queries whose own key comes before all keys of other batches.
 
     Args:
         queries: unit vectors by batch, `[M, B, D]`.
-        own: likewise, the key of each query.
-        keys: likewise, what other queries meet.
-        rivals: how many batches a query meets, the next ones; all others where there are fewer.
-
-    Returns:
-        Share of the queries.
+        own: the key of each query, `[M, B, D]`.
+        keys: the keys that other queries meet, `[M, B, D]`.
+        rivals: number of the next batches that a query meets; all others where there are fewer.
     """
     import numpy as np
 
@@ -51,18 +52,18 @@ def found(queries, own, keys, rivals):
 
 
 def measure(method, views, data, size, seed=0):
-    """How often queries find keys that were encoded with those of their batch, and apart from them.
+    """Returns how often queries find keys that were encoded together with those of their batch, and apart from them.
 
     Args:
         method: a `multiview.Multiview` of one tower, with a momentum encoder and without a jigsaw branch. The moving
             averages of its batch norm move.
         views: `(images, seed) -> (queries, keys)`, a `zoo.views.view.Views`.
         data: a `zoo.data.sources.Source` of images that were not trained on.
-        size: of the batches, N.
-        seed: of the views, an integer.
+        size: size of the batches, N.
+        seed: seed of the views, an integer.
 
     Returns:
-        Dictionary of two shares, `together` and `apart`.
+        Two shares, `together` and `apart`.
     """
     import numpy as np
     from keras import ops
@@ -109,7 +110,7 @@ def measure(method, views, data, size, seed=0):
 
 
 def main(argv):
-    """Measures every run."""
+    """Measures every run and writes the record."""
     del argv
     from zoo import files
     from zoo.data import sources
@@ -123,12 +124,16 @@ def main(argv):
         print("{workdir}: {together:.4f} with the keys of the batch, {apart:.4f} apart from them".format(**rows[-1]))
     place = pathlib.Path(FLAGS.out).expanduser()
     place.parent.mkdir(parents=True, exist_ok=True)
-    files.write(place, json.dumps({"command": config.command("zoo-leak", FLAGS, "out"), "rows": rows}, indent=1) + "\n")
+    files.write(
+        place,
+        json.dumps({"command": config.command("python -m zoo.tools.leak", FLAGS, "out"), "rows": rows}, indent=1)
+        + "\n",
+    )
     return 0
 
 
 def cli():
-    """The program `zoo-leak`."""
+    """Runs the measurement."""
     define_flags()
     config.launch(main)
 

@@ -1,24 +1,27 @@
-"""Serves encoders: features over REST and gRPC, as TensorFlow Serving does it, on a machine without its binary.
+"""Serves encoders over the REST and gRPC API of TensorFlow Serving, without its binary.
 
 zoo-serve --model=simclr_convnet_fashion_mnist.e15                 # a published model, or a model folder
-zoo-serve --model=served                                           # what zoo-export --serving wrote
+zoo-serve --model=served                                           # a serving folder, from zoo-export --serving
 zoo-serve --model=exported/a --model=exported/b --port=9001 --grpc_port=9000
 
 curl localhost:8501/v1/models/simclr_convnet_fashion_mnist.e15
 curl -d '{"signature_name": "encode_bytes", "instances": [{"b64": "..."}]}' localhost:8501/v1/models/NAME:predict
 
-`zoo.serving.client` is a client of a few lines. Health: /health/live and /health/ready. Metrics for Prometheus:
-/monitoring/prometheus/metrics. A version folder that appears in a served folder is loaded, warmed and swapped in.
+`zoo.serving.client` is a client for Python. Health is at /health/live and /health/ready, metrics for Prometheus are at
+/monitoring/prometheus/metrics. A version folder that appears in a served folder is loaded, warmed and takes over.
 """
 
+import json
 import logging
 import multiprocessing
 import os
 import pathlib
 import sys
+import time
 
 from absl import flags
 
+from zoo import files
 from zoo.tools import config
 
 FLAGS = flags.FLAGS
@@ -30,34 +33,46 @@ def define_flags():
     flags.DEFINE_multi_string(
         "model",
         [],
-        "A published name, a model folder, a folder of versions, or what zoo-export --serving wrote; may be given "
-        "several times.",
+        "Name of a published model, a model folder, a folder of versions, or a serving folder from zoo-export "
+        "--serving; may be repeated.",
     )
-    flags.DEFINE_string("model_config_file", None, "A models.config of TensorFlow Serving.")
-    flags.DEFINE_string("batching_parameters_file", None, "A batching.config of TensorFlow Serving.")
-    flags.DEFINE_string("monitoring_config_file", None, "A monitoring.config of TensorFlow Serving.")
-    flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in.")
-    flags.DEFINE_integer("port", 8501, "Port of REST; 0: any free one, -1: none.", lower_bound=-1, upper_bound=65535)
-    flags.DEFINE_integer("grpc_port", 8500, "Port of gRPC; likewise.", lower_bound=-1, upper_bound=65535)
-    flags.DEFINE_string("port_file", None, "A file to write when both ports listen: JSON with both and the process.")
-    flags.DEFINE_float("poll_seconds", 1.0, "Seconds between looks for new versions; 0: never.", lower_bound=0)
-    flags.DEFINE_integer("max_batch_size", None, "Images of one call of a model.", lower_bound=1)
-    flags.DEFINE_integer("batch_timeout_micros", None, "Microseconds that images wait for others.", lower_bound=0)
-    flags.DEFINE_integer("max_enqueued_batches", None, "Full batches that may wait, of each signature.", lower_bound=1)
-    flags.DEFINE_integer("num_batch_threads", None, "Calls of models at one time.", lower_bound=1)
-    flags.DEFINE_float("max_body_mb", 64, "Megabytes of a request.", lower_bound=0.001)
-    flags.DEFINE_float("max_in_flight_mb", 512, "Megabytes of all requests that are held.", lower_bound=0.001)
-    flags.DEFINE_integer("max_rows", 1024, "Images of a request.", lower_bound=1)
-    flags.DEFINE_integer("max_pixels", 25_000_000, "Pixels of an image file.", lower_bound=1)
-    flags.DEFINE_float("read_seconds", 30, "Until the body of a request must have come.", lower_bound=0.001)
-    flags.DEFINE_float("header_seconds", 30, "That a connection may wait for a request.", lower_bound=0.001)
-    flags.DEFINE_float("answer_seconds", 60, "Until a request must be answered.", lower_bound=0.001)
-    flags.DEFINE_float("drain_seconds", 30, "That requests have to end after SIGTERM.", lower_bound=0.001)
-    flags.DEFINE_bool("log_requests", True, "Write a line for every request, not only for what goes wrong.")
+    flags.DEFINE_string("model_config_file", None, "Path of a models.config of TensorFlow Serving.")
+    flags.DEFINE_string("batching_parameters_file", None, "Path of a batching.config of TensorFlow Serving.")
+    flags.DEFINE_string("monitoring_config_file", None, "Path of a monitoring.config of TensorFlow Serving.")
+    flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 accepts other machines.")
+    flags.DEFINE_integer(
+        "port", 8501, "Port of the REST API; 0: a free one, -1: none.", lower_bound=-1, upper_bound=65535
+    )
+    flags.DEFINE_integer(
+        "grpc_port", 8500, "Port of the gRPC API; 0: a free one, -1: none.", lower_bound=-1, upper_bound=65535
+    )
+    flags.DEFINE_string(
+        "port_file", None, "JSON file to write, once both ports listen, with the ports and the process."
+    )
+    flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions; 0: no checks.", lower_bound=0)
+    flags.DEFINE_integer("max_batch_size", None, "Maximum images of a call of a model.", lower_bound=1)
+    flags.DEFINE_integer(
+        "batch_timeout_micros", None, "Microseconds that a partial batch waits for more images.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "max_enqueued_batches", None, "Maximum full batches that wait for each signature.", lower_bound=1
+    )
+    flags.DEFINE_integer("num_batch_threads", None, "Concurrent calls of models.", lower_bound=1)
+    flags.DEFINE_float("max_body_mb", 64, "Maximum megabytes of a request body.", lower_bound=0.001)
+    flags.DEFINE_float("max_in_flight_mb", 512, "Maximum megabytes of all requests in flight.", lower_bound=0.001)
+    flags.DEFINE_integer("max_rows", 1024, "Maximum images of a request.", lower_bound=1)
+    flags.DEFINE_integer("max_pixels", 25_000_000, "Maximum pixels of an image file.", lower_bound=1)
+    flags.DEFINE_float("read_seconds", 30, "Seconds to wait for a request body.", lower_bound=0.001)
+    flags.DEFINE_float("header_seconds", 30, "Seconds to keep an idle connection.", lower_bound=0.001)
+    flags.DEFINE_float("answer_seconds", 60, "Seconds to answer a request.", lower_bound=0.001)
+    flags.DEFINE_float(
+        "drain_seconds", 30, "Seconds for the requests in flight to end after SIGTERM.", lower_bound=0.001
+    )
+    flags.DEFINE_bool("log_requests", True, "Log every request, not only errors of the server.")
 
 
 def _settings(flag, name):
-    """The configuration file that a flag names, else the one beside the models, else None."""
+    """Returns the configuration file of a flag, else the one beside the models, else None."""
     if FLAGS[flag].value is not None:
         return FLAGS[flag].value
     places = [pathlib.Path(model).expanduser() for model in FLAGS.model]
@@ -65,31 +80,64 @@ def _settings(flag, name):
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
-def _batching(batching, deployment, repository, messages):
-    """The batcher's settings: of the file, then of the flags."""
+def _batching(batching, deployment, repository, messages_pb2):
+    """Returns the batcher's settings, from the file and then from the flags."""
     found = {"num_batch_threads": multiprocessing.cpu_count()}
     path = _settings("batching_parameters_file", deployment.BATCHING)
     if path is not None:
-        read = repository.read_text(path, messages.BatchingParameters)
+        read = repository.read_text(path, messages_pb2.BatchingParameters)
         found |= {name: getattr(read, name).value for name in _BATCHING if read.HasField(name)}
     return batching.Batching(**found | {name: FLAGS[name].value for name in _BATCHING if FLAGS[name].value is not None})
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as a line of JSON: time, level, event, and the fields of `extra={"fields": {...}}`."""
+
+    def format(self, record):
+        """Returns the line of a record."""
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_to(stream=None, requests=True):
+    """Writes the server's events as lines of JSON.
+
+    Args:
+        stream: where to write; standard error by default.
+        requests: whether to write a line for every request, not only for what goes wrong.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    handler.addFilter(lambda record: requests or record.getMessage() != "request")
+    for name, level in (("zoo.serving", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
 
 
 def main(argv):
     """Serves until it is asked to stop."""
     del argv
-    # TensorFlow would tell of every request that a model refuses, in words of its own.
+    # TensorFlow would log every request that a model refuses.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from zoo.serving import batching, deployment, limits, messages, metrics, repository, server
+    from zoo.serving import batching, deployment, limits, messages_pb2, metrics, repository, server
 
     if not FLAGS.model and not FLAGS.model_config_file:
-        raise ValueError("--model: expected a published name or a folder, see --help. Received: none.")
-    models = [each for name in FLAGS.model for each in repository.named(name)]
+        raise ValueError("--model: expected the name of a published model or a folder, see --help. Received: none.")
+    models = [model for name in FLAGS.model for model in repository.named(name)]
     if FLAGS.model_config_file:
         models += repository.configured(FLAGS.model_config_file)
     path, monitoring = metrics.PATH, _settings("monitoring_config_file", deployment.MONITORING)
     if monitoring is not None:
-        prometheus = repository.read_text(monitoring, messages.MonitoringConfig).prometheus_config
+        prometheus = repository.read_text(monitoring, messages_pb2.MonitoringConfig).prometheus_config
         path = (prometheus.path or metrics.PATH) if prometheus.enable else None
     bounds = limits.Limits(
         body_bytes=int(FLAGS.max_body_mb * (1 << 20)),
@@ -102,19 +150,25 @@ def main(argv):
         answer_seconds=FLAGS.answer_seconds,
         drain_seconds=FLAGS.drain_seconds,
     )
-    server.log_to(requests=FLAGS.log_requests)
+    log_to(requests=FLAGS.log_requests)
     made = server.Server(
         models,
         FLAGS.host,
         None if FLAGS.port < 0 else FLAGS.port,
         None if FLAGS.grpc_port < 0 else FLAGS.grpc_port,
-        _batching(batching, deployment, repository, messages),
+        _batching(batching, deployment, repository, messages_pb2),
         bounds,
         FLAGS.poll_seconds or None,
         path,
     )
-    made.run(lambda ports: server.write_ports(FLAGS.port_file, ports) if FLAGS.port_file else None)
+    made.run(lambda ports: _write(ports))
     return 0
+
+
+def _write(ports):
+    """Writes where the server listens, in one step: whoever waits for the file finds it whole."""
+    if FLAGS.port_file:
+        files.write(FLAGS.port_file, json.dumps({**ports, "pid": os.getpid()}) + "\n")
 
 
 def cli():
@@ -123,7 +177,7 @@ def cli():
     try:
         config.launch(main)
     except SystemExit as end:
-        # What still runs in threads has had its time; the interpreter would wait for it.
+        # The interpreter would wait for calls of models that were not drained in time.
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,6 +1,6 @@
 """Draws what a configuration's views do to images: a contact sheet, one image per row.
 
-zoo-views --gin_file=views/simclr_small.gin --gin_param='SIZE = 8' --data=digits --out=sheet.png
+zoo-views --gin_file=views/simclr_small.gin --data=digits --out=sheet.png
 zoo-views --gin_file=runs/cmc_4_scenes.gin --count=8 --epoch=3 --out=sheet.png
 
 Left the image with the box of every view's crop, then the views as training makes them in that epoch, each above what

@@ -1,5 +1,6 @@
 """Exports: what TensorFlow reads of a data set, any engine reads from its arrays."""
 
+import functools
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.data import arrays, numpy_stream, sources
+from zoo.data import arrays, numpy_stores, numpy_stream, sources
 
 pytestmark = pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="exports are made by TensorFlow")
 
@@ -38,7 +39,7 @@ def exported(out, name, *more):
 @pytest.mark.parametrize("split", ["train", "test", "train[2:5]+test[:1]", "all", "test[50%:]"])
 def test_an_export_is_what_it_was_made_of(pictures, tmp_path, form, split, capsys):
     name = exported(tmp_path / form, pictures, "--size=4")
-    assert "7 examples of (4, 4, 3)" in capsys.readouterr().out
+    assert "7 examples of image (4, 4, 3)" in capsys.readouterr().out
     ours, theirs = sources.load(name, split), sources.load(pictures, split, size=4)
     assert ours.classes == theirs.classes == ["a", "b"] and ours.image_shape == (4, 4, 3)
     np.testing.assert_array_equal(ours.images, theirs.images)
@@ -72,7 +73,7 @@ def test_another_engine_reads_the_same_batches(tmp_path, form):
 
 def test_batches_from_memory_are_those_of_the_pipeline():
     data = sources.load("digits", "train[:37]")
-    store = arrays.Arrays(data.images, data.labels)
+    store = numpy_stores.Arrays({"image": data.images}, data.labels)
     rows = numpy_stream.shuffled(37, 6, 5, start=4, steps=20)
     ours = numpy_stream.batches(rows, store, np.arange(37), data.ids)
     for mine, theirs in zip(ours, data.batches(6, 5, start=4, steps=20), strict=True):
@@ -86,8 +87,10 @@ def test_batches_from_memory_are_those_of_the_pipeline():
 
 
 def test_names_say_where_an_export_lies(tmp_path):
-    assert arrays.place("scenes", None, None, ("image", "depth"), tmp_path).name == "scenes-image+depth.npz"
-    assert arrays.place("imagenet/x:1.0.0", 64, 3, None, tmp_path).name == "imagenet_x_1.0.0-64-3channels.npz"
+    place = functools.partial(arrays.place, data_dir=tmp_path)
+    assert place("imagenet/x:1.0.0", 64, 3).name == "imagenet_x_1.0.0-64-3channels.npz"
+    assert place("scenes", extra=("normals", "depth")).name == "scenes-with_depth+normals.npz"
+    assert place("scenes", image="depth").name == "scenes-image_is_depth.npz"
 
 
 def test_refuses(tmp_path):
@@ -106,8 +109,7 @@ def test_refuses(tmp_path):
         whole.write_bytes(damaged)
         with pytest.raises(ValueError, match="whole export"):
             sources.load(f"arrays:{whole}")
+    few = [{"image": np.zeros((2, 2, 2, 1), np.uint8)}]
     with pytest.raises(ValueError, match="expected 3 examples of x train. Received: 2"):
-        arrays.write(
-            tmp_path / "x", "x", {"train": (3, (2, 2, 1), [{"image": np.zeros((2, 2, 2, 1), np.uint8)}])}, None
-        )
+        arrays.write(tmp_path / "x", "x", {"train": (3, {"image": ((2, 2, 1), "uint8")}, few)}, None)
     assert not (tmp_path / "x").exists() and not list(tmp_path.glob(".*"))

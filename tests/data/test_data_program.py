@@ -19,13 +19,13 @@ def program():
 def test_info(program, capsys):
     assert program("info", "digits", "--split=test") == 0
     out = capsys.readouterr().out
-    assert "digits test: 500 images of (8, 8, 1)" in out and "classes 10" in out
+    assert "digits test: 500 examples" in out and "image   uint8 (8, 8, 1)" in out and "classes 10" in out
 
 
 def test_info_of_an_unlabelled_folder(program, capsys, tmp_path):
     Image.fromarray(np.zeros((5, 6, 3), np.uint8)).save(tmp_path / "1.png")
     assert program("info", f"folder:{tmp_path}", "--size=4") == 0
-    assert "1 images of (4, 4, 3)" in capsys.readouterr().out
+    assert "1 examples\n  image   uint8 (4, 4, 3)" in capsys.readouterr().out
 
 
 def test_list(program, capsys, tmp_path):

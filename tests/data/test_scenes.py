@@ -88,7 +88,7 @@ def test_what_is_prepared_is_what_is_rendered(data_dir):
 
 def test_as_a_source(data_dir):
     source = sources.load("scenes", "test", data_dir=data_dir)
-    assert source.image_shape == (48, 48, 3) and source.modalities is None
+    assert source.image_shape == (48, 48, 3)
     np.testing.assert_array_equal(np.bincount(source.labels), [2] * 10)
     assert source.classes[:3] == ["sphere", "ellipsoid", "box"]
 

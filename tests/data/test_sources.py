@@ -47,7 +47,7 @@ def test_images_cannot_be_changed_by_accident():
 
 @pytest.mark.parametrize("rows", [[1297], [-1], [0.5], [[0]], [True, False]])
 def test_rows_out_of_range(rows):
-    with pytest.raises(ValueError, match="Source: expected integers"):
+    with pytest.raises(ValueError, match="Source: expected `rows` to be integers"):
         sources.load().fetch(rows)
 
 
@@ -66,3 +66,68 @@ def test_rows_out_of_range(rows):
 def test_refuses(wrong):
     with pytest.raises(ValueError, match="expected"):
         sources.load(**wrong)
+
+
+def test_classes_are_counted():
+    assert sources.load("digits", "train[:3]").class_count == 10
+    x = np.zeros((4, 2), np.float32)
+    assert sources.from_arrays({"x": x}).class_count == 0
+    assert sources.from_arrays({"x": x}, labels=[0, 2, 1, -1]).class_count == 3
+    assert sources.from_arrays({"x": x}, labels=[-1] * 4).class_count == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int64", "int8", "uint16", "bool"])
+def test_arrays_come_as_they_are(dtype):
+    x = (np.random.default_rng(0).normal(size=(9, 3)) * 5).astype(dtype)
+    source = sources.from_arrays({"x": x, "y": np.arange(9)}, labels=np.arange(9) % 3, classes=["a", "b", "c"])
+    assert source.spec == {
+        "x": ((3,), dtype),
+        "y": ((), "int64"),
+        "label": ((), "int32"),
+        "id": ((), "int32"),
+    }
+    for batch in source.batches(4, seed=3, steps=5):
+        rows = np.asarray(batch["id"])
+        assert np.asarray(batch["x"]).dtype == dtype
+        np.testing.assert_array_equal(batch["x"], x[rows])
+        np.testing.assert_array_equal(batch["y"], rows)
+        np.testing.assert_array_equal(batch["label"], rows % 3)
+    part = source.subset([5, 2])
+    assert source.labels.dtype == np.int64 and "9 examples of x (3,), y ()" in repr(source)
+    np.testing.assert_array_equal(part.examples([1])["x"], x[[2]])
+    np.testing.assert_array_equal(part.examples([1])["id"], [2])
+    with pytest.raises(ValueError, match="key 'image'"):
+        _ = part.images
+    with pytest.raises(ValueError, match="key 'image'"):
+        _ = part.image_shape
+
+
+def test_arrays_with_images():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    source = sources.from_arrays({"image": pixels})
+    assert source.image_shape == (4, 4, 3) and source.labels is None and source.size == 5
+    np.testing.assert_array_equal(source.images, pixels)
+    np.testing.assert_array_equal(source.fetch([2, 0]), pixels[[2, 0]])
+    with pytest.raises(ValueError, match="read-only"):
+        source.images[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (({},), "one or more `arrays` of one length"),
+        (({"x": np.zeros((0, 2))},), "one length n > 0"),
+        (({"x": np.zeros(())},), "one length n > 0"),
+        (({"x": np.zeros(2), "y": np.zeros(3)},), "one length n > 0"),
+        (({"id": np.zeros(2)},), "keys other than"),
+        (({"x": np.array(["a", "b"])},), "numbers in arrays\\['x'\\]"),
+        (({"image": np.zeros((2, 3, 3, 1))},), "uint8 \\[n, H, W, C\\]"),
+        (({"x": np.zeros(2)}, np.zeros(3, int)), "`labels` to be integers \\[2\\]"),
+        (({"x": np.zeros(2)}, np.zeros(2)), "`labels` to be integers \\[2\\]"),
+        (({"x": np.zeros(2)}, [0, -2]), "`labels` from -1"),
+        (({"x": np.zeros(2)}, [0, 2], "n", ["a", "b"]), "`labels` from -1 to 1"),
+    ],
+)
+def test_refuses_arrays(given, message):
+    with pytest.raises(ValueError, match="from_arrays: expected .*" + message):
+        sources.from_arrays(*given)

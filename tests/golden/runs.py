@@ -13,8 +13,9 @@ from unittest import mock
 import gin
 import keras
 import numpy as np
+import tensorflow as tf
 
-from zoo.data import readers, sources, splits, stores
+from zoo.data import readers, sources, splits, tf_stores
 from zoo.tools import config
 from zoo.train import loop
 
@@ -71,28 +72,28 @@ def pixels(feature, side, channels):
     return ((rows[:, :, cell] * (64 - share) + rows[:, :, cell + 1] * share) // 64**2).astype(np.uint8)
 
 
-def _source(name, split, size, channels, modalities):
-    """Store, positions, ids, classes and modalities of a `sources.Source`: the same images over and over."""
+def _source(name, split, size, channels, extra=()):
+    """Store, positions, ids and classes of a `sources.Source`: the same images over and over."""
     side = size or SIDES[name]
-    features = modalities or ("image",)
+    features = ("image", *extra)
     widths = {key: channels or CHANNELS.get(key, CHANNELS.get(name, 3)) for key in features}
-    images = np.concatenate([pixels(key, side, width) for key, width in widths.items()], axis=-1)
-    store = stores.Memory(images, np.arange(IMAGES) % 10)
+    images = {key: tf.constant(pixels(key, side, width)) for key, width in widths.items()}
+    store = tf_stores.Memory(images, np.arange(IMAGES) % 10)
     rows = splits.rows(split, COUNTS[name], name)
-    return store, rows % IMAGES, rows, [str(label) for label in range(10)], modalities and widths
+    return store, rows % IMAGES, rows, [str(label) for label in range(10)]
 
 
 @contextlib.contextmanager
 def synthetic_data():
     """Inside, `sources.load` finds synthetic images under every name."""
 
-    def dataset(name, split, size, channels, data_dir, modalities):
-        del data_dir
-        return _source(name, split, size, channels, modalities)
+    def dataset(name, split, size, channels, data_dir, image, extra):
+        del data_dir, image
+        return _source(name, split, size, channels, extra)
 
     def digits(split, size, channels, in_memory):
         del in_memory
-        return sources.Source("digits", split, *_source("digits", split, size, channels, None))
+        return sources.Source("digits", split, *_source("digits", split, size, channels))
 
     # Not `load` itself, whose defaults are part of the configuration.
     with mock.patch.object(readers, "dataset", dataset), mock.patch.object(sources, "_digits", digits):

@@ -144,7 +144,7 @@ def test_a_frozen_encoder_has_nothing_to_train():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"include_top": True}, "number of classes.*classes=None"),
+        ({"include_top": True}, "number of classes .*classes=None"),
         ({"classes": 10}, "only with include_top=True.*classes=10"),
         ({"include_top": True, "classes": 10, "pooling": None}, "below a classifier.*pooling=None"),
         ({"pooling": "mean"}, "pooling='mean'"),
@@ -162,9 +162,9 @@ def test_arguments_that_do_not_fit_are_refused(arguments, message):
 
 def test_a_perceptron_keeps_its_size_and_has_no_map(root):
     publish(root / "simclr_mlp_test.b", mlp.mlp(image_shape=(8, 8, 1), widths=(6,)))
-    with pytest.raises(ValueError, match="under which the weights keep their shapes.*8, 8, 1"):
+    with pytest.raises(ValueError, match="leaves the shapes of the weights unchanged.*8, 8, 1"):
         zoo.load("simclr_mlp_test.b", input_shape=(9, 8, 1))
-    with pytest.raises(ValueError, match="no map of features"):
+    with pytest.raises(ValueError, match="no feature map"):
         zoo.load("simclr_mlp_test.b", pooling=None)
 
 

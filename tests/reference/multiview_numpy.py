@@ -1,4 +1,4 @@
-"""The small ConvNet and its heads in training, in NumPy float64: what `Multiview` makes of queries, keys, patches."""
+"""The small ConvNet and its heads in training, in NumPy float64: queries, keys and patches of the methods with a memory."""
 
 import numpy as np
 from reference import batch_norm_numpy, memory_numpy, resnet_numpy
@@ -15,15 +15,15 @@ def same(size, stride):
     return total // 2, total - total // 2
 
 
-def features(images, weights, splits):
-    """Two stages of convolution, batch norm and ReLU, then the mean; `splits` groups of images in a row are normalised
+def features(images, weights, groups):
+    """Two stages of convolution, batch norm and ReLU, then the mean; `groups` groups of images in a row are normalized
     each by itself."""
     x = np.asarray(images, "float64")
     for stage in (1, 2):
         name = f"conv{stage}_1"
         x = resnet_numpy.convolution(x, weights[f"{name}_conv/kernel"], stage, same(x.shape[1], stage))
         gamma, beta = weights[f"{name}_bn/gamma"], weights[f"{name}_bn/beta"]
-        parts = [batch_norm_numpy.forward(part, gamma, beta)[0] for part in np.split(x, splits)]
+        parts = [batch_norm_numpy.forward(part, gamma, beta)[0] for part in np.split(x, groups)]
         x = np.maximum(np.concatenate(parts), 0)
     return x.mean(axis=(1, 2))
 
@@ -32,17 +32,19 @@ def dense(x, weights, name):
     return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
 
 
-def embeddings(images, weights, splits):
-    """Unit vectors of images."""
-    hidden = np.maximum(dense(features(images, weights, splits), weights, "hidden1"), 0)
+def embeddings(images, weights, groups):
+    """Unit vectors of images; the head is linear, or has one hidden layer."""
+    hidden = features(images, weights, groups)
+    if "hidden1/kernel" in weights:
+        hidden = np.maximum(dense(hidden, weights, "hidden1"), 0)
     return memory_numpy.unit(dense(hidden, weights, "embedding"))
 
 
-def shuffled_keys(images, weights, splits):
+def shuffled_keys(images, weights, groups):
     """Shuffling BN: keys are dealt to as many groups, one from each group of queries in turn, and brought back."""
-    size = len(images) // splits
-    order = [group * size + member for member in range(size) for group in range(splits)]
-    encoded = embeddings(np.asarray(images)[order], weights, splits)
+    size = len(images) // groups
+    order = [part * size + member for member in range(size) for part in range(groups)]
+    encoded = embeddings(np.asarray(images)[order], weights, groups)
     keys = np.empty_like(encoded)
     for place, image in enumerate(order):
         keys[image] = encoded[place]
@@ -64,8 +66,8 @@ def jigsaw_head(patches, weights, depth):
     return np.array(rows)
 
 
-def patch_embeddings(patches, weights, head, splits):
+def patch_embeddings(patches, weights, head, groups):
     """Unit vectors of images cut into patches, which pass the encoder as a batch of their own."""
     count = patches.shape[1]
-    flat = features(patches.reshape(-1, *patches.shape[2:]), weights, splits)
+    flat = features(patches.reshape(-1, *patches.shape[2:]), weights, groups)
     return memory_numpy.unit(jigsaw_head(flat.reshape(len(patches), count, -1), head, 1))

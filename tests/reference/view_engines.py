@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from zoo.views import view
+from zoo import context
 
 
 def compiled(function):
@@ -19,7 +19,7 @@ def compiled(function):
 
 def image_by_image(function):
     def make(*arguments):
-        with view.one_by_one():
+        with context.using(image_by_image=True):
             return function(*arguments)
 
     return compiled(make)

@@ -96,10 +96,14 @@ def test_versions_and_labels(served, scheme):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ({"model": "encodr"}, "NOT_FOUND", "Servable not found for request: Latest(encodr)"),
-        ({"model": "encoder", "version": 9}, "NOT_FOUND", "Specific(encoder, 9)"),
-        ({"model": "encoder", "label": "x/y"}, "INVALID_ARGUMENT", "Unrecognized servable version label: x/y"),
-        ({"model": "a/../b:c"}, "NOT_FOUND", "Latest(a/../b:c)"),
+        ({"model": "encodr"}, "NOT_FOUND", "name='encodr'. Did you mean 'encoder'?"),
+        (
+            {"model": "encoder", "version": 9},
+            "NOT_FOUND",
+            "expected a version among 7. Received: version=9",
+        ),
+        ({"model": "encoder", "label": "x/y"}, "INVALID_ARGUMENT", "label='x/y'"),
+        ({"model": "a/../b:c"}, "NOT_FOUND", "name='a/../b:c'"),
     ],
     ids=range(4),
 )
@@ -131,10 +135,10 @@ def test_what_is_no_list_of_images_is_an_error_at_once(encoder, images):
         ({"address": "localhost:8501"}, "expected an address such as http://host:8501"),
         ({"address": "ftp://localhost"}, "expected an address"),
         ({"address": "http://"}, "expected an address"),
-        ({"version": 1, "label": "stable"}, "expected a version or a label"),
+        ({"version": 1, "label": "stable"}, "expected a `version` or a `label`"),
         ({"batch_size": 0}, "`batch_size` to be a positive integer"),
         ({"parallel": 1.5}, "`parallel` to be a positive integer"),
-        ({"retries": -1}, "`retries`"),
+        ({"retries": -1}, "`retries` to be a non-negative integer"),
     ],
     ids=range(7),
 )
@@ -226,7 +230,7 @@ def test_a_server_that_is_not_there(scheme, monkeypatch):
         with pytest.raises(status.ServingError) as caught:
             asked(ONE)
         assert caught.value.code == "UNAVAILABLE"
-        with pytest.raises(TimeoutError, match="expected a version to answer with within 0 seconds"):
+        with pytest.raises(TimeoutError, match="expected an available version within 0 s"):
             asked.wait(0)
 
 

@@ -229,7 +229,7 @@ def test_only_model_folders_are_overwritten(encoder, tmp_path):
     with pytest.raises(ValueError, match="expected to overwrite a model folder"):
         export.export(encoder, tmp_path / "home", make_card(), overwrite=True)
     assert (tmp_path / "home" / "thesis.txt").read_text() == "years"
-    with pytest.raises(ValueError, match="which is a file"):
+    with pytest.raises(ValueError, match="not a file"):
         export.export(encoder, tmp_path / "home" / "thesis.txt", make_card(), overwrite=True)
 
 

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from reference import programs, running
 
 from zoo.serving import batching, limits, repository, server
+from zoo.tools import serve
 
 GOOD = {"instances": [1.0]}
 
@@ -66,7 +67,7 @@ def log():
 
 @pytest.mark.parametrize("all_of_them", [True, False])
 def test_logs_are_json_lines(deployed, log, all_of_them):
-    server.log_to(log, all_of_them)
+    serve.log_to(log, all_of_them)
     with running.running(half(deployed)) as made:
         running.predict(made, "half", GOOD)
         running.predict(made, "half\nx", GOOD)
@@ -86,7 +87,7 @@ def test_logs_are_json_lines(deployed, log, all_of_them):
 
 
 def test_what_goes_wrong_inside_is_an_answer_and_a_line(deployed, log, monkeypatch):
-    server.log_to(log)
+    serve.log_to(log)
     with running.running(half(deployed)) as made:
         found = made.repository.find("half")
         with monkeypatch.context() as patch:
@@ -103,7 +104,7 @@ def test_one_api_may_be_left_out(deployed):
         assert made.ports["rest"] is None
         with grpc.insecure_channel(f"127.0.0.1:{made.ports['grpc']}") as channel:
             health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
-    with pytest.raises(ValueError, match="^Server: expected a port for REST, for gRPC or for both. Received: none"):
+    with pytest.raises(ValueError, match="^Server: expected a `port`, a `grpc_port` or both. Received: port=None"):
         server.Server(half(deployed), port=None, grpc_port=None)
 
 
@@ -133,7 +134,7 @@ def test_limits_that_are_none(bounds):
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(monkeypatch, log):
     """Runs the program; returns what it would have served, and how."""
 
     class Recorded:
@@ -147,7 +148,6 @@ def start(monkeypatch):
     made = []
     program = programs.serve(monkeypatch)
     monkeypatch.setattr(server, "Server", Recorded)
-    monkeypatch.setattr(server, "log_to", lambda **options: None)
 
     def run(*arguments):
         assert program(*arguments) == 0
@@ -204,8 +204,8 @@ def test_settings_beside_a_model_are_read(start, deployed, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "^--model: expected a published name or a folder"),
-        (["--model_config_file=/none"], "expected the path of a configuration file. Received: '/none'"),
+        ([], "^--model: expected the name of a published model or a folder"),
+        (["--model_config_file=/none"], "expected the path of a configuration file. Received: path='/none'"),
         (["--model=none.of.them"], "expected the path of a model folder or one of the names"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from zoo.serving import json_tensors, limits, messages, servable, status, tensors
+from zoo.serving import json_tensors, limits, messages_pb2, servable, status, tensors
 
 NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 SHAPES = pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (2, 3), (2, 0, 3), (1, 2, 3, 4)], ids=str)
@@ -58,8 +58,8 @@ def test_values_one_by_one_are_read(kind):
     theirs = array(kind, (2, 3))
     proto = tensor_pb2.TensorProto.FromString(tensors.to_bytes(theirs))
     assert not proto.tensor_content
-    same(tensors.to_array(messages.Tensor.FromString(proto.SerializeToString())), theirs)
-    raw = messages.Tensor(dtype=proto.dtype, tensor_content=theirs.tobytes())
+    same(tensors.to_array(messages_pb2.Tensor.FromString(proto.SerializeToString())), theirs)
+    raw = messages_pb2.Tensor(dtype=proto.dtype, tensor_content=theirs.tobytes())
     for size in theirs.shape:
         raw.tensor_shape.dim.add(size=size)
     same(tensors.to_array(raw), theirs)
@@ -68,7 +68,7 @@ def test_values_one_by_one_are_read(kind):
 @pytest.mark.parametrize("kind", [*NUMBERS, "bool", "object"])
 def test_the_last_value_stands_for_the_rest(kind):
     values = array(kind, (2,))
-    proto = messages.Tensor.FromString(tensors.to_bytes(values))
+    proto = messages_pb2.Tensor.FromString(tensors.to_bytes(values))
     proto.tensor_shape.dim[0].size = 5
     read = tensors.to_array(proto)
     theirs = tf.make_ndarray(tensor_pb2.TensorProto.FromString(proto.SerializeToString()))
@@ -121,7 +121,10 @@ def test_json_numbers_take_the_type_of_the_tensor(kind):
 @pytest.mark.parametrize("kind", [each for each in NUMBERS if "int" in each])
 def test_json_numbers_out_of_range_are_refused(kind):
     for value in (np.iinfo(kind).min - 1, np.iinfo(kind).max + 1, 1.0, 1.5):
-        with pytest.raises(status.ServingError, match=f"is not of expected type: {kind}"):
+        with pytest.raises(
+            status.ServingError,
+            match=f"DT_{kind.upper()}.*whole numbers within its range. Received: {value} ",
+        ):
             read({"instances": [0, value]}, kind)
 
 
@@ -130,7 +133,7 @@ def test_whole_numbers_that_floats_do_not_hold_are_refused(kind, most):
     same(read({"instances": [most, -most]}, kind), np.array([most, -most], kind))
     for value in (most + 2, -most - 2, 10**400):
         for values in ([value], [value, 0.5]):
-            with pytest.raises(status.ServingError, match="without loss of precision"):
+            with pytest.raises(status.ServingError, match="numbers within its range and precision. Received: "):
                 read({"instances": values}, kind)
 
 
@@ -146,7 +149,7 @@ def test_one_long_string_among_many_does_not_fill_the_memory():
     values = ["a" * 20_000, *["b"] * 2_000]
     tracemalloc.start()
     try:
-        with pytest.raises(status.ServingError, match="String is not of expected type: float"):
+        with pytest.raises(status.ServingError, match="expected DT_FLOAT .*Received: 'aaa"):
             read({"instances": values})
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
@@ -167,7 +170,7 @@ def test_lists_within_one_row_are_not_followed_for_ever():
     deep = 1.0
     for _ in range(900):
         deep = [deep]
-    with pytest.raises(status.ServingError, match="at most 32 dimensions"):
+    with pytest.raises(status.ServingError, match="expected DT_FLOAT .* at \\[1\\]"):
         read({"instances": [1.0, deep]}, "float32", None)
 
 
@@ -209,8 +212,8 @@ def test_json_answers_that_are_not_finite():
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [
-        ({"y": np.array(1.0)}, "Tensor name: y has no shape information"),
-        ({"a": np.zeros(2), "b": np.zeros(3)}, "Tensor name: b has inconsistent batch size: 3 expecting: 2"),
+        ({"y": np.array(1.0)}, "outputs do not share their rows. Received: shapes={'y': \\(\\)}"),
+        ({"a": np.zeros(2), "b": np.zeros(3)}, "outputs do not share their rows. Received: shapes="),
     ],
     ids=range(2),
 )

@@ -3,8 +3,8 @@ import pytest
 from keras import ops
 from reference import views_numpy
 
-from zoo import seeds
-from zoo.views import blur, view
+from zoo import context, seeds
+from zoo.views import blur
 
 
 @pytest.mark.parametrize("one_by_one", [False, True])
@@ -14,7 +14,7 @@ def test_blur_is_a_separable_convolution(padding, height, width, channels, one_b
     images = np.random.default_rng(3).random((5, height, width, channels), dtype="float32")
     blurred = blur.Blur(kernel_size=7, padding=padding)
     drawn = blurred.draw(seeds.Seed(2).fold(np.arange(5)), images.shape)
-    with view.one_by_one(one_by_one):
+    with context.using(image_by_image=one_by_one):
         ours = ops.convert_to_numpy(blurred.apply(ops.convert_to_tensor(images), drawn))
     sigma = ops.convert_to_numpy(drawn["sigma"])
     assert len(set(sigma)) == 5

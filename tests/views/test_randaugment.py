@@ -7,8 +7,8 @@ import pytest
 from keras import ops
 from reference import randaugment_numpy
 
-from zoo import seeds
-from zoo.views import affine, randaugment, view
+from zoo import context, seeds
+from zoo.views import affine, randaugment
 
 EVERY = ("Identity", *randaugment.STANDARD)
 FILL = np.array([124, 116, 104])
@@ -237,7 +237,7 @@ def test_image_by_image_it_is_the_same():
     augment = randaugment.RandAugment(probability=1.0)
     images = pictures(40, 3, 18, 20).astype("float32") / 255
     together = made(compiled, augment, images, np.arange(40))
-    with view.one_by_one():
+    with context.using(image_by_image=True):
         apart = np.abs(made(compiled, augment, images, np.arange(40)) - together)
     assert np.mean(apart > 1e-5) < 1e-3, np.mean(apart > 1e-5)
 

@@ -79,13 +79,13 @@ def served(encoder, size, batch):
     import atexit
 
     from zoo.serving import client, deployment
-    from zoo.tools import load
+    from zoo.tools import load_test
 
     folder, place = _exported(encoder, size)
     served_from = pathlib.Path(place.name) / "served"
     deployment.copy(folder, served_from, _CARD["name"], 1)
     deployment.configure(served_from)
-    server = load.Server(served_from)
+    server = load_test.Server(served_from)
     atexit.register(server.end)
     connected, images = client.Client(server.addresses["gRPC"], _CARD["name"], batch_size=batch), _images(batch, size)
     return lambda kept=place: connected(images), checked

@@ -1,17 +1,20 @@
 """Datasets that TFDS prepares, as stores of records."""
 
-import difflib
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-# The modules of the zoo's own builders are imported so that TFDS knows these.
-from zoo.data import openclipart, packaged, records, scenes, splits, stores  # noqa: F401
+from zoo import checks
+
+# The modules of the zoo's own builders are imported so that TFDS knows them.
+from zoo.data import openclipart, packaged, records, scenes, splits, stores, tf_stores  # noqa: F401
 
 
-def prepared(name, data_dir=None):
-    """The TFDS builder called `name`, prepared: downloads it if need be.
+def prepared(name: str, data_dir: Any = None) -> Any:
+    """Returns the TFDS builder called `name`, after preparing its data if needed, which may download them.
 
     Raises:
         ValueError: TFDS knows no such dataset, or it is prepared in a format other than TFRecord.
@@ -21,7 +24,7 @@ def prepared(name, data_dir=None):
     if not builder.is_prepared():
         try:
             builder.download_and_prepare()
-        except Exception as error:  # TFDS lets through whatever its downloader and the builder's code raise.
+        except Exception as error:  # TFDS passes on whatever its downloader and the builder's code raise.
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             remedy = "run `zoo-data prepare` where there is a network, and pass its data_dir here"
             if builder.name in packaged.PACKAGES:
@@ -39,124 +42,130 @@ def prepared(name, data_dir=None):
     return builder
 
 
-def found(name, data_dir=None):
-    """The TFDS builder called `name`, prepared or not.
+def found(name: str, data_dir: Any = None) -> Any:
+    """Returns the TFDS builder called `name`, prepared or not.
 
     Raises:
-        ValueError: there is none; says which name comes close.
+        ValueError: TFDS knows no such dataset; the message names the closest one.
     """
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError as error:
         stem = name.partition("/")[0].partition(":")[0]
-        known = ["digits", *tfds.list_builders(with_community_datasets=False)]
-        close = difflib.get_close_matches(stem, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = checks.suggestion(stem, ["digits", *tfds.list_builders(with_community_datasets=False)])
         raise ValueError(
-            f"load: expected 'digits', 'folder:/path/to/images' or the name of a TFDS dataset. "
+            f"load: expected `name` to be 'digits', 'folder:/path/to/images' or the name of a TFDS dataset. "
             f"Received: name={name!r}.{hint}"
         ) from error
 
 
-def image_and_label(builder):
-    """The names of a builder's image feature and of its class label, or None for the latter.
-
-    TFDS' supervised pair decides where there is one.
-
-    Raises:
-        ValueError: there is not exactly one image.
-    """
-    features = builder.info.features
-    pair = [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
-    pictures = [key for key, feature in features.items() if type(feature) is tfds.features.Image]
-    image = next((key for key in pair if key in pictures), pictures[0] if len(pictures) == 1 else None)
-    if image is None or np.dtype(features[image].np_dtype) != np.uint8:
-        raise ValueError(f"{builder.name}: expected one feature that is a uint8 image. Received: features={features}.")
-    return image, class_label(builder)
-
-
-def class_label(builder):
-    """The name of a builder's class label, or None."""
-    pair = [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
-    names = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
-    return next((key for key in (*pair, "label") if key in names), None)
-
-
-def pictures(builder, names):
-    """The shapes of some uint8 image features of a builder.
-
-    Args:
-        builder: a TFDS builder.
-        names: of the features, in order.
+def default_image(builder: Any) -> str | None:
+    """Returns the name of a builder's image feature: that of its supervised pair, or the only one.
 
     Returns:
-        Dict of feature name -> (H, W, C) as stored, in that order.
+        The name, or None if there is no image feature at all.
 
     Raises:
-        ValueError: an unknown feature, one that is no uint8 image, one that is asked for twice, or images of several
-            heights or widths.
+        ValueError: several images, or an image that is not uint8.
     """
     features = builder.info.features
-    possible = [
-        key
-        for key, feature in features.items()
-        if isinstance(feature, tfds.features.Image) and np.dtype(feature.np_dtype) == np.uint8
-    ]
-    for name in names:
-        if name not in possible:
-            close = difflib.get_close_matches(str(name), possible, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            what = "which is no uint8 image" if name in features else "which it does not have"
-            raise ValueError(
-                f"{builder.name}: expected modalities among {', '.join(possible)}. Received: {name!r}, {what}.{hint}"
-            )
-    shapes = {name: features[name].shape for name in names}
-    if len(shapes) != len(names):
-        raise ValueError(f"{builder.name}: expected each modality once. Received: modalities={tuple(names)}.")
-    if len({shape[:2] for shape in shapes.values()}) != 1:
-        raise ValueError(f"{builder.name}: expected modalities of one height and width. Received: {shapes}.")
-    return shapes
+    possible = [key for key, feature in features.items() if type(feature) is tfds.features.Image]
+    if not possible:
+        return None
+    name = next((key for key in _supervised(builder) if key in possible), possible[0] if len(possible) == 1 else None)
+    if name is None or np.dtype(features[name].np_dtype) != np.uint8:
+        raise ValueError(
+            f"{builder.name}: expected one feature that is a uint8 image; choose one by `image`. "
+            f"Received: features={features}."
+        )
+    return name
 
 
-def store(builder, split, size=None, channels=None, modalities=None):
-    """The records of the splits that a split string names.
+def class_label(builder: Any) -> str | None:
+    """Returns the name of a builder's class label, or None."""
+    names = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    return next((key for key in (*_supervised(builder), "label") if key in names), None)
+
+
+def _supervised(builder):
+    return [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
+
+
+def store(
+    builder: Any,
+    split: Any,
+    size: int | None = None,
+    channels: int | None = None,
+    image: str | None = None,
+    extra: Sequence[str] = (),
+) -> tuple[stores.Store, np.ndarray, np.ndarray, Sequence[str] | None]:
+    """Returns the examples that a split string selects.
 
     Args:
         builder: a prepared TFDS builder.
         split: split string.
-        size: side of the square to fit images to, or None.
-        channels: 1 or 3; by default what the images have.
-        modalities: names of the image features to join along their channels; by default the one image there is.
+        size: side of the square that images are fitted to, or None.
+        channels: 1 or 3, for the image; by default what it has.
+        image: name of the feature that becomes the image; see `default_image`.
+        extra: names of further features; see `zoo.data.sources.load`.
 
     Returns:
-        A `stores.Records`, np.int64 positions in it that `split` selects, np.int64 ids of those, names of the classes
-        (or None).
+        A `tf_stores.Records`, np.int64 positions in it that `split` selects, np.int64 ids of those, and the names of
+        the classes (or None).
 
     Raises:
-        ValueError: an unknown split, or images of several shapes without `size`.
+        ValueError: an unknown split or feature, or images of several shapes without `size`.
     """
     infos = dict(builder.info.splits)
     sizes = {name: info.num_examples for name, info in infos.items()}
-    if "shard" in str(split):  # of files, which TFDS alone knows
+    if "shard" in str(split):  # counts files, which TFDS alone knows
         parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
         split = "+".join(f"{part.splitname}[{part.from_ or 0}:{part.to or sizes[part.splitname]}]" for part in parts)
     ids = splits.rows(split, sizes, builder.name)
-    if modalities is None:
-        image, label = image_and_label(builder)
-        modalities = (image,)
-    else:
-        label = class_label(builder)
-    shapes = pictures(builder, modalities)
-    if size is None and any(None in shape[:2] for shape in shapes.values()):
+    pictures, plain = _chosen(builder, channels, image, extra)
+    ragged = {key: picture.shape for key, picture in pictures.items() if None in picture.shape}
+    if size is None and ragged:
         raise ValueError(
-            f"{builder.name}: expected `size`, the side of the square to fit images to, as they have several shapes. "
-            "Received: size=None; bind `sources.load.size` in gin."
+            f"{builder.name}: expected `size`, the side of the square that images are fitted to, as the images have "
+            f"several shapes. Received: size=None for {ragged}."
         )
     names, positions = splits.within(ids, sizes)
     paths = [pathlib.Path(path) for name in names for path in infos[name].filepaths]
     counts = [count for name in names for count in infos[name].shard_lengths]
-    index = records.Index(paths, counts)
-    # Transparency is laid over white, so that two channels become one, and four three.
-    kinds = {name: (shape, channels or (1 if shape[-1] <= 2 else 3)) for name, shape in shapes.items()}
-    kept = stores.Records(index, kinds, label, size)
+    label = class_label(builder)
+    kept = tf_stores.Records(records.Index(paths, counts), pictures, plain, label, size)
     return kept, positions, ids, builder.info.features[label].names if label else None
+
+
+def _chosen(builder, channels, image, extra):
+    """The features that are decoded as images, by key, and those that come as they are (a FeaturesDict, or None)."""
+    features = builder.info.features
+    possible = [key for key in features if _is_picture(features[key])]
+    if image is not None:
+        checks.one_of(builder.name, "image", image, possible)
+    for name in extra:
+        checks.one_of(builder.name, "extra", name, [key for key in features if key not in ("image", "label", "id")])
+        static = isinstance(features[name].shape, tuple) and None not in features[name].shape
+        numeric = static and np.dtype(features[name].np_dtype).kind in "biuf"
+        if name not in possible and not numeric:
+            raise ValueError(
+                f"{builder.name}: expected `extra` features of a static shape and a numeric type. "
+                f"Received: {name!r}, {features[name]}."
+            )
+    image = image or default_image(builder)
+    if image is None and not extra:
+        raise ValueError(f"{builder.name}: expected a feature that is an image, or `extra`. Received: {features=}.")
+    chosen = {"image": image} if image else {}
+    chosen |= {name: name for name in extra if name in possible}
+    pictures = {}
+    for key, name in chosen.items():
+        shape = features[name].shape
+        # Transparency is laid over white, so that two channels become one, and four three.
+        count = (channels if key == "image" else None) or (1 if shape[-1] <= 2 else 3)
+        pictures[key] = tf_stores.Picture(name, shape, count)
+    plain = {name: features[name] for name in extra if name not in possible}
+    return pictures, tfds.features.FeaturesDict(plain) if plain else None
+
+
+def _is_picture(feature):
+    return isinstance(feature, tfds.features.Image) and np.dtype(feature.np_dtype) == np.uint8

@@ -1,39 +1,51 @@
-"""What `sources.load` reads by TensorFlow: TFDS data sets, folders of images, and pictures fitted to a size."""
+"""What `sources.load` reads by TensorFlow: TFDS datasets, folders of images, and images fitted to a size."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from zoo.data import builders, folders, images, splits, stores
+from zoo.data import builders, folders, images, splits, stores, tf_stores
+
+# The last four arguments of a `zoo.data.sources.Source`: store, positions, ids, classes.
+Parts = tuple[stores.Store, np.ndarray, np.ndarray, Sequence[str] | None]
 
 
-def dataset(name, split, size, channels, data_dir, modalities):
-    """A TFDS data set: store, positions, ids, classes and modalities of a `zoo.data.sources.Source`."""
-    found = builders.prepared(name, data_dir)
-    store, positions, ids, classes = builders.store(found, split, size, channels, modalities)
-    return store, positions, ids, classes, modalities and store.channels
+def dataset(
+    name: str,
+    split: Any,
+    size: int | None,
+    channels: int | None,
+    data_dir: Any,
+    image: str | None,
+    extra: Sequence[str],
+) -> Parts:
+    """Returns store, positions, ids and classes of a TFDS dataset; arguments as in `zoo.data.sources.load`."""
+    return builders.store(builders.prepared(name, data_dir), split, size, channels, image, extra)
 
 
-def folder(name, split, size, channels):
-    """A folder of images, likewise."""
+def folder(name: str, split: Any, size: int | None, channels: int) -> Parts:
+    """Returns store, positions, ids and classes of a folder of images; arguments as in `zoo.data.sources.load`."""
     found = folders.listing(name.removeprefix("folder:"))
     # Split strings count through the splits one after another, ids through the sorted paths.
     ids = np.concatenate([found.members[part] for part in splits.ordered(found.members)])
     ids = ids[splits.rows(split, _counts(found), name)]
-    store = stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
-    labelled = found.labels is not None and np.any(found.labels[ids] >= 0)
-    return store, ids, ids, found.classes if labelled else None, None
+    store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
+    labeled = found.labels is not None and np.any(found.labels[ids] >= 0)
+    return store, ids, ids, found.classes if labeled else None
 
 
-def fitted(pixels, labels, channels, size):
-    """Grey pictures, np.uint8 `[n, H, W, 1]`, as a store of so many channels and that size."""
+def fitted(pixels: np.ndarray, labels: np.ndarray, channels: int, size: int | None) -> stores.Store:
+    """Returns gray images, np.uint8 `[n, H, W, 1]`, as a store of the given channels and size."""
     with tf.device("CPU:0"):
         pixels = images.unified(tf.constant(pixels), channels)
         pixels = pixels if size is None else images.fitted(pixels, size)
-    return stores.Memory(pixels, labels)
+    return tf_stores.Memory({"image": pixels}, labels)
 
 
-def counts(name, data_dir=None):
-    """Split name -> number of examples, of a TFDS data set or a folder."""
+def counts(name: str, data_dir: Any = None) -> dict[str, int]:
+    """Returns split name -> number of examples, of a TFDS dataset or a folder."""
     if name.startswith("folder:"):
         return _counts(folders.listing(name.removeprefix("folder:")))
     return {part: info.num_examples for part, info in builders.prepared(name, data_dir).info.splits.items()}

@@ -1,26 +1,29 @@
-"""Cards: the one record of a published model, the files it vouches for, and the names under which models are found.
+"""Model cards: the record of a published model, the digests of its files, and the search for models by name.
 
 A published model is one folder: `card.json` beside the weights and the SavedModel. The card holds the SHA-256 of every
-file, and whoever opens the folder checks them first. Standard library only: listing models imports no framework.
+file, which is checked before the folder is opened. This module imports the standard library only, so that listing
+models imports no framework.
 """
 
-import difflib
 import fnmatch
 import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
-from zoo import files
+from zoo import checks, files
 from zoo.hub import schema
 
 CARD = "card.json"
 WEIGHTS = "encoder.weights.h5"
-# What the readers of a model folder open by name; a file of theirs that the card does not vouch for is refused.
+nearest = checks.suggestion  # used by zoo.serving
+# Files that Keras or TensorFlow open by name, as prefixes. Such a file must be listed in the card.
 _OPENED = (WEIGHTS, "saved_model.", "fingerprint.pb", "variables/", "assets/", "assets.extra/")
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
-FILTERS = {
+FILTERS: dict[str, Callable[[dict], Any]] = {
     "method": lambda card: card["training"].get("method"),
     "data": lambda card: card["training"].get("data"),
     "split": lambda card: card["training"].get("split"),
@@ -35,21 +38,21 @@ FILTERS = {
 }
 
 
-def shipped(folder):
-    """The path of a folder that comes with the library: inside the package in a wheel, beside it in a checkout.
+def shipped(folder: str) -> pathlib.Path:
+    """Returns the path of a folder that comes with the library: in the package in a wheel, beside it in a checkout.
 
     Args:
         folder: `"saved_models"` or `"gin"`.
 
     Returns:
-        `pathlib.Path`; it need not exist.
+        The path, which need not exist.
     """
     inside = _PACKAGE / folder
     return inside if inside.is_dir() else _PACKAGE.parent / folder
 
 
-def roots():
-    """The folders in which models are looked up: the shipped one, then those of the environment's `ZOO_MODELS`."""
+def roots() -> list[pathlib.Path]:
+    """Returns the folders that are searched for models: the shipped one, then those in the variable `ZOO_MODELS`."""
     named = [pathlib.Path(part) for part in os.environ.get("ZOO_MODELS", "").split(os.pathsep) if part]
     return [shipped("saved_models"), *named]
 
@@ -60,32 +63,23 @@ def _places():
         if not root.is_dir():
             continue
         for folder in sorted(root.iterdir()):
-            # An interrupted export may leave a hidden folder; it is no model.
+            # An interrupted export may leave a hidden folder, which is not a model.
             if not folder.name.startswith(".") and (folder / CARD).is_file():
                 places.setdefault(folder.name, []).append(folder)
     return places
 
 
-def nearest(word, words):
-    """`" Did you mean 'x'?"` for the nearest of `words`, or nothing."""
-    close = difflib.get_close_matches(str(word), [str(each) for each in words], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def find(name_or_path):
-    """The folder of a model.
+def find(name_or_path: str | os.PathLike) -> pathlib.Path:
+    """Returns the folder of a model.
 
     Args:
         name_or_path: the name of a model in one of `roots()`, or the path of a model folder.
 
-    Returns:
-        `pathlib.Path`.
-
     Raises:
-        ValueError: no such model, or several folders of that name.
+        ValueError: there is no such model, or there are several folders of that name.
     """
     path = pathlib.Path(name_or_path)
-    # A bare word is a name first: what lies in the current folder must not change which model it means.
+    # A bare word is a name first, so that the contents of the current folder do not change which model it means.
     bare = path.name == os.fspath(name_or_path)
     places = _places()
     found = places.get(path.name, []) if bare else []
@@ -101,12 +95,12 @@ def find(name_or_path):
     known = ", ".join(sorted(places)) or "none"
     raise ValueError(
         f"zoo: expected the path of a model folder or one of the names: {known}. "
-        f"Received: name_or_path={str(name_or_path)!r}.{nearest(name_or_path, places)}"
+        f"Received: name_or_path={str(name_or_path)!r}.{checks.suggestion(name_or_path, places)}"
     )
 
 
-def check(card):
-    """Checks that a card has every field it must have, of the right kind, and none besides.
+def check(card: Any) -> dict:
+    """Checks that a card has all required fields, of the right type, and no unknown ones.
 
     Args:
         card: the content of a `card.json`.
@@ -115,13 +109,17 @@ def check(card):
         The same card.
 
     Raises:
-        ValueError: names the field, what was expected and what was received.
+        ValueError: a field is wrong; the message names it, with what was expected and what was received.
     """
     return schema.check(card)
 
 
-def read(folder):
-    """The checked card of a model folder; raises `ValueError` if it is missing, malformed or of another version."""
+def read(folder: str | os.PathLike) -> dict:
+    """Returns the checked card of a model folder.
+
+    Raises:
+        ValueError: the card is missing, malformed or of another version.
+    """
     path = pathlib.Path(folder) / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -137,40 +135,40 @@ def read(folder):
         raise ValueError(f"{error} (in {path})") from None
 
 
-def write(card, folder):
+def write(card: dict, folder: str | os.PathLike) -> None:
     """Checks a card and writes it into a model folder, in one step: readers see the old card or the new one."""
     check(card)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     files.write(pathlib.Path(folder) / CARD, text)
 
 
-def digest(path):
-    """The SHA-256 and the size of a file, as a card records them: `{"sha256": hex, "bytes": int}`."""
+def digest(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the SHA-256 and the size of a file, as a card records them: `{"sha256": hex, "bytes": int}`."""
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"sha256": sha256, "bytes": os.path.getsize(path)}
 
 
-def contents(folder):
-    """The digests of every file below `folder` except its card, as a card's `files`."""
+def contents(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """Returns the digest of every file below `folder` except the card: the `files` of a card."""
     folder = pathlib.Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
     return {name: digest(folder / name) for name in names if name != CARD}
 
 
-def verify(folder, card):
-    """Checks every file of a model folder against its card.
+def verify(folder: str | os.PathLike, card: dict) -> None:
+    """Checks every file of a model folder against the card.
 
     Args:
         folder: the model folder.
-        card: its checked card.
+        card: the checked card of the folder.
 
     Raises:
-        ValueError: a file is missing, truncated, altered, or would be opened without standing in the card.
+        ValueError: a file is missing, truncated or altered, or would be opened but is not listed in the card.
     """
     folder = pathlib.Path(folder)
-    remedy = "Remedy: fetch the model folder again, or export it again"
+    remedy = "Fetch the model folder again, or export it again"
     for name, expected in card["files"].items():
         path = folder / name
         if not path.is_file():
@@ -185,25 +183,28 @@ def verify(folder, card):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in card["files"] and name.startswith(_OPENED):
             raise ValueError(
-                f"cards: expected only files that stand in {CARD}. Received: {name} in {folder}. {remedy}."
+                f"cards: expected only files that are listed in {CARD}. Received: {name} in {folder}. {remedy}."
             )
 
 
-def opened(folder):
-    """The card of a model folder after every file has been checked against it: what each reader calls first."""
+def opened(folder: str | os.PathLike) -> dict:
+    """Returns the card of a model folder after every file was checked against it. All readers call this first."""
     card = read(folder)
     verify(folder, card)
     return card
 
 
-def info(name):
-    """The card of a model: what it eats, how it was trained, what it reached, what it may be used for.
+def info(name: str | os.PathLike) -> dict:
+    """Returns the card of a model: its input, training, results and license.
 
     Args:
         name: the name of a model, see `list_models`, or the path of a model folder.
 
     Returns:
-        dict, the content of `card.json`.
+        The content of `card.json`.
+
+    Raises:
+        ValueError: there is no such model, or the card is malformed.
     """
     return read(find(name))
 
@@ -216,16 +217,16 @@ def _agrees(received, wanted):
     return received == wanted
 
 
-def list_models(pattern="*", **filters):
-    """The names of the published models, sorted.
+def list_models(pattern: str = "*", **filters: Any) -> list[str]:
+    """Returns the names of the published models, sorted.
 
     Args:
         pattern: shell pattern that the name must match, such as `"simclr_*"`.
-        **filters: values of card fields, such as `method="simclr"`, `data="fashion_mnist"` or `embedding=256`; strings
-            may be shell patterns and are compared without regard to case.
+        **filters: values of card fields, such as `method="simclr"`, `data="fashion_mnist"` or `embedding=256`. Strings
+            may be shell patterns; their case is ignored.
 
     Returns:
-        list of names for `load` and `info`.
+        Names that `load` and `info` accept.
 
     Raises:
         ValueError: an unknown filter.
@@ -234,7 +235,7 @@ def list_models(pattern="*", **filters):
         if name not in FILTERS:
             raise ValueError(
                 f"zoo.list_models: expected filters among {', '.join(FILTERS)}. "
-                f"Received: {name}={filters[name]!r}.{nearest(name, FILTERS)}"
+                f"Received: {name}={filters[name]!r}.{checks.suggestion(name, FILTERS)}"
             )
     names = [name for name in sorted(_places()) if fnmatch.fnmatchcase(name, pattern)]
     if not filters:

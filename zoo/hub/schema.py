@@ -1,18 +1,16 @@
-"""What a card must say: each field and the kind of value it holds; cards come from elsewhere and are not trusted."""
+"""The schema of a card: every field and its type. Cards may come from anywhere and are not trusted."""
 
-import difflib
 import math
 import re
+from typing import Any
+
+from zoo import checks
 
 VERSION = 1
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "area", "lanczos3")
 NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTORY = re.compile(r"zoo\.models\.[a-z_][a-z0-9_]*:[a-z_][a-z0-9_]*")
-
-
-def _is_count(value):
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _is_number(value):
@@ -24,7 +22,7 @@ def _is_string(value):
 
 
 def _is_shape(value):
-    return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value))
+    return isinstance(value, list) and len(value) == 3 and all(map(checks.is_integer, value))
 
 
 def _is_statistic(value):
@@ -32,7 +30,7 @@ def _is_statistic(value):
 
 
 def _is_deviation(value):
-    return _is_statistic(value) and all(each > 0 for each in (value if isinstance(value, list) else [value]))
+    return _is_statistic(value) and all(number > 0 for number in (value if isinstance(value, list) else [value]))
 
 
 def _is_interval(value):
@@ -41,8 +39,12 @@ def _is_interval(value):
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
 
 
+def _is_labels(value):
+    return value is None or _is_string(value) or checks.is_integer(value)
+
+
 def _is_path(value):
-    """A relative path with forward slashes that cannot leave the folder, on any system, and is not the card itself."""
+    """Whether a value is a relative path with forward slashes that stays in the folder on any system; not the card."""
     if not isinstance(value, str) or re.search(r"[\\:\x00-\x1f]", value):
         return False
     return all(part not in ("", ".", "..") for part in value.split("/")) and value != "card.json"
@@ -52,18 +54,18 @@ def _one_of(*values):
     return lambda value: isinstance(value, str) and value in values
 
 
-def _fully(pattern):
+def _full_match(pattern):
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 _MAPPING = (lambda value: isinstance(value, dict), "an object")
 _STRING = (_is_string, "a string")
-_COUNT = (_is_count, "an integer of at least 1")
+_COUNT = (checks.is_integer, "an integer of at least 1")
 
-# Field -> (test, what is expected). A trailing question mark: the field may be absent.
+# Field -> (test, what is expected). A field with a trailing question mark may be absent.
 _CARD = {
     "card_version": (lambda value: value == VERSION, f"the version {VERSION}; a newer card needs a newer zoo"),
-    "name": (_fully(NAME), "a name of lower-case letters, digits and _ . -"),
+    "name": (_full_match(NAME), "a name of lower-case letters, digits and _ . -"),
     "description": _STRING,
     "limitations?": _STRING,
     "architecture": _MAPPING,
@@ -77,7 +79,7 @@ _CARD = {
     "citation": (lambda value: isinstance(value, str), "a string"),
 }
 _ARCHITECTURE = {
-    "factory": (_fully(_FACTORY), "a factory inside zoo.models, as in zoo.models.resnet:resnet18"),
+    "factory": (_full_match(_FACTORY), "a factory inside zoo.models, as in zoo.models.resnet:resnet18"),
     "arguments": _MAPPING,
 }
 _INPUT = {
@@ -94,7 +96,7 @@ _RESULT = {
     "data": _STRING,
     "protocol": _STRING,
     "metric?": _STRING,
-    "labels": (lambda value: value is None or _is_string(value) or _is_count(value), "a string, a count or null"),
+    "labels": (_is_labels, "a string, a count or null"),
     "value": (_is_number, "a finite number"),
     "interval": (_is_interval, "[low, high] or null"),
     "n_seeds": _COUNT,
@@ -103,8 +105,8 @@ _RESULT = {
     "command": (lambda value: value is None or _is_string(value), "a string or null"),
 }
 _FILE = {
-    "sha256": (_fully(_SHA256), "64 lower-case hexadecimal digits"),
-    "bytes": (lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0, "a size in bytes"),
+    "sha256": (_full_match(_SHA256), "64 lower-case hexadecimal digits"),
+    "bytes": (lambda value: checks.is_integer(value, least=0), "a size in bytes"),
 }
 _LICENSE = {"code": _STRING, "weights": _STRING, "data": _STRING}
 
@@ -119,7 +121,7 @@ def _check_fields(where, record, fields):
         raise ValueError(f"card: expected {where or 'the card'} to be an object. Received: {_shorten(record)}.")
     prefix = f"{where}." if where else ""
     known = {field.rstrip("?"): field.endswith("?") for field in fields}
-    # The version is the first field: of an unknown one nothing else can be judged.
+    # The version is the first field: a card of an unknown version cannot be checked further.
     for field, (test, expected) in fields.items():
         name = field.rstrip("?")
         if name not in record:
@@ -130,12 +132,11 @@ def _check_fields(where, record, fields):
             raise ValueError(f"card: expected {expected}. Received: {prefix}{name}={_shorten(record[name])}.")
     for name in record:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = checks.suggestion(name, known)
             raise ValueError(f"card: expected only known fields. Received: {prefix}{name}.{hint}")
 
 
-def check(card):
+def check(card: Any) -> dict:
     """Checks a card; see `zoo.hub.cards.check`."""
     _check_fields("", card, _CARD)
     _check_fields("architecture", card["architecture"], _ARCHITECTURE)

@@ -57,7 +57,7 @@ class CMC(method.Method):
             memory.MemoryBank(spec.ids, network.width, self.bank_momentum, name=f"bank{number}")
             for number, network in enumerate(self.networks)
         ]
-        self.banks[0].check_candidates(self.num_candidates)
+        self.banks[0].check_candidates(self.num_candidates, self.per_image)
         make = self.make_estimator or (lambda population, name: None)
         names = [f"nce{number}" for number in range(len(self.towers.pairs))]
         self.estimators = [make(population=self.banks[0].size, name=name) for name in names]

@@ -47,9 +47,9 @@ class CMCv2(method.Method):
         """Makes towers, key encoders and queues; the queries' views come first, then as many of the keys."""
         expected = "as many views of keys as of queries"
         checks.require(len(spec.view_shapes) % 2 == 0, "CMCv2", expected, views=len(spec.view_shapes))
-        shapes = spec.view_shapes[: len(spec.view_shapes) // 2]
-        self.networks = self.towers.build(shapes)
-        copies = self.towers.build(shapes, suffix="_key")
+        half = len(spec.view_shapes) // 2
+        self.networks = self.towers.build(spec.view_shapes[:half])
+        copies = self.towers.build(spec.view_shapes[half:], suffix="_key")
         self.key_encoders, self.queues = [], []
         for number, (network, copy) in enumerate(zip(self.networks, copies, strict=True)):
             names = f"momentum_encoder{number}", f"queue{number}"

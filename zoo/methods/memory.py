@@ -124,8 +124,9 @@ class MemoryBank(keras.layers.Layer):
         """Returns the embeddings of images, int32 `[B] -> [B, D]`, as of their last visit."""
         return engine.current().rows(self.rows, ids - self.first)
 
-    def check_candidates(self, count: int) -> None:
-        """Raises ValueError unless `count` is a number of other images that can be drawn."""
+    def check_candidates(self, count: int, per_image: bool) -> None:
+        """Raises ValueError unless `candidates` can draw with these arguments."""
+        checks.require(isinstance(per_image, bool), "MemoryBank", "`per_image` to be a bool", per_image=per_image)
         expected = f"`num_candidates` from 1 to the {self.size - 1} other images"
         valid = checks.is_integer(count) and count < self.size
         checks.require(valid, "MemoryBank", expected, num_candidates=count)

@@ -162,11 +162,15 @@ class Method(keras.Model):
 
         Args:
             spec: as for `begin`.
-            *names: what each view is, in order, for the error.
+            *names: what each view is, in order, for the error; `patches` is an image cut into patches.
         """
         who, shapes = type(self).__name__, spec.view_shapes
         expected = f"{len(names)} {'view' if len(names) == 1 else 'views'} ({', '.join(names)})"
         checks.require(len(shapes) == len(names), who, expected, views=len(shapes))
+        for name, shape in zip(names, shapes, strict=True):
+            kind = "patches (P, h, w, C)" if name == "patches" else "images (H, W, C)"
+            valid = len(shape) == (4 if name == "patches" else 3)
+            checks.require(valid, who, f"the view {name!r} to be of {kind}", shape=shape)
         channels = {shape[-1] for shape in shapes}
         checks.require(len(channels) == 1, who, "views of one number of channels", view_shapes=shapes)
 

@@ -54,7 +54,7 @@ class PIRL(method.Method):
         self.expect_views(spec, "image", "patches")
         self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0][-1])
         self.bank = memory.MemoryBank(spec.ids, self.embedder.width, self.bank_momentum)
-        self.bank.check_candidates(self.num_candidates)
+        self.bank.check_candidates(self.num_candidates, self.per_image)
         self.patch_embedder = jigsaw.PatchEmbedder(self.embedder, self.make_jigsaw, spec.view_shapes[1])
 
     def contrast(self, batch: method.Batch, step: method.Step):

@@ -61,11 +61,13 @@ class Towers:
             suffix: of the layers' names.
 
         Raises:
-            ValueError: there is another number of views.
+            ValueError: there is another number of views, or a view is not of images.
         """
         count = len(self.names)
         expected = f"one view that all towers share, or one for each of {', '.join(self.names)}"
         checks.require(len(shapes) in (1, count), "CMC", expected, views=len(shapes))
+        valid = all(len(shape) == 3 for shape in shapes)
+        checks.require(valid, "CMC", "views to be of images (H, W, C)", view_shapes=tuple(shapes))
         if self.joined is None:
             self.joined = self.names if len(shapes) == 1 else ()
         parts = zip(self.names, self.factories, self.spread(shapes), strict=True)

@@ -1,383 +1,211 @@
-"""Predict requests and answers as JSON, in TensorFlow Serving's two formats and with its rules and messages.
+"""Bodies of predict requests and answers as JSON, by rows ("instances") or by columns ("inputs").
 
-See https://www.tensorflow.org/tfx/serving/api_rest; messages and order of the checks follow util/json_tensor.cc there.
+See https://www.tensorflow.org/tfx/serving/api_rest for the format.
 """
 
 import base64
-import binascii
 import itertools
 import json
-import math
+import reprlib
+from typing import Any
 
 import numpy as np
 import orjson
 
-from zoo.serving import servable, status, tensors
+from zoo.serving import limits, servable, status, tensors
 
-_SHOWN = 200  # characters of a value that a message repeats
 _RANKS = 32
-_TYPES = {dict: "Object", list: "Array", str: "String", bool: None, int: "Number", float: "Number", type(None): "Null"}
+# Kind of a NumPy type -> the JSON values of it.
+_VALUES = {
+    "f": "numbers within its range and precision",
+    "i": "whole numbers within its range",
+    "u": "whole numbers within its range",
+    "b": "true or false",
+    "O": 'strings or {"b64": "..."}',
+}
 
 
-def _bad(message):
-    return status.ServingError("INVALID_ARGUMENT", message)
+def _invalid(expected: str, received: object) -> status.ServingError:
+    return status.error("JSON", expected, received)
 
 
-def _text(value):
-    """A JSON value for a message, shortened before it is written: requests may be large."""
+def parse(body: bytes) -> dict:
+    """Returns the object of a request's body, which may hold NaN and Infinity; ServingError where it is none."""
     try:
-        text = json.dumps(value if not isinstance(value, list | dict | str) else _cut(value))
-    except (ValueError, RecursionError):
-        text = "..."
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def _cut(value, depth=3):
-    if isinstance(value, str):
-        return value[:_SHOWN]
-    if isinstance(value, list | dict) and depth == 0:
-        return "..."
-    if isinstance(value, list):
-        return [_cut(each, depth - 1) for each in value[:10]]
-    if isinstance(value, dict):
-        return {key[:_SHOWN]: _cut(each, depth - 1) for key, each in list(value.items())[:10]}
-    return value
-
-
-def _type_of(value):
-    return str(value) if isinstance(value, bool) else _TYPES[type(value)]
-
-
-def parse(body):
-    """The object of a request's body; NaN and Infinity are numbers, as in Python's and TensorFlow Serving's JSON.
-
-    Args:
-        body: bytes.
-
-    Raises:
-        ServingError: no JSON, or no object.
-    """
-    if not body:
-        raise _bad("JSON Parse error: The document is empty at offset: 0")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        if not (b"NaN" in body or b"Infinity" in body):
-            raise _bad(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
         try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            if b"NaN" not in body and b"Infinity" not in body:
+                raise
             document = json.loads(body)
-        except (ValueError, RecursionError) as strict:
-            raise _bad(f"JSON Parse error: {strict}") from strict
+    except (ValueError, RecursionError) as error:
+        raise _invalid("a JSON document", error) from error
     if not isinstance(document, dict):
-        raise _bad(f"JSON Value: {_text(document)} Is not object")
+        raise _invalid("an object", reprlib.repr(document))
     return document
 
 
-def signature_name(document):
-    """The signature that a request names, or None."""
-    name = document.get("signature_name")
-    if "signature_name" in document and not isinstance(name, str):
-        raise _bad(
-            f"JSON Value: {_text(document)} not formatted correctly. 'signature_name' key must be a string value."
-        )
+def signature_name(document: dict) -> str:
+    """Returns the signature that a request names, or ""."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise _invalid("`signature_name` to be a string", reprlib.repr(name))
     return name
 
 
-def arrays(document, signature, limits):
-    """The inputs of a request.
+def arrays(document: dict, signature: servable.Signature, bounds: limits.Limits) -> tuple[dict[str, np.ndarray], bool]:
+    """Returns the inputs of a request by name; and whether the answer has rows, `predictions`, or columns, `outputs`.
 
-    Args:
-        document: as `parse` returns it.
-        signature: `servable.Signature`.
-        limits: `limits.Limits`.
-
-    Returns:
-        arrays by name; and whether the answer is to have rows, `predictions`, or columns, `outputs`.
-
-    Raises:
-        ServingError: what of the request does not fit the signature.
+    ServingError where the request does not fit the signature.
     """
-    if "instances" in document and "inputs" in document:
-        raise _bad(
-            f"JSON Value: {_text(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' keys "
-            "to exist "
-        )
-    if "instances" in document:
-        instances = document["instances"]
-        if not isinstance(instances, list):
-            raise _bad(f"JSON Value: {_text(document)} Excepting 'instances' to be an list/array")
-        if not instances:
-            raise _bad(f"JSON Value: {_text(document)} No values in 'instances' array")
-        return _rows(instances, signature, limits), True
-    if "inputs" in document:
-        return _columns(document["inputs"], signature, limits), False
-    raise _bad("Missing 'inputs' or 'instances' key")
+    keys = [key for key in ("instances", "inputs") if key in document]
+    if len(keys) != 1:
+        raise _invalid("either 'instances' or 'inputs' as a key", reprlib.repr(list(document)))
+    columns = (_from_rows if keys == ["instances"] else _from_columns)(document[keys[0]], set(signature.inputs))
+    return {name: _array(name, value, signature, bounds) for name, value in columns.items()}, keys == ["instances"]
 
 
-def _is_base64(value):
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 
-def _rows(instances, signature, limits):
-    names = sorted(signature.inputs)
-    if len(names) > 1 and not isinstance(instances[0], dict):
-        raise _bad(
-            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
-            "tensorinfo_map"
-        )
-    objects = isinstance(instances[0], dict) and not _is_base64(instances[0])
-    for index, item in enumerate(instances):
-        is_object = isinstance(item, dict) and not _is_base64(item)
-        if objects and not is_object:
-            raise _bad(f"Expecting object but got list at item {index} of input list")
-        if is_object and not objects:
-            raise _bad(f"Expecting value/list but got object at item {index} of input list")
-        if objects:
-            for name in item:
-                if name not in signature.inputs:
-                    raise _bad(
-                        f"Failed to process element: {index} key: {name[:_SHOWN]} of 'instances' list. Error: "
-                        f"INVALID_ARGUMENT: JSON object: does not have named input: {name[:_SHOWN]}"
-                    )
-            if len(item) != len(names):
-                raise _bad(
-                    f"Failed to process element: {index} of 'instances' list. JSON object: {_text(item)} keys must be "
-                    f"equal to: {','.join(names)}"
-                )
-    columns = {name: [item[name] for item in instances] for name in names} if objects else {names[0]: instances}
-    return {
-        name: _array(column, name, signature, limits, f" key: {name}" if objects else "")
-        for name, column in columns.items()
-    }
+def _from_rows(rows: Any, names: set[str]) -> dict[str, list]:
+    if not isinstance(rows, list) or not rows:
+        raise _invalid("`instances` to be a list of one or more rows", reprlib.repr(rows))
+    if len(names) == 1 and not any(map(_is_object, rows)):
+        return {name: rows for name in names}
+    for index, row in enumerate(rows):
+        if not _is_object(row) or set(row) != names:
+            raise _invalid(f"row {index} of `instances` to be an object with {sorted(names)}", reprlib.repr(row))
+    return {name: [row[name] for row in rows] for name in names}
 
 
-def _columns(value, signature, limits):
-    if not isinstance(value, dict) or _is_base64(value):
-        if len(signature.inputs) > 1:
-            raise _bad(
-                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
-                "tensorinfo_map"
-            )
-        value = {next(iter(signature.inputs)): value}
-    for name in signature.inputs:
-        if name not in value:
-            raise _bad(f"Missing named input: {name} in 'inputs' object.")
-    return {name: _array(value[name], name, signature, limits) for name in signature.inputs}
+def _from_columns(value: Any, names: set[str]) -> dict[str, Any]:
+    if len(names) == 1 and not _is_object(value):
+        return {name: value for name in names}
+    if not _is_object(value) or not names <= set(value):
+        raise _invalid(f"`inputs` to be an object with {sorted(names)}", reprlib.repr(value))
+    return {name: value[name] for name in names}
 
 
-def _shape(value):
-    """The shape that the first elements tell."""
-    shape = []
-    while isinstance(value, list):
-        shape.append(len(value))
-        if not value:
-            break
-        value = value[0]
-    return tuple(shape)
-
-
-def _array(value, name, signature, limits, element=None):
-    """An input from its JSON value; with `element`, errors say which row they are of, and that word."""
-    dtype, shape = signature.inputs[name].dtype, _shape(value)
+def _array(name: str, value: Any, signature: servable.Signature, bounds: limits.Limits) -> np.ndarray:
+    spec, shape, first = signature.inputs[name], [], value
+    while isinstance(first, list):
+        shape.append(len(first))
+        first = first[0] if first else None
     if len(shape) > _RANKS:
-        raise _bad(f"Input {name}: expected at most {_RANKS} dimensions. Received: {len(shape)}.")
-    array = _quick(value, shape, dtype) if dtype.kind in "fiu" else None
-    if array is None:
-        array = _careful(value, shape, dtype, element)
-    servable.check_kind(signature, name, array.dtype, array.shape, limits)
+        raise status.error(f"Input {name}", f"at most {_RANKS} dimensions", len(shape))
+    flat = _flat(name, value, shape)
+    try:
+        array = _converted(flat, spec.dtype).reshape(shape)
+    except ValueError:
+        low, high = 0, len(flat)
+        while high - low > 1:  # halves find the first wrong value in linear time
+            middle = (low + high) // 2
+            low, high = (middle, high) if _is_valid(flat[low:middle], spec.dtype) else (low, middle)
+        received = f"{reprlib.repr(flat[low])} at {_place(low, shape)}"
+        raise status.error(f"Input {name}", f"{spec}, {_VALUES[spec.dtype.kind]}", received) from None
+    servable.check_kind(signature, name, array.dtype, array.shape, bounds)
     return array
 
 
-def _flat(value, shape):
-    """The values of regular lists in a row, or None where a list has another length than its like."""
+def _place(index: int, shape: list[int]) -> list[int]:
+    return [int(at) for at in np.unravel_index(index, shape)] if shape else []
+
+
+def _flat(name: str, value: Any, shape: list[int]) -> list:
+    """Returns the values of nested lists in a row; ServingError where a list does not have the size of the first."""
     if not shape:
         return [value]
-    for size in shape[1:]:
-        # Of the innermost lists there are many: all is done by functions that loop in C.
+    for level, size in enumerate(shape[1:], 1):
+        # The innermost lists are many: functions that loop in C look at them.
         if set(map(type, value)) != {list} or set(map(len, value)) != {size}:
-            return None
+            index = next(i for i, item in enumerate(value) if not isinstance(item, list) or len(item) != size)
+            place = _place(index, shape[:level])
+            raise status.error(f"Input {name}", f"a list of {size} at {place}", reprlib.repr(value[index]))
         value = list(itertools.chain.from_iterable(value))
     return value
 
 
-def _quick(value, shape, dtype):
-    """The array of regular numbers; None where it takes a closer look."""
-    flat = _flat(value, shape)
-    types = set(map(type, flat or ()))
-    # NumPy would take booleans for numbers.
-    if not types or not types <= {int, float}:
-        return None
+def _is_valid(flat: list, dtype: np.dtype) -> bool:
     try:
-        array = np.array(flat)
-    except OverflowError:
-        return None
-    if array.dtype.kind not in "fiu":  # whole numbers of more than 64 bits
-        return None
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            cast = array.astype(dtype)
-        # Whole numbers beyond the mantissa, and what overflows, are refused.
-        most = 2.0 ** (np.finfo(dtype).nmant + 1)
-        whole = int in types and (np.abs(array.astype(np.float64)) >= most).any()
-        if whole or (np.isinf(cast) & np.isfinite(array)).any():
-            return None
-    else:
-        limits = np.iinfo(dtype)
-        if array.dtype.kind not in "iu" or array.min() < limits.min or array.max() > limits.max:
-            return None
-        cast = array.astype(dtype)
-    return cast.reshape(shape)
+        _converted(flat, dtype)
+    except ValueError:
+        return False
+    return True
 
 
-def _careful(value, shape, dtype, element):
-    """The array, value by value, or TensorFlow Serving's words about the first that does not fit."""
-    flat = []
-    if element is None:
-        _fill(value, 0, shape, dtype, flat)
-    else:
-        for index, item in enumerate(value):
-            try:
-                # Every row is first held against its own shape, then against that of the first.
-                inner = _shape(item)
-                if len(inner) > _RANKS:
-                    raise _bad(f"Expecting at most {_RANKS} dimensions but got: {len(inner)}")
-                before = len(flat)
-                _fill(item, 0, inner, dtype, flat)
-                if len(flat) - before != math.prod(shape[1:]):
-                    raise _bad(f"Expecting tensor size: {math.prod(shape[1:])} but got: {len(flat) - before}")
-                if inner != shape[1:]:
-                    listed = ["[" + ",".join(map(str, sizes)) + "]" for sizes in (shape[1:], inner)]
-                    raise _bad(f"Expecting shape {listed[0]} but got: {listed[1]}")
-            except status.ServingError as error:
-                raise _bad(
-                    f"Failed to process element: {index}{element} of 'instances' list. Error: "
-                    f"INVALID_ARGUMENT: {error.message}"
-                ) from error
-    array = np.empty(len(flat), dtype)
-    array[:] = flat
-    return array.reshape(shape)
-
-
-def _fill(value, level, shape, dtype, flat):
-    if not isinstance(value, list):
-        if level != len(shape):
-            raise _bad(
-                f"JSON Value: {_text(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at level: "
-                f"{len(shape)}"
-            )
-        flat.append(_value(value, dtype))
-        return
-    if level >= len(shape):
-        raise _bad(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
-    if len(value) != shape[level]:
-        raise _bad(f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}")
-    for each in value:
-        _fill(each, level + 1, shape, dtype, flat)
-
-
-def _value(value, dtype):
-    """One value, checked against the type of its tensor."""
+def _converted(flat: list, dtype: np.dtype) -> np.ndarray:
+    """Returns JSON values as an array `[B]`; ValueError where one of them is not of the type. Loops in C on numbers."""
+    types, info = set(map(type, flat)), np.iinfo(dtype) if dtype.kind in "iu" else None
     if dtype.kind == "O":
-        if isinstance(value, str):
-            return _encoded(value)
-        if not isinstance(value, dict):
-            raise _mismatch(value, dtype)
-        if not _is_base64(value):
-            raise _bad(f"JSON Value: {_text(value)} not formatted correctly for base64 data")
-        try:
-            return base64.b64decode(value["b64"], validate=True)
-        except (binascii.Error, ValueError):
-            raise _bad("Unable to base64 decode") from None
-    if dtype.kind == "b":
-        if not isinstance(value, bool):
-            raise _mismatch(value, dtype)
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _mismatch(value, dtype)
-    if dtype.kind == "f":
-        most = 2 ** (np.finfo(dtype).nmant + 1) - 1
-        lossy = (
-            abs(value) > most
-            if isinstance(value, int)
-            else math.isfinite(value) and abs(value) > float(np.finfo(dtype).max)
-        )
-        if lossy:
-            kind = {"float32": "float", "float64": "double"}.get(dtype.name, dtype.name)
-            raise _bad(f"Cannot convert JSON value: {_text(value)} to {kind} without loss of precision.")
-        return value
-    limits = np.iinfo(dtype)
-    if not isinstance(value, int) or not limits.min <= value <= limits.max:
-        raise _mismatch(value, dtype)
-    return value
-
-
-def _encoded(text):
+        return tensors.strings(list(map(_bytes, flat)))
+    # NumPy would take booleans for numbers, and the reverse.
+    if not types <= ({bool} if dtype.kind == "b" else {int, float} if dtype.kind == "f" else {int}):
+        raise ValueError
+    if info and flat and not info.min <= min(flat) <= max(flat) <= info.max:
+        raise ValueError
+    if dtype.kind != "f":
+        return np.array(flat, dtype)
     try:
-        return text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        raise _bad(f"JSON Value: {_text(text)} is no Unicode text") from None
+        array = np.array(flat, np.float64)
+    except OverflowError as error:
+        raise ValueError from error
+    # Whole numbers beyond the mantissa, and what overflows, are refused.
+    limit = 2 ** (np.finfo(dtype).nmant + 1)
+    if int in types and (np.abs(array) >= limit).any() and any(abs(x) >= limit for x in flat if isinstance(x, int)):
+        raise ValueError
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype)
+    if (np.isinf(cast) & np.isfinite(array)).any():
+        raise ValueError
+    return cast
 
 
-def _mismatch(value, dtype):
-    kind = {"DT_FLOAT": "float", "DT_DOUBLE": "double", "DT_STRING": "string"}
-    name = tensors.type_name(dtype)
-    name = kind.get(name, name.removeprefix("DT_").lower())
-    return _bad(f"JSON Value: {_text(value)} Type: {_type_of(value)} is not of expected type: {name}")
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()  # half of a surrogate pair is a ValueError
+    if not isinstance(value, dict) or _is_object(value):
+        raise ValueError
+    return base64.b64decode(value["b64"], validate=True)
 
 
-def dumps(outputs, rows):
-    """The body of an answer.
+def dumps(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
+    """Returns the body of an answer; ServingError where outputs without common rows are to be written as rows.
 
     Args:
-        outputs: arrays by name.
-        rows: whether as `predictions`, one entry per row, or as `outputs`, one per tensor.
-
-    Returns:
-        bytes.
-
-    Raises:
-        ServingError: rows of tensors that have different first dimensions, or none.
+        outputs: arrays by name; strings of names that end in `_bytes` are written as base64.
+        rows: whether to write `predictions`, an entry for each row, instead of `outputs`, an entry for each array.
     """
-    values = {name: _writable(name, array) for name, array in outputs.items()}
-    if not rows:
-        answer = {"outputs": next(iter(values.values())) if len(values) == 1 else values}
-        return _written(answer, outputs)
-    for name, array in outputs.items():
-        if not array.ndim:
-            raise _bad(f"Tensor name: {name} has no shape information ")
-    count = len(next(iter(outputs.values())))
-    for name, array in outputs.items():
-        if len(array) != count:
-            raise _bad(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {count}")
+    values: dict[str, Any] = {name: _writable(name, array) for name, array in outputs.items()}
+    counts = {array.shape[:1] for array in outputs.values()}
+    if rows and (len(counts) != 1 or counts == {()}):
+        shapes = {name: array.shape for name, array in outputs.items()}
+        raise _invalid("'inputs' instead of 'instances', since the outputs do not share their rows", f"shapes={shapes}")
     if len(values) == 1:
-        return _written({"predictions": next(iter(values.values()))}, outputs)
-    return _written({"predictions": [{name: values[name][i] for name in values} for i in range(count)]}, outputs)
+        (answer,) = values.values()
+    elif rows:
+        answer = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    else:
+        answer = values
+    document = {"predictions" if rows else "outputs": answer}
+    if all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=_scalar)
+    return json.dumps(document, default=_scalar).encode()
 
 
-def _writable(name, array):
+def _writable(name: str, array: np.ndarray) -> Any:
     if array.dtype != object:
         return np.ascontiguousarray(array) if array.ndim else array[()]
-    write = _as_base64 if name.endswith("_bytes") else lambda data: data.decode(errors="replace")
-    return _mapped(array.tolist(), write)
+    if name.endswith("_bytes"):
+        write: Any = lambda data: {"b64": base64.b64encode(data).decode()}  # noqa: E731
+    else:
+        write = lambda data: data.decode(errors="replace")  # noqa: E731
+    return np.frompyfunc(write, 1, 1)(array).tolist() if array.ndim else write(array[()])
 
 
-def _as_base64(data):
-    return {"b64": base64.b64encode(data).decode()}
-
-
-def _mapped(value, function):
-    return [_mapped(each, function) for each in value] if isinstance(value, list) else function(value)
-
-
-def _written(answer, outputs):
-    finite = all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f")
-    if finite:
-        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY, default=_scalar)
-    return json.dumps(answer, default=_scalar).encode()
-
-
-def _scalar(value):
-    """What a JSON writer does not know: arrays and scalars of NumPy."""
+def _scalar(value: Any) -> Any:
+    """Returns arrays and scalars of NumPy that a JSON writer does not know as plain values."""
     if not isinstance(value, np.ndarray | np.generic):
         raise TypeError(type(value).__name__)
     if value.dtype.kind == "f" and value.dtype.itemsize < 8:

@@ -1,80 +1,53 @@
-"""Metrics for Prometheus, under the names that TensorFlow Serving gives them, so that its dashboards show them."""
+"""Metrics for Prometheus, by the names of TensorFlow Serving, so that dashboards for it show them."""
+
+from collections.abc import Callable
+from typing import Any
 
 import prometheus_client
-from prometheus_client import core
 
 PATH = "/monitoring/prometheus/metrics"
 _PREFIX = ":tensorflow:serving:"
-# Microseconds: 33 limits from 10 on, each 1.8 times the one before.
-_BUCKETS = [10 * 1.8**power for power in range(33)]
-
-
-class _Counts:
-    """A counter whose samples have the name itself: the library's own counters add a suffix."""
-
-    def __init__(self, name, text, labels):
-        self._name, self._text, self._labels = name, text, labels
-        self._values = {}
-
-    def add(self, *values, amount=1):
-        self._values[values] = self._values.get(values, 0) + amount
-
-    def collect(self):
-        family = core.Metric(self._name, self._text, "untyped")
-        for values, amount in list(self._values.items()):
-            family.add_sample(self._name, dict(zip(self._labels, values, strict=True)), amount)
-        yield family
+_MICROSECONDS = [10 * 1.8**power for power in range(33)]
+_ROWS = [2.0**power for power in range(11)]
 
 
 class Metrics:
     """Counts, times and sizes; used from the event loop only.
 
     Args:
-        waiting: function that tells how many rows wait.
+        waiting: returns the number of rows that wait.
     """
 
-    def __init__(self, waiting=lambda: 0):
+    def __init__(self, waiting: Callable[[], float] = lambda: 0):
         self.registry = prometheus_client.CollectorRegistry()
-        options = {"registry": self.registry, "buckets": _BUCKETS}
-        self._requests = _Counts(f"{_PREFIX}request_count", "Requests for predictions.", ("model_name", "status"))
-        self.registry.register(self._requests)
-        self._rows = _Counts(f"{_PREFIX}request_example_count_total", "Images, by model.", ("model",))
-        self.registry.register(self._rows)
-        self._latency = prometheus_client.Histogram(
-            f"{_PREFIX}request_latency",
-            "Microseconds from a request to its answer.",
-            ("model_name", "API", "entrypoint", "status"),
-            **options,
-        )
-        self._runtime = prometheus_client.Histogram(
-            f"{_PREFIX}runtime_latency",
-            "Microseconds of one call of a model.",
-            ("model_name", "API", "runtime"),
-            **options,
-        )
-        self._batches = prometheus_client.Histogram(
-            "zoo_serving_batch_rows",
-            "Rows of one call of a model.",
-            ("model_name",),
-            registry=self.registry,
-            buckets=[2**power for power in range(11)],
-        )
-        gauge = prometheus_client.Gauge("zoo_serving_waiting_rows", "Rows that wait.", registry=self.registry)
-        gauge.set_function(waiting)
+
+        def metric(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), **options: Any) -> Any:
+            return kind(name, text, labels, registry=self.registry, **options)
+
+        def histogram(name: str, text: str, labels: tuple[str, ...], buckets: list[float] = _MICROSECONDS) -> Any:
+            return metric(prometheus_client.Histogram, name, text, labels, buckets=buckets)
+
+        gauge, counter, by = prometheus_client.Gauge, prometheus_client.Counter, ("model_name", "API")
+        # A gauge keeps its name: the library appends _total to the names of counters.
+        self._requests = metric(gauge, f"{_PREFIX}request_count", "Prediction requests.", ("model_name", "status"))
+        self._examples = metric(counter, f"{_PREFIX}request_example_count", "Images of each model.", ("model",))
+        self._latency = histogram(f"{_PREFIX}request_latency", "Microseconds a request.", (*by, "entrypoint", "status"))
+        self._runtime = histogram(f"{_PREFIX}runtime_latency", "Microseconds of calls of a model.", (*by, "runtime"))
+        self._rows = histogram("zoo_serving_batch_rows", "Rows of calls of a model.", by[:1], _ROWS)
+        metric(gauge, "zoo_serving_waiting_rows", "Rows that wait.").set_function(waiting)
         prometheus_client.ProcessCollector(registry=self.registry)
 
-    def request(self, model, entrypoint, code, seconds):
-        """A request ended."""
-        self._requests.add(model, code)
-        self._latency.labels(model, "Predict", entrypoint, code).observe(seconds * 1e6)
+    def request(self, model: str, api: str, code: str, seconds: float) -> None:
+        """Counts a prediction request that ended."""
+        self._requests.labels(model, code).inc()
+        self._latency.labels(model, "Predict", api, code).observe(seconds * 1e6)
 
-    def call(self, key, rows, seconds):
-        """A model was called; the batcher's `key` begins with the servable."""
-        model = key[0].name
+    def call(self, model: str, rows: int, seconds: float) -> None:
+        """Counts a call of a model."""
         self._runtime.labels(model, "Predict", "TF").observe(seconds * 1e6)
-        self._batches.labels(model).observe(rows)
-        self._rows.add(model, amount=rows)
+        self._rows.labels(model).observe(rows)
+        self._examples.labels(model).inc(rows)
 
-    def page(self):
-        """The text that Prometheus reads."""
+    def page(self) -> bytes:
+        """Returns the text that Prometheus reads."""
         return prometheus_client.generate_latest(self.registry)

@@ -1,7 +1,7 @@
-"""The models of a server: which versions are there, which are loaded, and which one a request means.
+"""The models of a server: which versions exist, which are loaded, and which of them a request means.
 
-A model is a folder of numbered version folders, as TensorFlow Serving has it. New versions are loaded and warmed beside
-the present ones and then take over; requests under way keep the version that they began with.
+A model is a folder of numbered version folders, as in TensorFlow Serving. New versions are loaded and warmed beside the
+present ones and then take over; requests in flight keep the version that they began with.
 """
 
 import dataclasses
@@ -9,67 +9,65 @@ import gc
 import logging
 import pathlib
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from google.protobuf import text_format
 
+from zoo import checks
 from zoo.hub import cards
-from zoo.serving import messages, servable, status
+from zoo.serving import messages_pb2, servable, status
 
 CONFIG = "models.config"
-# Where the container of `deployment` mounts the folder that holds the configuration.
+# Where the container of `deployment` mounts the folder of the configuration.
 MOUNT = "/models"
 _LOG = logging.getLogger("zoo.serving")
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """What is served under a name.
+    """A served name and the versions behind it.
 
     Args:
-        name: of the model.
-        folder: of its versions, or, with `single`, of its only one.
+        name: name of the model.
+        folder: folder of its versions, or with `single` of its only one.
         single: whether `folder` is a SavedModel itself, served as version 1.
-        latest: how many of the newest versions are served; 0: all.
-        specific: the versions that are served, whatever else there is; () for `latest`.
-        labels: names of versions, pairs (label, number).
+        latest: how many of the newest versions to serve; 0: all.
+        specific: versions to serve, whatever else exists; () for `latest`.
+        labels: pairs (label, version).
     """
 
     name: str
     folder: pathlib.Path
     single: bool = False
     latest: int = 1
-    specific: tuple = ()
-    labels: tuple = ()
+    specific: tuple[int, ...] = ()
+    labels: tuple[tuple[str, int], ...] = ()
 
-    def versions(self):
-        """Folders by number, of all versions there are."""
+    def versions(self) -> dict[int, pathlib.Path]:
+        """Returns the folders of all versions by number."""
         if self.single:
             return {1: self.folder}
-        if not self.folder.is_dir():
-            return {}
-        found = sorted((path for path in self.folder.iterdir() if path.name.isdecimal()), reverse=True)
-        return {int(path.name): path for path in found if path.is_dir() and int(path.name) < 2**63}
+        found = sorted(self.folder.iterdir()) if self.folder.is_dir() else ()
+        return {int(path.name): path for path in found if _is_version(path)}
 
-    def wanted(self):
-        """Folders by number, of the versions that should be served."""
-        there = self.versions()
-        if self.specific:
-            return {number: there[number] for number in self.specific if number in there}
-        newest = sorted(there, reverse=True)
-        return {number: there[number] for number in (newest[: self.latest] if self.latest else newest)}
+    def wanted(self) -> dict[int, pathlib.Path]:
+        """Returns the folders of the versions to serve by number."""
+        found = self.versions()
+        chosen = self.specific or sorted(found, reverse=True)[: self.latest or None]
+        return {number: found[number] for number in chosen if number in found}
 
 
-def named(name_or_folder):
-    """The models that a user means: a published name, a model folder, a folder of versions, or a serving folder.
+def _is_version(path: pathlib.Path) -> bool:
+    return path.name.isdecimal() and int(path.name) < 2**63 and path.is_dir()
+
+
+def named(name_or_folder: str | pathlib.Path) -> tuple[Model, ...]:
+    """Returns the models that a user means; ValueError where there are none.
 
     Args:
-        name_or_folder: see `cards.find`; a serving folder has a `models.config`, see `zoo.serving.deployment`.
-
-    Returns:
-        tuple of `Model`.
-
-    Raises:
-        ValueError: it is none of these.
+        name_or_folder: a published name, a model folder, a folder of versions, or a serving folder with a
+            `models.config`, see `zoo.serving.deployment`.
     """
     folder = pathlib.Path(name_or_folder).expanduser()
     if (folder / CONFIG).is_file():
@@ -77,73 +75,54 @@ def named(name_or_folder):
     if folder.is_dir():
         folder = folder.absolute()
         if (folder / "saved_model.pb").is_file():
-            named_by_card = (folder / cards.CARD).is_file()
-            return (Model(cards.read(folder)["name"] if named_by_card else folder.name, folder, single=True),)
+            name = cards.read(folder)["name"] if (folder / cards.CARD).is_file() else folder.name
+            return (Model(name, folder, single=True),)
         if Model("", folder).versions():
             return (Model(folder.name, folder),)
-        if folder.name != str(name_or_folder):
-            raise ValueError(
-                f"--model: expected a folder with a saved_model.pb, with folders of versions, or with a {CONFIG}. "
-                f"Received: {str(name_or_folder)!r}."
-            )
+        is_name = folder.name == str(name_or_folder)  # of a published model, perhaps
+        expected = f"a folder with a saved_model.pb, with folders of versions, or with a {CONFIG}"
+        checks.require(is_name, "repository", expected, name_or_folder=str(name_or_folder))
     return (Model(str(name_or_folder), cards.find(name_or_folder), single=True),)
 
 
-def configured(path):
-    """The models of a `models.config`; base paths below `/models` are looked for beside the file, if not there.
-
-    Args:
-        path: text form of `ModelServerConfig`.
-
-    Returns:
-        tuple of `Model`.
-
-    Raises:
-        ValueError: names what the file has wrong.
-    """
+def configured(path: str | pathlib.Path) -> tuple[Model, ...]:
+    """Returns the models of a `models.config`; base paths below `/models` that do not exist are looked up beside it."""
     path = pathlib.Path(path).absolute()
-    config = read_text(path, messages.ModelServerConfig)
     models = []
-    for entry in config.model_config_list.config:
+    for entry in read_text(path, messages_pb2.ModelServerConfig).model_config_list.config:
         folder = pathlib.Path(entry.base_path)
         if not folder.exists() and folder.is_relative_to(MOUNT):
             folder = path.parent / folder.relative_to(MOUNT)
-        if not (entry.name and entry.base_path and folder.is_dir()):
-            raise ValueError(
-                f"{path.name}: expected models with a name and the path of a folder. Received: name={entry.name!r}, "
-                f"base_path={entry.base_path!r}."
-            )
+        valid, received = entry.name and entry.base_path, {"name": entry.name, "base_path": entry.base_path}
+        checks.require(valid and folder.is_dir(), path.name, "models with a name and a folder", **received)
         policy = entry.model_version_policy
         latest = 0 if policy.HasField("all") else policy.latest.num_versions or 1
         labels = tuple(sorted(entry.version_labels.items()))
         models.append(Model(entry.name, folder, latest=latest, specific=tuple(policy.specific.versions), labels=labels))
-    if not models:
-        raise ValueError(f"{path.name}: expected at least one model. Received: none.")
+    checks.require(models, path.name, "at least one model", models=models)
     return tuple(models)
 
 
-def read_text(path, kind):
-    """A message from its text form; `ValueError` where the file has something else, or what this server does not do."""
+def read_text(path: str | pathlib.Path, kind: Any) -> Any:
+    """Returns a message of a kind from its text file; ValueError where the file holds something else."""
     path = pathlib.Path(path)
+    checks.require(path.is_file(), "repository", "the path of a configuration file", path=str(path))
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), kind())
-    except FileNotFoundError:
-        raise ValueError(f"expected the path of a configuration file. Received: {str(path)!r}.") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path.name}: expected the text of a {kind.DESCRIPTOR.name}. Received: {error} (line:column)."
-        ) from error
+        expected = f"the text of a {kind.DESCRIPTOR.name}"
+        raise ValueError(f"{path.name}: expected {expected}. Received: {error} (line:column).") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """A version as `GetModelStatus` tells it.
+    """State of a version, as `GetModelStatus` returns it.
 
     Args:
-        state: a key of `messages.STATES`.
+        state: a name of `messages_pb2.ModelVersionStatus.State`.
         code: status code of the last attempt to load it.
-        message: what went wrong.
-        contents: what the folder held then; a failed version is tried again when that changes.
+        message: the error of that attempt.
+        contents: files of the folder then; a failed version is tried again when they change.
     """
 
     state: str
@@ -152,17 +131,16 @@ class State:
     contents: tuple = ()
 
 
-def _contents(folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    stats = [(path, path.stat()) for path in files]
-    return tuple((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+def _contents(folder: pathlib.Path) -> tuple:
+    files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return tuple((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns) for path, stat in files)
 
 
-def tidy():
-    """Frees what TensorFlow held of models, in cycles of references, and spares what stays from being looked at again.
+def _collect() -> None:
+    """Frees unloaded models, which are cycles of references, and hides what remains from later collections.
 
-    The library alone is a million objects: a collection that meets them all takes half a second, and the many lists of
-    a large JSON body bring one about.
+    TensorFlow alone has a million objects: a collection of all of them takes half a second, and the many lists of a
+    large JSON body cause one.
     """
     gc.unfreeze()
     gc.collect()
@@ -170,126 +148,130 @@ def tidy():
 
 
 class Repository:
-    """Loads and unloads versions, and finds the one that a request means. `poll` is called by one thread at a time.
+    """Loads and unloads versions, and finds the one that a request means.
 
     Args:
-        models: `Model`s of different names.
+        models: the models to serve, of different names.
         load: `(name, version, folder) -> servable`.
     """
 
-    def __init__(self, models, load=servable.Servable):
+    def __init__(self, models: Sequence[Model], load: Callable[..., Any] = servable.Servable):
         names = [model.name for model in models]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"--model: expected models of different names. Received: {names}.")
+        is_valid = len(names) > 0 and len(set(names)) == len(names)
+        checks.require(is_valid, "Repository", "`models` to be one or more of different names", names=names)
         self.models = {model.name: model for model in models}
         self._load = load
-        self._states = {model.name: {} for model in models}
+        self._states: dict[str, dict[int, State]] = {name: {} for name in names}
         # Replaced as a whole, never changed, so that readers in other threads need no lock.
-        self._served = {model.name: {} for model in models}
+        self._served: dict[str, dict[int, Any]] = {name: {} for name in names}
         self._polling = threading.Lock()
-        self._looked = False
-        self._seen = {}  # contents of folders without a card, at the last look
-        self._untidy = 0
+        self._polled = False
+        self._seen: dict[pathlib.Path, tuple] = {}  # contents of folders without a card, at the last poll
+        self._collections = -1
 
-    def poll(self):
-        """Looks at the folders once; returns whether anything changed."""
+    def poll(self) -> bool:
+        """Looks at the folders once, loads and unloads versions; returns whether anything changed."""
         changed = False
         with self._polling:
             for model in self.models.values():
                 try:
                     changed |= self._poll(model)
-                except OSError as error:  # the others are looked at all the same
+                except OSError as error:  # the other models are polled all the same
                     fields = {"model": model.name, "error": str(error)}
                     _LOG.error("could not look at the versions", extra={"fields": fields})
-            # Requests that are under way hold what was just unloaded: the next look tidies once more.
-            if self._untidy:
-                tidy()
-                self._untidy -= 1
-            self._looked = True
+            # Requests in flight hold what was just unloaded: the next poll collects once more.
+            self._collections = 1 if changed else self._collections - 1
+            if self._collections >= 0:
+                _collect()
+            self._polled = True
         return changed
 
-    def _poll(self, model):
-        states, wanted = self._states[model.name], model.wanted()
-        changed = False
+    def _poll(self, model: Model) -> bool:
+        wanted, changed = model.wanted(), False
         for number, folder in sorted(wanted.items()):
-            if number in self._served[model.name]:
-                continue
-            try:
-                contents = _contents(folder)
-            except OSError:
-                continue  # it changes under our eyes; the next look will tell
-            old = states.get(number)
-            if old is not None and old.contents == contents:
-                continue  # failed, and still as it was
-            if self._looked and not (folder / cards.CARD).is_file() and self._seen.get(folder) != contents:
-                self._seen[folder] = contents  # nothing vouches for it: it may still be on its way
-                continue
-            self._seen.pop(folder, None)
-            changed = True
-            self._try(model, number, folder, contents)
+            if number not in self._served[model.name] and self._is_ready(model, number, folder):
+                self._try(model, number, folder)
+                changed = True
         served = self._served[model.name]
-        gone = [number for number in served if number not in wanted]
-        if gone and (not wanted or any(number in served for number in wanted)):
-            changed = True
-            self._served[model.name] = {number: each for number, each in served.items() if number in wanted}
-            for number in gone:
-                states[number] = State("END")
+        left = {number: loaded for number, loaded in served.items() if number in wanted}
+        if len(left) < len(served) and (left or not wanted):
+            self._served[model.name] = left
+            for number in served.keys() - left.keys():
+                self._states[model.name][number] = State("END")
                 _LOG.info("unloaded", extra={"fields": {"model": model.name, "version": number}})
-            self._untidy = 2
+            changed = True
         return changed
 
-    def _try(self, model, number, folder, contents):
+    def _is_ready(self, model: Model, number: int, folder: pathlib.Path) -> bool:
+        """Returns whether to try a folder: it seems complete, and did not just fail as it is."""
+        try:
+            contents = _contents(folder)
+        except OSError:
+            return False  # it is changing right now; the next poll will tell
+        last = self._states[model.name].get(number)
+        if last is not None and last.contents == contents:
+            return False
+        # Without a card it may still be on its way: two polls must agree.
+        if self._polled and not (folder / cards.CARD).is_file() and self._seen.get(folder) != contents:
+            self._seen[folder] = contents
+            return False
+        self._seen.pop(folder, None)
+        self._states[model.name][number] = State("LOADING", contents=contents)
+        return True
+
+    def _try(self, model: Model, number: int, folder: pathlib.Path) -> None:
         states, fields = self._states[model.name], {"model": model.name, "version": number}
-        states[number] = State("LOADING", contents=contents)
         try:
             loaded = self._load(model.name, number, folder)
         except Exception as error:  # whatever is wrong with a folder, the others are served
             code = error.code if isinstance(error, status.ServingError) else "UNKNOWN"
-            states[number] = State("END", code, str(error), contents)
+            states[number] = dataclasses.replace(states[number], state="END", code=code, message=str(error))
             _LOG.error("could not load", extra={"fields": {**fields, "error": str(error)}})
             return
         self._served[model.name] = {**self._served[model.name], number: loaded}
-        states[number] = State("AVAILABLE", contents=contents)
-        self._untidy = 2
+        states[number] = dataclasses.replace(states[number], state="AVAILABLE")
         _LOG.info("loaded", extra={"fields": fields})
 
-    def failures(self):
-        """Messages of the models that have no version to answer with."""
-        return [
-            f"{name}: "
-            + ("; ".join(f"{n}: {state.message}" for n, state in self._states[name].items()) or "no version")
-            for name, served in self._served.items()
-            if not served
-        ]
+    def failures(self) -> list[str]:
+        """Returns a message for each model without a version to answer with."""
+        messages = []
+        for name in (name for name, served in self._served.items() if not served):
+            failed = [f"{number}: {state.message}" for number, state in self._states[name].items()]
+            messages.append(f"{name}: {'; '.join(failed) or 'no version'}")
+        return messages
 
-    def find(self, name, version=None, label=None):
-        """The servable that a request means: the newest if it names no version.
-
-        Raises:
-            ServingError: NOT_FOUND, or INVALID_ARGUMENT for an unknown label.
-        """
+    def find(self, name: str, version: int | None = None, label: str | None = None) -> Any:
+        """Returns the servable that a request means, by default the newest; ServingError where there is none."""
+        version = self._labeled(name, version, label)
         served = self._served.get(name, {})
-        if label:
-            labels = dict(self.models[name].labels) if name in self.models else {}
-            if name in self.models and label not in labels:
-                raise status.ServingError("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
-            version = labels.get(label)
         if version is None and served:
             return served[max(served)]
-        if version in served:
-            return served[version]
-        meant = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        hint = "" if name in self.models else cards.nearest(name[:200], self.models)
-        raise status.ServingError("NOT_FOUND", f"Servable not found for request: {meant}{hint}")
+        return self._entry(name, version, served)
 
-    def states(self, name, version=None, label=None):
-        """`State`s by version number, oldest first; arguments and errors as those of `find`."""
+    def states(self, name: str, version: int | None = None, label: str | None = None) -> dict[int, State]:
+        """Returns the states of versions by number, oldest first; arguments and errors are those of `find`."""
+        version = self._labeled(name, version, label)
         found = dict(self._states.get(name, {}))
-        if label:
-            version = self.find(name, label=label).version
         if version is None and found:
             return dict(sorted(found.items()))
+        return {version or 0: self._entry(name, version, found)}
+
+    def _labeled(self, name: str, version: int | None, label: str | None) -> int | None:
+        if not label or name not in self.models:
+            return version
+        labels = dict(self.models[name].labels)
+        if label not in labels:
+            expected = f"a label among {', '.join(labels) or 'none'}"
+            hint = checks.suggestion(label[:200], labels)
+            raise status.error(f"Model {name}", expected, f"label={label[:200]!r}", hint)
+        return labels[label]
+
+    def _entry(self, name: str, version: int | None, found: dict[int, Any]) -> Any:
+        """Returns what is found of a version; ServingError where there is none."""
         if version in found:
-            return {version: found[version]}
-        what = "any versions" if version is None else f"version {version}"
-        raise status.ServingError("NOT_FOUND", f"Could not find {what} of model {name}")
+            return found[version]
+        if name in self.models:
+            expected = f"a version among {', '.join(map(str, sorted(found))) or 'none'}"
+            raise status.error(f"Model {name}", expected, f"version={version}", code="NOT_FOUND")
+        hint = checks.suggestion(name[:200], self.models)
+        raise status.error("Server", "the name of a served model", f"name={name[:200]!r}", hint, "NOT_FOUND")

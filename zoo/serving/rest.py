@@ -1,248 +1,230 @@
-"""TensorFlow Serving's REST API as an ASGI application: predict, status, metadata; and health, and metrics.
+"""TensorFlow Serving's REST API as an ASGI application, with health and metrics.
 
-See https://www.tensorflow.org/tfx/serving/api_rest. Paths, bodies and codes are those of TensorFlow Serving; what it
-has no words for (a body that is too large or too slow) gets the HTTP status of its kind.
+Paths, bodies and status codes are those of https://www.tensorflow.org/tfx/serving/api_rest. Errors that it lacks (a
+body that is too large or too slow) have the HTTP status of their kind.
 """
 
 import asyncio
+import contextlib
 import json
-import logging
 import re
 import urllib.parse
 import zlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from google.protobuf import json_format
-from starlette import requests, responses
+from starlette import applications, convertors, exceptions, requests, responses, routing, types
 
-from zoo.serving import json_tensors, metrics, predictor, status
+from zoo.serving import json_tensors, limits, metrics, predictor, repository, servable, status
 
-_PREDICT = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.IGNORECASE | re.ASCII
-)
-_STATUS = re.compile(
-    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
-)
-_LINGER_SECONDS = 2.0  # that a body which was refused is read on, so that the client gets to see why
-_THREADED = 64 << 10  # bytes from which a body is parsed in a thread
+_LINGER_SECONDS = 2.0  # to go on reading a refused body, so that the client gets to see the error
+_THREADED = 64 << 10  # bytes from which JSON is read or written in a thread
 _SLICE = 1 << 20  # bytes that are unpacked at a time
-_LOG = logging.getLogger("zoo.serving")
+
+
+class _Name(convertors.Convertor[str]):
+    """A percent-encoded part of a path."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return urllib.parse.unquote(value)
+
+
+class _Version(convertors.Convertor[int]):
+    """The number of a version."""
+
+    regex = "[0-9]+"
+
+    def convert(self, value: str) -> int:
+        if len(value) > 19 or int(value) >= 2**63:
+            raise status.error("REST", "a version below 2**63", value[:50])
+        return int(value)
+
+
+convertors.register_url_convertor("zoo_name", _Name())
+convertors.register_url_convertor("zoo_version", _Version())
+_MODELS = [
+    f"/v1/models/{{name:zoo_name}}{part}"
+    for part in ("", "/versions/{version:zoo_version}", "/labels/{label:zoo_name}")
+]
+
+
+class _Route(routing.Route):
+    """A route whose fixed parts ignore case, as those of TensorFlow Serving do."""
+
+    def __init__(self, path: str, endpoint: Any, **options: Any):
+        super().__init__(path, endpoint, **options)
+        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
 
 
 class App:
     """The application.
 
     Args:
-        predicts: `predictor.Predictor`.
-        metrics_path: where Prometheus finds its page; None for nowhere.
+        predicts: answers the predictions.
+        metrics_path: path of the page for Prometheus; None for none.
     """
 
-    def __init__(self, predicts, metrics_path=metrics.PATH):
-        self.predictor, self._metrics_path = predicts, metrics_path
-        # Parsing one large body takes several times its size, and the interpreter: one at a time.
+    def __init__(self, predicts: predictor.Predictor, metrics_path: str | None = metrics.PATH):
+        self.predictor = predicts
+        # To parse a large body takes several times its size, and the interpreter: one at a time.
         self._large = asyncio.Semaphore(1)
+        routes = [routing.Route("/health/live", self._live), routing.Route("/health/ready", self._ready)]
+        routes += [routing.Route(metrics_path, self._metrics)] if metrics_path else []
+        for path in _MODELS:
+            routes.append(_Route(f"{path}:predict", self._predict, methods=["POST"]))
+            routes.append(_Route(f"{path}/metadata", self._metadata))
+            routes.append(_Route(path, self._status))
+        handlers: dict = {status.ServingError: _refuse, exceptions.HTTPException: _malformed}
+        self._app = applications.Starlette(routes=routes, exception_handlers=handlers)
+        self._app.router.redirect_slashes = False
 
-    async def __call__(self, scope, receive, send):
-        """An ASGI request."""
-        if scope["type"] != "http":
-            raise ValueError(f"App: expected HTTP. Received: {scope['type']}.")
-        request = requests.Request(scope, receive)
-        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
-        watch, told, held, code = predictor.Watch(self.predictor, "REST"), {}, 0, "OK"
-        predict = _PREDICT.fullmatch(path) if request.method == "POST" else None
-        try:
-            if predict:
-                body, held = await self._body(request)
-                response = await self._predict(predict, body, told)
-            else:
-                response = self._get(request.method, path)
-        except status.ServingError as error:
-            response, code = _error(error), error.code
-            if not told and predict:
-                # Of a body that was refused the rest is not read: this connection ends.
-                response.headers["Connection"] = "close"
-                await _linger(request)
-        except requests.ClientDisconnect:
-            response, code = responses.Response(status_code=499), "CANCELLED"
-        except Exception as error:
-            _LOG.exception("failed", extra={"fields": {"path": path[:200]}})
-            response, code = _error(status.unexpected(error)), "INTERNAL"
-        finally:
-            self.predictor.room.give(held)
-        if predict:
-            fields = {"api": "REST", "path": path[:200], "status": response.status_code, **told}
-            _LOG.info("request", extra={"fields": {**fields, "ms": watch.done(told.get("model", ""), code)}})
-        await response(scope, receive, send)
+    async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        """Answers an ASGI request."""
+        # Routes match the path as it was sent: an encoded slash or colon is part of a name.
+        raw = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
+        await self._app({**scope, "path": raw}, receive, send)
 
-    def _get(self, method, path):
-        if method in ("GET", "HEAD"):
-            if path == "/health/live":
-                return responses.JSONResponse({"status": "live"})
-            if path == "/health/ready":
-                without = self.predictor.repository.failures()
-                found = {"status": "no version to serve", "models": without} if without else {"status": "ready"}
-                return responses.JSONResponse(found, 503 if without else 200)
-            if self._metrics_path and path == self._metrics_path:
-                return responses.Response(self.predictor.metrics.page(), media_type="text/plain; version=0.0.4")
-        found = _STATUS.fullmatch(path) if method == "GET" else None
-        if not found and not path.lower().startswith("/v1/"):
-            raise status.ServingError("NOT_FOUND", f"Unknown path: {method} {path[:200]}")
-        if not found:
-            raise status.ServingError("INVALID_ARGUMENT", f"Malformed request: {method} {path[:200]}")
-        name, version, label, metadata = found.groups()
-        if not name:
-            raise status.ServingError("INVALID_ARGUMENT", "Missing model name in request.")
-        spec = _spec(name, version, label)
-        if metadata:
-            return _json(metadata_of(self.predictor.repository.find(*spec)))
-        return _json(status_of(self.predictor.repository.states(*spec)))
+    async def _live(self, request: requests.Request) -> responses.Response:
+        return _json({"status": "live"})
 
-    async def _predict(self, found, body, told):
-        name, version, label, verb = found.groups()
-        spec = _spec(name, version, label)
-        told["model"] = spec[0][:200]
-        if verb.lower() != "predict":
-            method = {"classify": "classification", "regress": "regression"}[verb.lower()]
-            self.predictor.repository.find(*spec)
-            raise status.ServingError(
-                "INVALID_ARGUMENT",
-                f"Expected {method} signature method_name to be tensorflow/serving/{verb.lower()}. Was: "
-                "tensorflow/serving/predict",
-            )
-        if len(body) < _THREADED:
-            servable, signature, arrays, rows = self._parsed(body, spec, told)
-        else:
-            async with self._large:
-                servable, signature, arrays, rows = await asyncio.to_thread(self._parsed, body, spec, told)
-        told["rows"] = predictor.rows(arrays)
-        outputs = await self.predictor.predict(servable, signature, arrays)
-        large = sum(array.nbytes for array in outputs.values())
-        written = (
-            json_tensors.dumps(outputs, rows)
-            if large < _THREADED
-            else await asyncio.to_thread(json_tensors.dumps, outputs, rows)
-        )
-        return responses.Response(written, media_type="application/json")
+    async def _ready(self, request: requests.Request) -> responses.Response:
+        failures = self.predictor.repository.failures()
+        found = {"status": "no version to serve", "models": failures} if failures else {"status": "ready"}
+        return _json(found, 503 if failures else 200)
 
-    def _parsed(self, body, spec, told):
-        """What a body asks of which signature: servable, signature, arrays, and whether the answer is to have rows."""
+    async def _metrics(self, request: requests.Request) -> responses.Response:
+        return responses.Response(self.predictor.metrics.page(), media_type="text/plain; version=0.0.4")
+
+    async def _status(self, request: requests.Request) -> responses.Response:
+        return _json(status_of(self.predictor.repository.states(**request.path_params)))
+
+    async def _metadata(self, request: requests.Request) -> responses.Response:
+        return _json(_metadata_of(self.predictor.repository.find(**request.path_params)))
+
+    async def _predict(self, request: requests.Request) -> responses.Response:
+        path = request.scope["path"][:200]
+        with contextlib.ExitStack() as held, self.predictor.watch("REST", path=path) as seen:
+            body = await self._body(request, held)
+            seen["model"] = request.path_params["name"][:200]
+            async with self._large if len(body) >= _THREADED else contextlib.nullcontext():
+                parsed = await _threaded(len(body), self._parsed, body, request.path_params, seen)
+            found, signature, arrays, rows = parsed
+            seen["rows"] = predictor.rows(arrays)
+            outputs = await self.predictor.predict(found, signature, arrays)
+            size = sum(array.nbytes for array in outputs.values())
+            written = await _threaded(size, json_tensors.dumps, outputs, rows)
+            return responses.Response(written, media_type="application/json")
+
+    def _parsed(self, body: bytes, spec: dict[str, Any], seen: dict[str, Any]) -> tuple[Any, Any, dict, bool]:
+        """Returns the servable, the signature, the inputs, and whether the answer has rows."""
         document = json_tensors.parse(body)
-        servable = self.predictor.repository.find(*spec)
-        signature = servable.signature(json_tensors.signature_name(document))
-        told.update(version=servable.version, signature=signature.name)
-        return servable, signature, *json_tensors.arrays(document, signature, self.predictor.limits)
+        found = self.predictor.repository.find(**spec)
+        signature = found.signature(json_tensors.signature_name(document))
+        seen.update(version=found.version, signature=signature.name)
+        return found, signature, *json_tensors.arrays(document, signature, self.predictor.limits)
 
-    async def _body(self, request):
-        """The body of a request, unpacked, and how many bytes of it count as held until the answer is out."""
-        limits, room, held = self.predictor.limits, self.predictor.room, 0
-        announced = request.headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced[:20]) > limits.body_bytes:
-            raise _too_large(announced[:20], limits)
-        encoding = request.headers.get("content-encoding", "identity").lower()
-        if encoding not in ("identity", "gzip"):
-            raise status.ServingError(
-                "INVALID_ARGUMENT", f"Content-Encoding: expected gzip or none. Received: {encoding[:200]}", http=415
-            )
-        chunks = request.stream() if encoding == "identity" else _unpacked(request.stream(), limits)
-        body = bytearray()
+    async def _body(self, request: requests.Request, held: contextlib.ExitStack) -> bytes:
+        """Returns the body of a request, unpacked; its bytes count as held until `held` is closed."""
+        bounds, body = self.predictor.limits, bytearray()
         try:
-            async with asyncio.timeout(limits.read_seconds):
-                async for chunk in chunks:
-                    if len(body) + len(chunk) > limits.body_bytes:
-                        raise _too_large(len(body) + len(chunk), limits)
-                    room.take(len(chunk))
-                    held += len(chunk)
+            announced = request.headers.get("content-length", "0")
+            _check_size(int(announced[:20]) if announced.isdecimal() else 0, bounds)
+            async with asyncio.timeout(bounds.read_seconds):
+                async for chunk in _unpacked(request, bounds):
+                    _check_size(len(body) + len(chunk), bounds)
+                    held.enter_context(self.predictor.room.hold(len(chunk)))
                     body += chunk
-        except BaseException as error:
-            room.give(held)
-            if isinstance(error, TimeoutError):
-                raise status.ServingError(
-                    "DEADLINE_EXCEEDED", f"The body did not come within {limits.read_seconds:g} seconds.", http=408
-                ) from None
-            raise
-        return bytes(body), held
+            return bytes(body)
+        except requests.ClientDisconnect as error:
+            raise status.error("REST", "a body", "a closed connection", code="CANCELLED") from error
+        except (TimeoutError, status.ServingError) as error:
+            # The rest of the body is not read: the connection ends after the answer.
+            request.state.refused = True
+            with contextlib.suppress(TimeoutError, RuntimeError, requests.ClientDisconnect):
+                async with asyncio.timeout(_LINGER_SECONDS):
+                    async for _ in request.stream():
+                        pass
+            if isinstance(error, status.ServingError):
+                raise
+            expected, received = f"the body within {bounds.read_seconds:g} seconds", f"{len(body)} bytes"
+            raise status.error("REST", expected, received, code="DEADLINE_EXCEEDED", http=408) from None
 
 
-async def _unpacked(chunks, limits):
-    """The parts of a gzip body, unpacked a slice at a time: a small part may stand for much, or for nothing at all."""
+async def _threaded(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Returns what a function returns, called in a thread where it works on many bytes."""
+    return function(*arguments) if size < _THREADED else await asyncio.to_thread(function, *arguments)
+
+
+def _check_size(size: int, bounds: limits.Limits) -> None:
+    if size > bounds.body_bytes:
+        hint = " Send fewer images, or image files instead of numbers."
+        raise status.error(
+            "REST", f"a body of at most {bounds.body_bytes} bytes", size, hint, "RESOURCE_EXHAUSTED", 413
+        )
+
+
+async def _unpacked(request: requests.Request, bounds: limits.Limits) -> AsyncIterator[bytes]:
+    """Yields the parts of a body; of gzip a slice at a time: a small part may stand for much, or for nothing at all."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        raise status.error("REST", "the Content-Encoding gzip or none", encoding[:200], http=415)
     unpack, packed = zlib.decompressobj(31), 0
-    try:
-        async for chunk in chunks:
-            packed += len(chunk)
-            if packed > limits.body_bytes:
-                raise _too_large(packed, limits)
+    async for chunk in request.stream():
+        if encoding == "identity":
+            yield chunk
+            continue
+        packed += len(chunk)
+        _check_size(packed, bounds)
+        try:
             while chunk and not unpack.eof:
                 yield unpack.decompress(chunk, _SLICE)
                 chunk = unpack.unconsumed_tail
-                await asyncio.sleep(0)  # others have their turn
-            if chunk or unpack.unused_data:
-                raise status.ServingError("INVALID_ARGUMENT", "The body is no gzip: expected nothing after its end.")
-    except zlib.error as error:
-        raise status.ServingError("INVALID_ARGUMENT", f"The body is no gzip: {error}") from error
-    if not unpack.eof:
-        raise status.ServingError("INVALID_ARGUMENT", "The body is no gzip: expected its end.")
+                await asyncio.sleep(0)  # other requests have their turn
+        except zlib.error as error:
+            raise status.error("REST", "a gzip body", error) from error
+        if chunk or unpack.unused_data:
+            raise status.error("REST", "a gzip body", "more after its end")
+    if encoding == "gzip" and not unpack.eof:
+        raise status.error("REST", "a gzip body", "a part without its end")
 
 
-def _too_large(received, limits):
-    return status.ServingError(
-        "RESOURCE_EXHAUSTED",
-        f"The body of a request: expected at most {limits.body_bytes} bytes. Received: {received}; send fewer images, "
-        "or image files instead of numbers.",
-        http=413,
-    )
-
-
-async def _linger(request):
-    try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            async for _ in request.stream():
-                pass
-    except (TimeoutError, RuntimeError, requests.ClientDisconnect):
-        pass
-
-
-def _spec(name, version, label):
-    """Name, version and label as they stand in a path."""
-    name = urllib.parse.unquote(name)
-    if version is not None and (len(version) > 30 or int(version) >= 2**63):
-        raise status.ServingError("INVALID_ARGUMENT", f"Failed to convert version: {version[:50]} to numeric.")
-    return name, None if version is None else int(version), urllib.parse.unquote(label) if label else None
-
-
-def _error(error):
-    # ASCII: a message may repeat halves of surrogate pairs, which have no UTF-8.
-    response = responses.Response(json.dumps({"error": error.message}), error.http, media_type="application/json")
+async def _refuse(request: requests.Request, error: Any) -> responses.Response:
+    headers = {"Connection": "close"} if getattr(request.state, "refused", False) else {}
     if error.code == "UNAVAILABLE":
-        response.headers["Retry-After"] = "1"
-    return response
+        headers["Retry-After"] = "1"
+    return _json({"error": error.message}, error.http, headers)
 
 
-def _json(value):
-    return responses.Response(json.dumps(value, indent=1) + "\n", media_type="application/json")
+async def _malformed(request: requests.Request, error: Any) -> responses.Response:
+    path = request.scope["path"]
+    code = "INVALID_ARGUMENT" if path.lower().startswith("/v1/") else "NOT_FOUND"
+    received = f"{request.method} {path[:200]}"
+    return await _refuse(request, status.error("REST", "a path and a method of the API", received, code=code))
 
 
-def status_of(states):
-    """`GetModelStatusResponse` as JSON; `states` as `Repository.states` returns them."""
+def _json(value: Any, http: int = 200, headers: dict[str, str] | None = None) -> responses.Response:
+    # ASCII: messages may repeat halves of surrogate pairs, which have no UTF-8.
+    return responses.Response(json.dumps(value), http, headers, "application/json")
+
+
+def status_of(states: dict[int, repository.State]) -> dict[str, Any]:
+    """Returns the states of versions as the JSON of a `GetModelStatusResponse`."""
+
+    def entry(version: int, state: repository.State) -> dict[str, Any]:
+        error = {"error_code": state.code, "error_message": state.message}
+        return {"version": str(version), "state": state.state, "status": error}
+
+    return {"model_version_status": [entry(*item) for item in states.items()]}
+
+
+def _metadata_of(found: servable.Servable) -> dict[str, Any]:
+    """Returns the signatures of a servable as the JSON of a `GetModelMetadataResponse`."""
+    options: Any = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
+    definitions = {name: json_format.MessageToDict(value, **options) for name, value in found.definitions.items()}
     return {
-        "model_version_status": [
-            {
-                "version": str(version),
-                "state": state.state,
-                "status": {"error_code": state.code, "error_message": state.message},
-            }
-            for version, state in states.items()
-        ]
-    }
-
-
-def metadata_of(servable):
-    """`GetModelMetadataResponse` as JSON: the signatures of a servable."""
-    definitions = {
-        name: json_format.MessageToDict(
-            definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        for name, definition in servable.definitions.items()
-    }
-    return {
-        "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
+        "model_spec": {"name": found.name, "signature_name": "", "version": str(found.version)},
         "metadata": {"signature_def": {"signature_def": definitions}},
     }

@@ -1,69 +1,71 @@
-"""One version of a SavedModel in memory: its signatures, what each takes, and what it answers."""
+"""A version of a SavedModel in memory: its signatures, what each of them accepts, and its answers."""
 
+import copy
 import dataclasses
 import io
 import math
 import pathlib
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
+from zoo import checks
 from zoo.hub import cards
-from zoo.serving import status, tensors, warmup_requests
+from zoo.serving import limits, status, tensors, warmup_requests
 
 DEFAULT = "serving_default"
 IMAGE_FILES = "image_bytes"
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-_HEAD = 1 << 20  # bytes of an image file in which its size must stand
+_HEAD = 1 << 20  # bytes of an image file that must hold its size
 _BLOCKS = 1_000_000  # of a GIF file
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Type and shape of a tensor of a signature; None in a shape: any size.
+    """Type and shape of a tensor of a signature.
 
     Args:
         dtype: NumPy type; `object` for strings.
-        shape: tuple, or None where the rank is free.
+        shape: sizes, None for a free one; None where the rank is free.
     """
 
     dtype: np.dtype
     shape: tuple | None
 
-    def admits(self, shape):
-        """Whether a shape agrees with this one."""
-        if self.shape is None:
-            return True
-        if len(shape) != len(self.shape):
-            return False
-        return all(want in (None, size) for want, size in zip(self.shape, shape, strict=True))
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Returns whether a shape agrees with this one."""
+        if self.shape is None or len(self.shape) != len(shape):
+            return self.shape is None
+        return all(wanted in (None, size) for wanted, size in zip(self.shape, shape, strict=True))
 
-    def __str__(self):
+    def __str__(self) -> str:
         sizes = "any" if self.shape is None else ",".join("?" if size is None else str(size) for size in self.shape)
         return f"{tensors.type_name(self.dtype)} [{sizes}]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """One function of a SavedModel.
+    """A function of a SavedModel.
 
     Args:
-        name: its name.
-        function: the concrete function, tensors by name -> tensors by name.
-        inputs: `Spec` by name.
-        outputs: `Spec` by name.
+        name: of the function.
+        function: concrete function, tensors by name -> tensors by name.
+        inputs: specs by name.
+        outputs: specs by name.
     """
 
     name: str
-    function: object
-    inputs: dict
-    outputs: dict
+    function: Any
+    inputs: dict[str, Spec]
+    outputs: dict[str, Spec]
 
     @property
-    def batched(self):
+    def batched(self) -> bool:
         """Whether all tensors begin with a free dimension, so that requests can be joined and answers parted.
 
         Another free dimension of an output must be one of an input, or it is the batch once more: rows against rows.
@@ -71,136 +73,98 @@ class Signature:
         inputs, outputs = [[spec.shape for spec in specs.values()] for specs in (self.inputs, self.outputs)]
         if not all(shape and shape[0] is None for shape in (*inputs, *outputs)):
             return False
-        return any(None in shape[1:] for shape in inputs) or not any(None in shape[1:] for shape in outputs)
+        free = [any(shape is not None and None in shape[1:] for shape in shapes) for shapes in (inputs, outputs)]
+        return free[0] or not free[1]
 
 
-def _spec(tensor):
-    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-    return Spec(np.dtype(object) if tensor.dtype == tf.string else np.dtype(tensor.dtype.as_numpy_dtype), shape)
+def _specs(named: dict[str, Any]) -> dict[str, Spec]:
+    def spec(tensor: Any) -> Spec:
+        shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+        return Spec(np.dtype(object if tensor.dtype == tf.string else tensor.dtype.as_numpy_dtype), shape)
 
-
-def _signature(name, function):
-    return Signature(
-        name,
-        function,
-        {key: _spec(spec) for key, spec in function.structured_input_signature[1].items()},
-        {key: _spec(spec) for key, spec in function.structured_outputs.items()},
-    )
+    return {name: spec(tensor) for name, tensor in named.items()}
 
 
 class Servable:
-    """A loaded version. A folder with a card is checked against it before anything of it is opened.
+    """A loaded version. A folder with a card is checked against it before any other file is opened.
 
     Args:
         name: name of the model.
         version: its number.
-        folder: of the SavedModel.
-        warm: whether to replay the warm-up requests that the folder brings.
+        folder: the SavedModel.
+        warm: whether to replay the warm-up requests of the folder.
 
     Raises:
-        ValueError, OSError: a folder that is incomplete, altered or no SavedModel.
+        ValueError, OSError: for a folder that is incomplete, altered or no SavedModel.
     """
 
-    def __init__(self, name, version, folder, warm=True):
+    def __init__(self, name: str, version: int, folder: pathlib.Path, warm: bool = True):
         self.name, self.version = name, version
         folder = pathlib.Path(folder)
         if (folder / cards.CARD).is_file():
             cards.opened(folder)
-        proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
         # Copies: the originals would keep the whole graph.
-        definitions = proto.meta_graphs[0].signature_def
-        self.definitions = {
-            key: type(value).FromString(value.SerializeToString()) for key, value in definitions.items()
-        }
-        # Kept: the functions do not keep the variables that they use.
+        self.definitions = {name: copy.deepcopy(value) for name, value in graph.signature_def.items()}
+        # Kept, because the functions do not keep the variables that they use.
         self._loaded = tf.saved_model.load(str(folder))
-        self.signatures = {key: _signature(key, function) for key, function in self._loaded.signatures.items()}
+        self.signatures = {
+            key: Signature(key, call, _specs(call.structured_input_signature[1]), _specs(call.structured_outputs))
+            for key, call in self._loaded.signatures.items()
+        }
         if warm and (folder / warmup_requests.PLACE).is_file():
             for signature, inputs in warmup_requests.read(folder):
                 self.run(self.signature(signature), inputs)
 
-    def signature(self, name=None):
-        """A signature by name; `ServingError` where there is none."""
-        name = name or DEFAULT
+    def signature(self, name: str | None = None, code: str = "INVALID_ARGUMENT") -> Signature:
+        """Returns a signature by name, or the default one; ServingError with `code` where there is none."""
+        name = (name or DEFAULT)[:200]
         if name not in self.signatures:
-            raise status.ServingError(
-                "INVALID_ARGUMENT",
-                f'Serving signature name: "{name}" not found in signature def. Known: {", ".join(self.signatures)}.'
-                f"{cards.nearest(name[:200], self.signatures)}",
-            )
+            expected, hint = f"a signature among {', '.join(self.signatures)}", checks.suggestion(name, self.signatures)
+            raise status.error(f"Model {self.name}", expected, f"signature_name={name!r}", hint, code)
         return self.signatures[name]
 
-    def run(self, signature, inputs):
-        """Calls a signature.
-
-        Args:
-            signature: `Signature`.
-            inputs: arrays by name, of the kinds that `check_kind` lets pass.
-
-        Returns:
-            arrays by name.
-
-        Raises:
-            ServingError: what the model did not accept.
-        """
+    def run(self, signature: Signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Calls a signature: arrays by name -> arrays by name; ServingError where the model refuses the values."""
         try:
             outputs = signature.function(**{name: tf.constant(array) for name, array in inputs.items()})
             return {name: outputs[name].numpy() for name in signature.outputs}
         except tf.errors.OpError as error:
-            raise status.of_engine(error) from error
+            raise status.from_tensorflow(error) from error
 
 
-def check_names(signature, names):
-    """Refuses inputs that are missing or that a signature does not have, in TensorFlow Serving's words."""
-    wanted, names = set(signature.inputs), set(names)
-    if names != wanted:
-        extra, missing = ",".join(sorted(names - wanted)), ",".join(sorted(wanted - names))
-        raise status.ServingError(
-            "INVALID_ARGUMENT",
-            f"input size does not match signature: {len(names)}!={len(wanted)} len({{{','.join(sorted(names))}}}) != "
-            f"len({{{','.join(sorted(wanted))}}}). Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.",
-        )
+def check_names(signature: Signature, names: Iterable[str]) -> None:
+    """Refuses inputs that are missing or that a signature does not have."""
+    if set(names) != set(signature.inputs):
+        expected = f"the inputs {', '.join(sorted(signature.inputs))}"
+        raise status.error(f"Signature {signature.name}", expected, ", ".join(sorted(names)) or "none")
 
 
-def check_kind(signature, name, dtype, shape, limits):
-    """Refuses a tensor by its type, shape and size, before its values are read.
-
-    Args:
-        signature: `Signature`.
-        name: of the input.
-        dtype: NumPy type that came, or None for one that NumPy does not have.
-        shape: tuple that came.
-        limits: `zoo.serving.limits.Limits`.
+def check_kind(
+    signature: Signature, name: str, dtype: np.dtype | None, shape: tuple[int, ...], bounds: limits.Limits
+) -> int:
+    """Refuses an input by its type (None: unknown to NumPy), shape and size, before its values are read.
 
     Returns:
         Bytes of the tensor.
     """
-    spec = signature.inputs[name]
-    if dtype != spec.dtype:
-        came = "an unknown type" if dtype is None else tensors.type_name(dtype)
-        raise status.ServingError("INVALID_ARGUMENT", f"Input {name}: expected {spec}. Received: {came}.")
+    spec, who, received = signature.inputs[name], f"Input {name}", f"shape [{','.join(map(str, shape))}]"
+    if dtype is None or dtype != spec.dtype:
+        raise status.error(who, str(spec), "an unknown type" if dtype is None else tensors.type_name(dtype))
     if not spec.admits(shape):
-        raise status.ServingError(
-            "INVALID_ARGUMENT", f"Input {name}: expected {spec}. Received: shape [{','.join(map(str, shape))}]."
-        )
-    if signature.batched and shape[0] > limits.rows:
-        raise status.ServingError(
-            "INVALID_ARGUMENT", f"Input {name}: expected at most {limits.rows} rows a request. Received: {shape[0]}."
-        )
+        raise status.error(who, str(spec), received)
+    if signature.batched and shape[0] > bounds.rows:
+        raise status.error(who, f"at most {bounds.rows} rows", shape[0])
     size = math.prod(shape) * dtype.itemsize
-    if size > limits.tensor_bytes:
-        raise status.ServingError(
-            "INVALID_ARGUMENT",
-            f"Input {name}: expected at most {limits.tensor_bytes} bytes. Received: shape "
-            f"[{','.join(map(str, shape))}], {size} bytes.",
-        )
+    if size > bounds.tensor_bytes:
+        raise status.error(who, f"at most {bounds.tensor_bytes} bytes", f"{received}, {size} bytes")
     return size
 
 
-def _frames(data, most):
-    """Pixels of all frames of a GIF file, up to `most`: the decoder unpacks each, even to answer with the first."""
+def _frames(data: bytes, limit: int) -> int:
+    """Returns the pixels of all frames of a GIF file, up to `limit`: the decoder unpacks all of them for the first."""
     at, pixels, blocks = 13 + _colors(data[10]), 0, 0
-    while at < len(data) and data[at] != 0x3B and pixels <= most:
+    while at < len(data) and data[at] != 0x3B and pixels <= limit:
         if data[at] == 0x2C:
             width, height, flags = struct.unpack_from("<HHB", data, at + 5)
             pixels += width * height
@@ -216,45 +180,37 @@ def _frames(data, most):
     return pixels
 
 
-def _colors(flags):
-    """Bytes of a GIF file's table of colours."""
+def _colors(flags: int) -> int:
+    """Returns the bytes of a GIF file's table of colors."""
     return 3 << (flags & 7) + 1 if flags & 128 else 0
 
 
-def check_values(inputs, limits):
-    """Refuses image files that would unpack to too many pixels, by their headers alone.
+def _pixels(data: bytes, limit: int) -> int:
+    """Returns the pixels of an image file by its header; ValueError where it has none."""
+    # The head suffices except for WebP: a file may consist of millions of parts that say nothing.
+    head = data if data[8:12] == b"WEBP" else data[:_HEAD]
+    try:
+        with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
+            frames = _frames(data, limit) if image.format == "GIF" else 0
+            return max(image.width * image.height, frames)
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        raise ValueError from error
 
-    Args:
-        inputs: arrays by name; `image_bytes` are image files.
-        limits: `zoo.serving.limits.Limits`.
-    """
-    files = inputs.get(IMAGE_FILES)
-    if files is None or files.dtype != object:
-        return
+
+def check_files(files: np.ndarray, bounds: limits.Limits) -> None:
+    """Refuses image files, `bytes` objects, that would decode to too many pixels, by their headers alone."""
     total = 0
     for index, data in enumerate(files.ravel()):
+        who = f"Image {index}"
         try:
-            # The head is enough, but for WebP: a file may be made of millions of parts that say nothing.
-            head = data if data[8:12] == b"WEBP" else data[:_HEAD]
-            with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
-                frames = _frames(data, limits.pixels) if image.format == "GIF" else 0
-                pixels = max(image.width * image.height, frames)
+            pixels = _pixels(data, bounds.pixels)
         except Image.DecompressionBombError as error:
-            raise status.ServingError(
-                "INVALID_ARGUMENT", f"Image {index}: expected at most {limits.pixels} pixels. Received: {error}"
-            ) from error
-        except (OSError, ValueError, SyntaxError, struct.error) as error:
-            raise status.ServingError(
-                "INVALID_ARGUMENT",
-                f"Image {index}: expected a JPEG, PNG, GIF, BMP or WebP file. Received: {len(data)} bytes that are "
-                f"none, starting {data[:8]!r}.",
-            ) from error
+            raise status.error(who, f"at most {bounds.pixels} pixels", error) from error
+        except ValueError as error:
+            received = f"{len(data)} bytes that are none, starting {data[:8]!r}"
+            raise status.error(who, "a JPEG, PNG, GIF, BMP or WebP file", received) from error
         total += pixels
-        if pixels > limits.pixels or total > limits.request_pixels:
-            what = f"{limits.request_pixels} pixels in all. Received: {total}"
-            if pixels > limits.pixels:
-                what = f"{limits.pixels} pixels. Received: {pixels}"
-            raise status.ServingError(
-                "INVALID_ARGUMENT",
-                f"Image {index}: expected at most {what}; make it smaller first, or raise --max_pixels of the server.",
-            )
+        if pixels > bounds.pixels:
+            raise status.error(who, f"at most {bounds.pixels} pixels", f"{pixels}; resize it first")
+        if total > bounds.request_pixels:
+            raise status.error(who, f"at most {bounds.request_pixels} pixels in all", f"{total}; send fewer images")

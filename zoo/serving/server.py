@@ -1,168 +1,133 @@
-"""The feature server: models from a repository, over HTTP and gRPC, until it is asked to stop.
+"""The feature server: models from a repository, over REST and gRPC, until it is asked to stop.
 
-A machine without `tensorflow_model_server` serves the same folders with the same API.
+It serves the folders of TensorFlow Serving with the same API, on machines without its binary.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
-import json
-import logging
-import os
 import resource
 import signal
 import socket
-import sys
 import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http import h11_impl
 
-from zoo import files
+from zoo import checks
 from zoo.serving import batching, grpc_api, limits, metrics, predictor, repository, rest
 
-LOG = logging.getLogger("zoo.serving")
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, event, and what is known of it."""
-
-    def format(self, record):
-        """The line of a record; what it brings as `extra={"fields": {...}}` stands beside the event."""
-        line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-def log_to(stream=None, requests=True):
-    """Makes the server's events JSON lines.
-
-    Args:
-        stream: where they go; standard error by default.
-        requests: whether every request is told, not only what goes wrong with the server.
-    """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines())
-    if not requests:
-        handler.addFilter(lambda record: record.getMessage() != "request")
-    for logger, level in ((LOG, logging.INFO), (logging.getLogger("uvicorn"), logging.WARNING)):
-        logger.handlers[:] = [handler]
-        logger.setLevel(level)
-        logger.propagate = False
+Ports = dict[str, int | None]
+_End = Callable[[], Awaitable[Any]]
+LOG = predictor.LOG
 
 
 class _Connection(h11_impl.H11Protocol):
-    """A connection that ends when no request comes, or only a part of its head, or no answer is read, for too long."""
+    """A connection that ends when no request comes, or a part of its head, or its answer is not read, for too long."""
 
-    header_seconds = limits.Limits.header_seconds
-    answer_seconds = limits.Limits.answer_seconds
+    bounds = limits.Limits()
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._seen = self._unread = None
-        self._patience = self.loop.call_later(self.header_seconds, self._look)
+        self._idle_cycle: Any = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._patience = self.loop.call_later(self.bounds.header_seconds, self._look)
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Exception | None) -> None:
         self._patience.cancel()
         self.resume_writing()
         super().connection_lost(exc)
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         super().pause_writing()
         # To close it would be to wait until the answer is read.
-        self._unread = self.loop.call_later(self.answer_seconds, self.transport.abort)
+        self._unread = self.loop.call_later(self.bounds.answer_seconds, self.transport.abort)
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         super().resume_writing()
         if self._unread:
             self._unread.cancel()
 
-    def _look(self):
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and self.cycle is self._seen:
-            self.transport.close()
-            return
-        self._seen = self.cycle if idle else self._seen
-        self._patience = self.loop.call_later(self.header_seconds, self._look)
+    def _look(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            if self.cycle is self._idle_cycle:
+                self.transport.close()
+                return
+            self._idle_cycle = self.cycle
+        self._patience = self.loop.call_later(self.bounds.header_seconds, self._look)
 
 
 class _Http(uvicorn.Server):
-    """Uvicorn without signal handlers of its own: HTTP and gRPC stop together."""
+    """Uvicorn without signal handlers of its own: REST and gRPC stop together."""
 
     @contextlib.contextmanager
-    def capture_signals(self):
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
 class Server:
-    """Both services over one repository.
+    """Both APIs over the same models.
 
     Args:
-        models: `repository.Model`s.
+        models: the models to serve.
         host: address to listen on.
-        port: of REST; 0 for any that is free, None for no REST.
-        grpc_port: of gRPC; likewise.
-        batch: `batching.Batching`.
-        bounds: `limits.Limits`.
-        poll_seconds: between looks at the folders; None for no reloads.
-        metrics_path: where Prometheus finds its page; None for nowhere.
+        port: port of REST; 0 for a free one, None for no REST.
+        grpc_port: port of gRPC; 0 for a free one, None for no gRPC.
+        batch: settings of the batcher.
+        bounds: limits of requests.
+        poll_seconds: time between looks at the folders; None for no reloads.
+        metrics_path: path of the page for Prometheus; None for none.
 
     Raises:
-        ValueError: no port, or a model of which no version can be loaded.
+        ValueError: for no port, or a model without a version that can be loaded.
     """
 
     def __init__(
         self,
-        models,
-        host="127.0.0.1",
-        port=8501,
-        grpc_port=8500,
-        batch=None,
-        bounds=None,
-        poll_seconds=1.0,
-        metrics_path=metrics.PATH,
+        models: Sequence[repository.Model],
+        host: str = "127.0.0.1",
+        port: int | None = 8501,
+        grpc_port: int | None = 8500,
+        batch: batching.Batching | None = None,
+        bounds: limits.Limits | None = None,
+        poll_seconds: float | None = 1.0,
+        metrics_path: str | None = metrics.PATH,
     ):
-        if port is None and grpc_port is None:
-            raise ValueError("Server: expected a port for REST, for gRPC or for both. Received: none.")
-        if poll_seconds is not None and not poll_seconds > 0:
-            raise ValueError(f"Server: expected `poll_seconds` > 0 or None. Received: poll_seconds={poll_seconds}.")
+        some_port = port is not None or grpc_port is not None
+        checks.require(some_port, "Server", "a `port`, a `grpc_port` or both", port=port, grpc_port=grpc_port)
+        if poll_seconds is not None:
+            checks.positive("Server", poll_seconds=poll_seconds)
         self._began = time.perf_counter()
-        self.host, self.ports = host, {"rest": port, "grpc": grpc_port}
+        self.host, self.ports = host, Ports(rest=port, grpc=grpc_port)
         self.batch, self.bounds = batch or batching.Batching(), bounds or limits.Limits()
         self._poll_seconds, self._metrics_path = poll_seconds, metrics_path
         self.repository = repository.Repository(models)
         self.repository.poll()
-        if self.repository.failures():
-            raise ValueError(
-                "serve: expected a version to serve of every model. " + "; ".join(self.repository.failures())
-            )
-        self._stop, self._loop, self._asked = None, None, False
+        failures = self.repository.failures()
+        if failures:
+            raise ValueError(f"Server: expected a version to serve of every model. Received: {'; '.join(failures)}.")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
 
-    def run(self, ready=lambda ports: None):
-        """Serves until SIGTERM, SIGINT or `stop`; requests under way are answered first.
+    def run(self, ready: Callable[[Ports], Any] = lambda ports: None) -> None:
+        """Serves until SIGTERM, SIGINT or `stop`; requests in flight are answered first.
 
         Args:
             ready: called with the ports, `{"rest": ..., "grpc": ...}`, once both listen.
         """
         asyncio.run(self._run(ready))
 
-    def stop(self):
+    def stop(self) -> None:
         """Asks the server to stop; from any thread."""
-        self._asked = True
-        if self._loop is not None:
+        if self._loop is None:
+            self._stop.set()
+        else:
             self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def _run(self, ready):
-        self._stop = asyncio.Event()
+    async def _run(self, ready: Callable[[Ports], Any]) -> None:
         self._loop = asyncio.get_running_loop()
-        if self._asked:
-            self._stop.set()
         for name in (signal.SIGTERM, signal.SIGINT):
             # Not in threads other than the main one, where tests run it.
             with contextlib.suppress(ValueError, RuntimeError):
@@ -170,104 +135,81 @@ class Server:
         _allow_connections()
         pool = concurrent.futures.ThreadPoolExecutor(self.batch.num_batch_threads, thread_name_prefix="model")
         counts = metrics.Metrics(lambda: batcher.waiting)
-        batcher = batching.Batcher(self.batch, pool, counts.call)
+        batcher = batching.Batcher(self.batch, pool, lambda key, rows, seconds: counts.call(key[0].name, rows, seconds))
         predicts = predictor.Predictor(self.repository, batcher, self.bounds, counts)
-        running = [await self._start_rest(predicts), await self._start_grpc(predicts)]
-        watch = self._loop.create_task(self._watch()) if self._poll_seconds else None
-        LOG.info(
-            "serving",
-            extra={
-                "fields": {
-                    "host": self.host,
-                    **self.ports,
-                    "models": sorted(self.repository.models),
-                    "load_seconds": round(time.perf_counter() - self._began, 2),
-                }
-            },
-        )
-        ready(dict(self.ports))
+        ends = []
+        if self.ports["rest"] is not None:
+            ends.append(await self._start_rest(predicts, self.ports["rest"]))
+        if self.ports["grpc"] is not None:
+            ends.append(await self._start_grpc(predicts, self.ports["grpc"]))
+        watch = self._loop.create_task(self._watch(self._poll_seconds)) if self._poll_seconds else None
+        seconds = round(time.perf_counter() - self._began, 2)
+        fields = {"host": self.host, **self.ports, "models": sorted(self.repository.models), "load_seconds": seconds}
+        LOG.info("serving", extra={"fields": fields})
+        ready(Ports(self.ports))
         await self._stop.wait()
         LOG.info("draining", extra={"fields": {"seconds": self.bounds.drain_seconds}})
         if watch:
             watch.cancel()
-        await asyncio.gather(*(end() for end in running if end))
+        await asyncio.gather(*(end() for end in ends))
         pool.shutdown(wait=False, cancel_futures=True)
         LOG.info("stopped")
 
-    async def _start_rest(self, predicts):
-        if self.ports["rest"] is None:
-            return None
-        listening = socket.create_server((self.host, self.ports["rest"]), family=_family(self.host), backlog=2048)
+    async def _start_rest(self, predicts: predictor.Predictor, port: int) -> _End:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listening = socket.create_server((self.host, port), family=family, backlog=2048)
         self.ports["rest"] = listening.getsockname()[1]
-        app = rest.App(predicts, self._metrics_path)
-        patience = {"header_seconds": self.bounds.header_seconds, "answer_seconds": self.bounds.answer_seconds}
-        kind = type("Connection", (_Connection,), patience)
-        config = uvicorn.Config(
-            app,
-            http=kind,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=self.bounds.connections,
-            timeout_keep_alive=self.bounds.header_seconds,
-            timeout_graceful_shutdown=self.bounds.drain_seconds,
-        )
-        http = _Http(config)
-        serving = self._loop.create_task(http.serve([listening]))
+        options: dict[str, Any] = {
+            "http": type("Connection", (_Connection,), {"bounds": self.bounds}),
+            "ws": "none",
+            "lifespan": "off",
+            "log_config": None,
+            "access_log": False,
+            "server_header": False,
+            "timeout_keep_alive": self.bounds.header_seconds,
+            "timeout_graceful_shutdown": self.bounds.drain_seconds,
+        }
+        http = _Http(uvicorn.Config(rest.App(predicts, self._metrics_path), **options))
+        serving = asyncio.create_task(http.serve([listening]))
         while not http.started:
             if serving.done():
                 serving.result()
             await asyncio.sleep(0.01)
 
-        async def end():
+        async def end() -> None:
             http.should_exit = True
             await serving
 
         return end
 
-    async def _start_grpc(self, predicts):
-        if self.ports["grpc"] is None:
-            return None
+    async def _start_grpc(self, predicts: predictor.Predictor, port: int) -> _End:
         made, healthy = grpc_api.server(predicts)
         host = f"[{self.host}]" if ":" in self.host else self.host
         try:
-            self.ports["grpc"] = made.add_insecure_port(f"{host}:{self.ports['grpc']}")
+            self.ports["grpc"] = made.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise OSError(f"--grpc_port: expected a free port. Received: {self.ports['grpc']} ({error}).") from error
+            raise OSError(f"Server: expected a free port. Received: grpc_port={port} ({error}).") from error
         await made.start()
-        for name in ("", "tensorflow.serving.PredictionService"):
-            await healthy.set(name, grpc_api.SERVING)
+        await grpc_api.set_serving(healthy)
 
-        async def end():
+        async def end() -> None:
             await healthy.enter_graceful_shutdown()
             await made.stop(self.bounds.drain_seconds)
 
         return end
 
-    async def _watch(self):
+    async def _watch(self, seconds: float) -> None:
         """Looks for new versions, in a thread: loading takes seconds."""
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(seconds)
             try:
                 await asyncio.to_thread(self.repository.poll)
             except Exception:
                 LOG.exception("could not look at the models")
 
 
-def _family(host):
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _allow_connections():
-    """Raises the limit of open files as far as the system lets a user: each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def write_ports(path, ports):
-    """Writes where a server listens, with its process, as JSON, in one step: whoever waits for it finds it whole."""
-    files.write(path, json.dumps({**ports, "pid": os.getpid()}) + "\n")
+def _allow_connections() -> None:
+    """Raises the limit of open files as far as a user may: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,9 @@
-"""What went wrong, in the words of gRPC's status codes, which TensorFlow Serving also gives over HTTP."""
+"""Errors of requests, by the status codes of gRPC, which TensorFlow Serving also uses over HTTP."""
 
 import re
+from typing import Any
 
+# Code -> status over HTTP. The position of a code is its number in gRPC and in TensorFlow.
 HTTP = {
     "OK": 200,
     "CANCELLED": 499,
@@ -21,15 +23,10 @@ HTTP = {
     "DATA_LOSS": 500,
     "UNAUTHENTICATED": 401,
 }
-# The numbers of the codes, in gRPC and in TensorFlow.
-CODES = (
-    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
-    "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS "
-    "UNAUTHENTICATED"
-).split()
-# Characters of a message: it may repeat a part of a request, and travels in gRPC's headers, 8 KiB percent-encoded.
+CODES = tuple(HTTP)
+# Characters of a message, which may repeat a part of a request and travels in gRPC's headers of 8 KiB.
 _LONGEST = 600
-# Lines of TensorFlow's errors that tell where, not what.
+# Lines of TensorFlow's errors that name a place in the graph.
 _TRACE = re.compile(r"Graph execution error|Detected at node|<stack traces unavailable>|\d+ root error|\[\[\{\{")
 
 
@@ -38,36 +35,32 @@ class ServingError(Exception):
 
     Args:
         code: a key of `HTTP`.
-        message: what was expected and what came.
-        http: the status over HTTP, where it says more than the code's own.
+        message: what was expected and what was received.
+        http: the status over HTTP, where it says more than that of the code.
     """
 
-    def __init__(self, code, message, http=None):
+    def __init__(self, code: str, message: str, http: int | None = None):
         message = message if len(message) <= _LONGEST else message[:_LONGEST] + "..."
         super().__init__(message)
-        self.code, self.message = code, message
-        self.http = http or HTTP[code]
+        self.code, self.message, self.http = code, message, http or HTTP[code]
 
 
-def of_engine(error):
-    """What TensorFlow raised while a model ran, as a `ServingError` without the trace of the graph.
+def error(
+    who: str, expected: str, received: object, hint: str = "", code: str = "INVALID_ARGUMENT", http: int | None = None
+) -> ServingError:
+    """Returns the error of a request in the grammar of the library's errors."""
+    return ServingError(code, f"{who}: expected {expected}. Received: {received}.{hint}", http)
 
-    Args:
-        error: a `tf.errors.OpError`.
-    """
-    text = error.message or str(error)
-    asserted = re.search(r"assertion failed: (.+)", text)
-    if asserted:
-        # Each part of an assertion's words stands in brackets.
-        text = re.sub(r"\] \[", " ", asserted.group(1).strip().removeprefix("[").removesuffix("]"))
-        text = text.replace("= ", "=")
+
+def from_tensorflow(raised: Any) -> ServingError:
+    """Returns a `tf.errors.OpError`, raised while a model ran, without the trace of its graph."""
+    text = raised.message or str(raised)
+    assertion = re.search(r"assertion failed: (.+)", text)
+    if assertion:
+        # Each part of an assertion's message is in brackets.
+        text = assertion[1].strip().removeprefix("[").removesuffix("]").replace("] [", " ").replace("= ", "=")
     else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        told = [line for line in lines if not _TRACE.match(line)]
-        text = re.sub(r"^\(\d+\) [A-Z_ ]+: +", "", (told or lines or [type(error).__name__])[0])
-    return ServingError(CODES[error.error_code] if 0 < error.error_code < len(CODES) else "UNKNOWN", text)
-
-
-def unexpected(error):
-    """A fault of the server's own, as a `ServingError`."""
-    return ServingError("INTERNAL", f"{type(error).__name__}: {error}")
+        lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(raised).__name__]
+        text = next((line for line in lines if not _TRACE.match(line)), lines[0])
+        text = re.sub(r"^\(\d+\) [A-Z_ ]+: +", "", text)
+    return ServingError(CODES[raised.error_code] if 0 < raised.error_code < len(CODES) else "UNKNOWN", text)

@@ -1,15 +1,16 @@
-"""NumPy arrays as TensorFlow's `TensorProto` and back, without TensorFlow: the client has no need of it.
+"""Conversion between NumPy arrays and TensorFlow's `TensorProto`, without TensorFlow, which clients do not need.
 
 Strings are arrays of `bytes` objects. See tensorflow/core/framework/tensor.proto for the format.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from zoo.serving import messages, status
+from zoo.serving import messages_pb2, status
 
-# NumPy's name -> TensorFlow's number and name, and the field that holds its values one by one.
+# NumPy's name -> TensorFlow's number and name, and the field of the values.
 _KINDS = {
     "float32": (1, "DT_FLOAT", "float_val"),
     "float64": (2, "DT_DOUBLE", "double_val"),
@@ -26,102 +27,90 @@ _KINDS = {
     "uint64": (23, "DT_UINT64", "uint64_val"),
 }
 _BY_NUMBER = {number: np.dtype(name) for name, (number, _, _) in _KINDS.items()}
-# Field number of what is written raw: the packed values of a field are the array's own bytes.
-_RAW = {"float32": 5, "float64": 6}
+# Tag of the fields that are written raw: the packed values are the array's own bytes.
+_TAGS = {"float32": b"\x2a", "float64": b"\x32"}
 
 
-def type_name(dtype):
-    """TensorFlow's name of a NumPy type, such as `DT_FLOAT`."""
+def type_name(dtype: Any) -> str:
+    """Returns TensorFlow's name of a NumPy type, such as `DT_FLOAT`."""
     return _KINDS[np.dtype(dtype).name][1]
 
 
-def _varint(value):
+def strings(values: list) -> np.ndarray:
+    """Returns a list of `bytes` objects as an array `[B]`."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _varint(value: int) -> bytes:
     parts = bytearray()
     while value > 127:
         parts.append(value & 127 | 128)
         value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    return bytes([*parts, value])
 
 
-def to_bytes(array):
-    """A NumPy array as a serialised `TensorProto`, its values in the field of its type, as TensorFlow Serving does it.
-
-    Args:
-        array: numbers, or `bytes` objects, of any shape.
-    """
+def to_bytes(array: Any) -> bytes:
+    """Returns an array of numbers, `str` or `bytes` as a serialized `TensorProto`, values in the field of the type."""
     array = np.asarray(array)
     if array.dtype.kind in "SU":
-        array = np.char.encode(array).astype(object) if array.dtype.kind == "U" else array.astype(object)
+        array = (np.char.encode(array) if array.dtype.kind == "U" else array).astype(object)
     if array.dtype.name not in _KINDS:
         raise ValueError(f"tensors: expected one of {', '.join(_KINDS)}. Received: dtype={array.dtype.name}.")
     number, _, field = _KINDS[array.dtype.name]
-    proto = messages.Tensor(dtype=number)
-    proto.tensor_shape.SetInParent()  # a scalar has a shape, of no dimensions
+    proto = messages_pb2.Tensor(dtype=number)
+    proto.tensor_shape.SetInParent()  # a scalar has a shape without dimensions
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
-    if array.dtype.name in _RAW:
+    if array.dtype.name in _TAGS:
         raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        return proto.SerializeToString() + _varint(_RAW[array.dtype.name] << 3 | 2) + _varint(len(raw)) + raw
+        return proto.SerializeToString() + _TAGS[array.dtype.name] + _varint(len(raw)) + raw
     values = array.view(np.uint16) if field == "half_val" else array
     getattr(proto, field).extend(values.ravel().tolist())
     return proto.SerializeToString()
 
 
-def parsed(data, name):
-    """A serialised `TensorProto` as a message; `ServingError` where it is none."""
+def parsed(data: bytes, name: str) -> Any:
+    """Returns a serialized `TensorProto` as a message; ServingError where it is none."""
     try:
-        return messages.Tensor.FromString(data)
+        return messages_pb2.Tensor.FromString(data)
     except Exception as error:  # protobuf raises different ones, by its implementation
-        raise status.ServingError("INVALID_ARGUMENT", f"Input {name} is not a TensorProto: {error}") from error
+        raise status.error(f"Input {name}", "a TensorProto", error) from error
 
 
-def shape_of(proto):
-    """The shape of a `TensorProto`, as a tuple."""
+def shape_of(proto: Any) -> tuple[int, ...]:
+    """Returns the shape of a `TensorProto`."""
     return tuple(dim.size for dim in proto.tensor_shape.dim)
 
 
-def dtype_of(proto):
-    """The NumPy type of a `TensorProto`, or None where NumPy has none."""
+def dtype_of(proto: Any) -> np.dtype | None:
+    """Returns the NumPy type of a `TensorProto`, None where NumPy has none."""
     return _BY_NUMBER.get(proto.dtype)
 
 
-def to_array(proto, name="tensor"):
-    """A `TensorProto` as a NumPy array; as TensorFlow has it, the last value stands for all that are missing.
+def to_array(proto: Any, name: str = "tensor") -> np.ndarray:
+    """Returns a `TensorProto` as an array; its last value also stands for the missing ones, as in TensorFlow.
 
-    Args:
-        proto: the message.
-        name: of the tensor, for errors.
-
-    Raises:
-        ServingError: values and shape disagree. The memory that the shape asks for is the caller's to judge.
+    ServingError where values and shape disagree. The caller limits the memory that the shape asks for.
     """
     dtype, shape = dtype_of(proto), shape_of(proto)
     if dtype is None or any(size < 0 for size in shape) or proto.tensor_shape.unknown_rank:
-        raise status.ServingError(
-            "INVALID_ARGUMENT", f"Input {name} has an unsupported type or shape: dtype={proto.dtype}, shape={shape}"
-        )
+        raise status.error(f"Input {name}", "a known type and shape", f"dtype={proto.dtype}, shape={shape}")
     count = math.prod(shape)
     if proto.tensor_content and dtype.name != "object":
-        if len(proto.tensor_content) != count * dtype.itemsize:
-            raise status.ServingError(
-                "INVALID_ARGUMENT",
-                f"Input {name}: tensor_content has {len(proto.tensor_content)} bytes, its shape {shape} asks for "
-                f"{count * dtype.itemsize}",
-            )
+        size = len(proto.tensor_content)
+        if size != count * dtype.itemsize:
+            raise status.error(f"Input {name}", f"{count * dtype.itemsize} bytes for shape {shape}", f"{size} bytes")
         return np.frombuffer(proto.tensor_content, dtype.newbyteorder("<")).reshape(shape).astype(dtype, copy=False)
     field = getattr(proto, _KINDS[dtype.name][2])
     if len(field) > count or (count and not field):
-        raise status.ServingError(
-            "INVALID_ARGUMENT", f"Input {name} has {len(field)} values, its shape {shape} asks for {count}"
-        )
-    if dtype.name == "object":
-        array = np.empty(count, object)
-        array[: len(field)] = field
-    elif dtype.name == "float16":
-        array = np.resize(np.array(field, np.uint16).view(np.float16), count)
+        raise status.error(f"Input {name}", f"at most {count} values for shape {shape}", f"{len(field)} values")
+    if dtype.name == "float16":
+        values = np.array(field, np.uint16).view(np.float16)
     else:
-        array = np.empty(count, dtype)
-        array[: len(field)] = np.array(field).astype(dtype)
-    array[len(field) :] = array[len(field) - 1 : len(field)]
+        values = strings(field) if dtype.name == "object" else np.array(field).astype(dtype)
+    array = np.empty(count, dtype)
+    array[: len(field)] = values
+    array[len(field) :] = values[-1:]
     return array.reshape(shape)

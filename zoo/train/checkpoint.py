@@ -109,7 +109,7 @@ def _unnumbered(key):
 
     Position, shape and type tell variables apart where only these numbers did.
     """
-    return re.sub(r"_\d+(?=/|$)", "", key)
+    return re.sub(r"_\d+(?=[_/]|$)", "", key)
 
 
 def _read(path):

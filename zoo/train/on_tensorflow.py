@@ -62,9 +62,7 @@ class Engine:
 
         mean = total().numpy() / self.count
         agree = np.allclose(mean, here, rtol=1e-12, atol=0)
-        expected = (
-            "every worker to continue from one checkpoint, in one folder that all of them share as `workdir`"
-        )
+        expected = "every worker to continue from one checkpoint, in one folder that all of them share as `workdir`"
         checks.require(agree, "run", expected, step_here=start, mean_step=float(mean[0]))
 
     def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):

@@ -95,8 +95,7 @@ def _functions(names: Sequence[str]) -> dict[str, protocols.Protocol]:
 
 
 def _load(name: str, split: str, size: int | None, channels: int | None, data_dir: str | None, image: str | None):
-    modalities = None if image is None else (image,)
-    return sources.load(name, split, size=size, channels=channels, data_dir=data_dir, modalities=modalities)
+    return sources.load(name, split, size=size, channels=channels, data_dir=data_dir, image=image)
 
 
 def _check_labels(*data: Any) -> None:

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from keras import ops
 
-from zoo.views import geometry, view
+from zoo import checks
+from zoo.views import execution, geometry, view
 
 
 def gaussian_taps(sigma, radius):
@@ -57,8 +58,8 @@ def shifted_sum(images, taps, axis, padding):
     # Pixels that follow each other in memory form one long axis, which is quicker to go along.
     step = shape[2] * (shape[1] if axis == 1 else 1)
     count = shape[axis - 1] * step
-    lines = view.apart(ops.reshape(padded, (-1, 1 if axis == 1 else shape[0], count + 2 * radius * step)))
-    taps = view.apart(taps)[:, :, None, None]  # [B, 2 * radius + 1, 1, 1]
+    lines = execution.barrier(ops.reshape(padded, (-1, 1 if axis == 1 else shape[0], count + 2 * radius * step)))
+    taps = execution.barrier(taps)[:, :, None, None]  # [B, 2 * radius + 1, 1, 1]
 
     def shifted(i):
         return lines[:, :, i * step : i * step + count]
@@ -91,12 +92,12 @@ class Blur(view.View):
 
     def __post_init__(self):
         are = isinstance(self.sigma, (tuple, list)) and len(self.sigma) == 2 and 0 < self.sigma[0] <= self.sigma[1]
-        view.require(are, "Blur", "`sigma` to be (least, greatest) > 0", sigma=self.sigma)
-        view.require(0 < self.fraction <= 1, "Blur", "`fraction` in (0, 1]", fraction=self.fraction)
+        checks.require(are, "Blur", "`sigma` to be (least, greatest) > 0", sigma=self.sigma)
+        checks.require(0 < self.fraction <= 1, "Blur", "`fraction` in (0, 1]", fraction=self.fraction)
         size = self.kernel_size
         are = size is None or (isinstance(size, int) and size > 0 and size % 2 == 1)
-        view.require(are, "Blur", "`kernel_size` to be a positive odd integer or None", kernel_size=size)
-        view.choice("Blur", "padding", self.padding, ("zero", "reflect"))
+        checks.require(are, "Blur", "`kernel_size` to be a positive odd integer or None", kernel_size=size)
+        checks.one_of("Blur", "padding", self.padding, ("zero", "reflect"))
 
     def radius(self, height):
         """Pixels that the kernel reaches to each side."""
@@ -111,8 +112,10 @@ class Blur(view.View):
         height, width = images.shape[1:3]
         radius = self.radius(height)
         fits = self.padding == "zero" or radius < min(height, width)
-        view.require(fits, "Blur", "images larger than the kernel's radius", radius=radius, height=height, width=width)
-        if view.image_by_image():
+        checks.require(
+            fits, "Blur", "images larger than the kernel's radius", radius=radius, height=height, width=width
+        )
+        if execution.image_by_image():
             taps = gaussian_taps(drawn["sigma"], radius)
             for axis in (1, 2):
                 images = shifted_sum(images, taps, axis, self.padding)

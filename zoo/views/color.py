@@ -9,7 +9,8 @@ import dataclasses
 import numpy as np
 from keras import ops
 
-from zoo.views import view
+from zoo import checks
+from zoo.views import execution, view
 
 # ITU-R BT.601.
 _LUMA = (0.299, 0.587, 0.114)
@@ -21,7 +22,7 @@ _RECIPES = ("simclr", "simclr_v1", "torchvision")
 def _colours(who, images):
     """Refuses images that are neither grey nor red, green and blue."""
     channels = images.shape[-1]
-    view.require(channels in (1, 3), who, "images of 1 or 3 channels", channels=channels)
+    checks.require(channels in (1, 3), who, "images of 1 or 3 channels", channels=channels)
 
 
 def _luma(planes):
@@ -84,10 +85,10 @@ class Jitter(view.View):
 
     def __post_init__(self):
         for name in ("brightness", "contrast", "saturation", "hue", "strength"):
-            view.require(getattr(self, name) >= 0, "Jitter", f"`{name}` >= 0", **{name: getattr(self, name)})
+            checks.require(getattr(self, name) >= 0, "Jitter", f"`{name}` >= 0", **{name: getattr(self, name)})
         hue, strength = self.hue, self.strength
-        view.require(hue * strength <= 0.5, "Jitter", "`hue * strength` <= 0.5", hue=hue, strength=strength)
-        view.choice("Jitter", "recipe", self.recipe, _RECIPES)
+        checks.require(hue * strength <= 0.5, "Jitter", "`hue * strength` <= 0.5", hue=hue, strength=strength)
+        checks.one_of("Jitter", "recipe", self.recipe, _RECIPES)
 
     def draw(self, seed, shape):
         """What happens, and when.
@@ -119,7 +120,7 @@ class Jitter(view.View):
         first = 0
         if channels == 3 and self.hue * self.strength > 0:
             # Of a single image it is known which those are.
-            first, last = (hue_at[0, 0], hue_at[0, 0]) if view.single(images) else (0, 3)
+            first, last = (hue_at[0, 0], hue_at[0, 0]) if execution.is_single(images) else (0, 3)
             planes = self._blends(planes, drawn, ops.where(slot < hue_at, kinds, _NOTHING), 0, last)
             planes = ops.clip(hue_turned(planes, drawn["hue"]), 0, 1)
             kinds = ops.where(slot < hue_at, _NOTHING, kinds)
@@ -188,7 +189,7 @@ class Solarize(view.View):
     threshold: float = 0.5
 
     def __post_init__(self):
-        view.require(0 <= self.threshold <= 1, "Solarize", "`threshold` in [0, 1]", threshold=self.threshold)
+        checks.require(0 <= self.threshold <= 1, "Solarize", "`threshold` in [0, 1]", threshold=self.threshold)
 
     def apply(self, images, drawn):
         """Inverted in part."""

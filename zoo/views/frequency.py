@@ -9,6 +9,7 @@ import math
 import numpy as np
 from keras import ops
 
+from zoo import checks
 from zoo.views import blur, geometry, view
 
 # Beyond so many standard deviations a Gaussian is nothing.
@@ -29,7 +30,7 @@ class LowPass(view.View):
     sigma: float = 0.7
 
     def __post_init__(self):
-        view.require(self.sigma > 0, type(self).__name__, "`sigma` > 0", sigma=self.sigma)
+        checks.require(self.sigma > 0, type(self).__name__, "`sigma` > 0", sigma=self.sigma)
 
     def apply(self, images, drawn):
         """The blurred images."""

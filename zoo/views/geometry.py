@@ -9,7 +9,8 @@ import functools
 import numpy as np
 from keras import ops
 
-from zoo.views import view
+from zoo import checks
+from zoo.views import execution, view
 
 # A crop that does not fit is drawn again, this often: as in torchvision.
 _ATTEMPTS = 10
@@ -102,7 +103,7 @@ def _fetched(images, start, length, outputs, interpolation):
     weights = ops.where(inside, _KERNELS[interpolation](ops.abs(pixels - there)), 0.0)
     weights = weights / ops.sum(weights, axis=-1, keepdims=True)
     first = height * ops.arange(ops.shape(images)[0], dtype="int32")[:, None, None]  # [B, 1, 1]
-    weights, numbers = view.apart((weights, first + ops.cast(ops.clip(pixels, 0, height - 1), "int32")))
+    weights, numbers = execution.barrier((weights, first + ops.cast(ops.clip(pixels, 0, height - 1), "int32")))
     rows = ops.reshape(images, (-1, line[0] * line[1]))  # [B * H, W * C]
     parts = [weights[:, :, i, None] * ops.take(rows, numbers[:, :, i], axis=0) for i in range(2 * reach)]
     return ops.reshape(functools.reduce(ops.add, parts), (-1, outputs, *line))
@@ -112,41 +113,45 @@ def _fetched(images, start, length, outputs, interpolation):
 class _Boxed(view.View):
     """What crops share: the box they draw is cut out and resized to `size`."""
 
-    size: int | tuple
+    size: int | tuple | None = None
+
+    geometric = True
 
     def __post_init__(self):
         who = type(self).__name__
-        size = (self.size, self.size) if isinstance(self.size, int) else self.size
-        are = isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
-        view.require(are, who, "`size` to be a positive integer or (height, width)", size=self.size)
-        object.__setattr__(self, "size", tuple(size))
-        view.choice(who, "interpolation", self.interpolation, tuple(_KERNELS))
+        if self.size is not None:
+            size = (self.size, self.size) if isinstance(self.size, int) else self.size
+            valid = isinstance(size, (tuple, list)) and len(size) == 2 and all(checks.is_integer(n) for n in size)
+            checks.require(valid, who, "`size` to be a positive integer or (height, width)", size=self.size)
+            object.__setattr__(self, "size", tuple(size))
+        checks.one_of(who, "interpolation", self.interpolation, tuple(_KERNELS))
 
     def apply(self, images, drawn):
         """The boxes, resized to `[B, *size, C]`."""
         top, left, tall, wide = (drawn["box"][:, i] for i in range(4))  # [B] each
         height, width = images.shape[1:3]
+        size = self.size or (height, width)
         if not self.antialias:
-            images = _fetched(images, top, tall, self.size[0], self.interpolation)  # [B, P, W, C]
-            images = view.apart(ops.transpose(images, (0, 2, 1, 3)))  # [B, W, P, C]
-            images = _fetched(images, left, wide, self.size[1], self.interpolation)  # [B, Q, P, C]
+            images = _fetched(images, top, tall, size[0], self.interpolation)  # [B, P, W, C]
+            images = execution.barrier(ops.transpose(images, (0, 2, 1, 3)))  # [B, W, P, C]
+            images = _fetched(images, left, wide, size[1], self.interpolation)  # [B, Q, P, C]
             return ops.clip(ops.transpose(images, (0, 2, 1, 3)), 0, 1)
         how = {"interpolation": self.interpolation, "antialias": self.antialias}
-        rows = interpolation_weights(top, tall, height, self.size[0], **how)  # [B, P, H]
-        columns = interpolation_weights(left, wide, width, self.size[1], **how)  # [B, Q, W]
+        rows = interpolation_weights(top, tall, height, size[0], **how)  # [B, P, H]
+        columns = interpolation_weights(left, wide, width, size[1], **how)  # [B, Q, W]
         images = separable(images, rows, columns)  # [B, P, Q, C]
         # Cubic weights overshoot at edges, rounding does everywhere.
         return ops.clip(images, 0, 1)
 
     def output_shape(self, shape):
         """`(B, *size, C)`."""
-        return (shape[0], *self.size, shape[3])
+        return (shape[0], *(self.size or shape[1:3]), shape[3])
 
 
 def _interval(who, name, value, low, high):
     """Checks that `value` is (lowest, highest) within (low, high]."""
     are = isinstance(value, (tuple, list)) and len(value) == 2 and low < value[0] <= value[1] <= high
-    view.require(are, who, f"`{name}` to be (lowest, highest) within ({low}, {high}]", **{name: value})
+    checks.require(are, who, f"`{name}` to be (lowest, highest) within ({low}, {high}]", **{name: value})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +162,7 @@ class Crop(_Boxed):
     largest central box of an admissible aspect is taken.
 
     Args:
-        size: side of the result in pixels, or (height, width).
+        size: side of the result in pixels, or (height, width); by default that of the image.
         area: least and greatest share of the image's area.
         aspect: least and greatest width / height.
         interpolation: `"bilinear"` or `"bicubic"`.
@@ -215,7 +220,7 @@ class CenterCrop(_Boxed):
     """Cuts out the central box of the result's aspect and resizes it: what models are judged on; nothing is random.
 
     Args:
-        size: side of the result in pixels, or (height, width).
+        size: side of the result in pixels, or (height, width); by default that of the image.
         proportion: of the largest such box, in (0, 1]. 1 only resizes, if the aspects agree.
         interpolation: `"bilinear"` or `"bicubic"`.
         antialias: whether to average over the pixels that a shrunk one covers.
@@ -227,13 +232,14 @@ class CenterCrop(_Boxed):
 
     def __post_init__(self):
         super().__post_init__()
-        view.require(0 < self.proportion <= 1, "CenterCrop", "`proportion` in (0, 1]", proportion=self.proportion)
+        checks.require(0 < self.proportion <= 1, "CenterCrop", "`proportion` in (0, 1]", proportion=self.proportion)
 
     def draw(self, seed, shape):
         """`box` [B, 4], float32: the same for every image."""
         height, width = shape[1:3]
-        ratio = self.proportion * min(height / self.size[0], width / self.size[1])
-        tall, wide = max(round(ratio * self.size[0]), 1), max(round(ratio * self.size[1]), 1)
+        size = self.size or (height, width)
+        ratio = self.proportion * min(height / size[0], width / size[1])
+        tall, wide = max(round(ratio * size[0]), 1), max(round(ratio * size[1]), 1)
         box = np.array([(height - tall) // 2, (width - wide) // 2, tall, wide], dtype="float32")
         return {"box": ops.tile(box[None], (shape[0], 1))}
 
@@ -248,8 +254,10 @@ class Flip(view.View):
 
     probability: float = 0.5
 
+    geometric = True
+
     def __post_init__(self):
-        view.require(0 <= self.probability <= 1, "Flip", "`probability` in [0, 1]", probability=self.probability)
+        checks.require(0 <= self.probability <= 1, "Flip", "`probability` in [0, 1]", probability=self.probability)
 
     def draw(self, seed, shape):
         """`flipped` [B], bool."""
@@ -257,4 +265,4 @@ class Flip(view.View):
 
     def apply(self, images, drawn):
         """The mirror image where it was drawn."""
-        return view.changed(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)
+        return execution.where(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)

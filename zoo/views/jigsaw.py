@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from zoo import checks
 from zoo.views import patches, view
 
 
@@ -38,7 +39,7 @@ class Jigsaw(view.View):
     def __post_init__(self):
         for name in ("grid", "size"):
             value = getattr(self, name)
-            view.require(isinstance(value, int) and value > 0, "Jigsaw", f"`{name}` > 0, an integer", **{name: value})
+            checks.require(isinstance(value, int) and value > 0, "Jigsaw", f"`{name}` > 0, an integer", **{name: value})
 
     def draw(self, seed, shape):
         """Where the patches lie, and in which order they come.
@@ -48,7 +49,7 @@ class Jigsaw(view.View):
         """
         cell = self._cell(shape)
         are = min(cell) >= self.size
-        view.require(are, "Jigsaw", "cells of at least `size` pixels a side", size=self.size, cell=cell)
+        checks.require(are, "Jigsaw", "cells of at least `size` pixels a side", size=self.size, cell=cell)
         count = self.grid**2
         unit = seed.uniform((3 * count,))  # [B, 3 * grid * grid]
         places = np.array([pixels - self.size + 1 for pixels in cell], dtype="float32")

@@ -7,6 +7,7 @@ import dataclasses
 
 from keras import ops
 
+from zoo import checks
 from zoo.views import view
 
 
@@ -50,15 +51,15 @@ class Pair(view.View):
     several = True
 
     def __post_init__(self):
-        view.require(isinstance(self.size, int) and self.size > 0, "Pair", "`size` > 0, an integer", size=self.size)
+        checks.require(isinstance(self.size, int) and self.size > 0, "Pair", "`size` > 0, an integer", size=self.size)
         are = isinstance(self.distance, int) and self.distance >= 0
-        view.require(are, "Pair", "`distance` >= 0, an integer", distance=self.distance)
+        checks.require(are, "Pair", "`distance` >= 0, an integer", distance=self.distance)
 
     def draw(self, seed, shape):
         """`corners` [B, 2, 2], int32: top and left of both patches, in pixels."""
         room = [pixels - self.size - self.distance for pixels in shape[1:3]]
         given = {"size": self.size, "distance": self.distance, "height": shape[1], "width": shape[2]}
-        view.require(min(room) >= 0, "Pair", "images of at least `size + distance` pixels a side", **given)
+        checks.require(min(room) >= 0, "Pair", "images of at least `size + distance` pixels a side", **given)
         places = ops.cast([pixels + 1 for pixels in room], "float32")  # [2]
         corner = ops.cast(ops.floor(seed.uniform((2,)) * places), "int32")  # [B, 2]
         return {"corners": ops.stack([corner, corner + self.distance], axis=1)}

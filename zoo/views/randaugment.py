@@ -10,6 +10,7 @@ import functools
 import numpy as np
 from keras import ops
 
+from zoo import checks
 from zoo.views import affine, view
 
 # InfoMin's fifteen, and the eight that leave colours alone, which CMC takes because colours tell its views apart.
@@ -228,20 +229,20 @@ class RandAugment(view.View):
 
     def __post_init__(self):
         who = "RandAugment"
-        view.require(isinstance(self.count, int) and self.count > 0, who, "`count` >= 1", count=self.count)
-        view.require(0 <= self.magnitude <= _MOST, who, "`magnitude` in [0, 10]", magnitude=self.magnitude)
-        view.require(self.magnitude_std >= 0, who, "`magnitude_std` >= 0", magnitude_std=self.magnitude_std)
-        view.require(0 <= self.probability <= 1, who, "`probability` in [0, 1]", probability=self.probability)
+        checks.require(isinstance(self.count, int) and self.count > 0, who, "`count` >= 1", count=self.count)
+        checks.require(0 <= self.magnitude <= _MOST, who, "`magnitude` in [0, 10]", magnitude=self.magnitude)
+        checks.require(self.magnitude_std >= 0, who, "`magnitude_std` >= 0", magnitude_std=self.magnitude_std)
+        checks.require(0 <= self.probability <= 1, who, "`probability` in [0, 1]", probability=self.probability)
         for field, known in (("operations", _KNOWN), ("interpolations", affine.INTERPOLATIONS)):
             names = getattr(self, field)
             are = isinstance(names, (tuple, list)) and len(names) > 0
-            view.require(are, who, f"`{field}` to be a tuple of names", **{field: names})
+            checks.require(are, who, f"`{field}` to be a tuple of names", **{field: names})
             for name in names:
-                view.choice(who, field, name, known)
+                checks.one_of(who, field, name, known)
             object.__setattr__(self, field, tuple(names))
         fill = self.fill
         are = isinstance(fill, (tuple, list)) and len(fill) == 3 and all(0 <= part <= 1 for part in fill)
-        view.require(are, who, "`fill` to be (red, green, blue) in [0, 1]", fill=fill)
+        checks.require(are, who, "`fill` to be (red, green, blue) in [0, 1]", fill=fill)
         object.__setattr__(self, "fill", tuple(fill))
 
     def draw(self, seed, shape):
@@ -264,7 +265,7 @@ class RandAugment(view.View):
     def apply(self, images, drawn):
         """The drawn operations, in their order."""
         channels = images.shape[-1]
-        view.require(channels in (1, 3), "RandAugment", "images with 1 or 3 channels", channels=channels)
+        checks.require(channels in (1, 3), "RandAugment", "images with 1 or 3 channels", channels=channels)
 
         def operated(turn, images):
             return self._operated(images, {name: ops.take(value, turn, axis=1) for name, value in drawn.items()})

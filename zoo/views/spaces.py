@@ -5,7 +5,7 @@ InfoMin (Tian et al., 2020, https://arxiv.org/abs/2005.10243) asks which space m
 
 import dataclasses
 
-from zoo import colors
+from zoo import checks, colors
 from zoo.views import view
 
 
@@ -31,12 +31,14 @@ class Split(view.View):
         numbers = (self.channels,) if isinstance(self.channels, int) else self.channels
         are = isinstance(numbers, (tuple, list)) and all(type(number) is int for number in numbers)
         are = are and 0 < len(numbers) == len(set(numbers)) and set(numbers) <= {0, 1, 2}
-        view.require(are, "Split", "`channels` to be a tuple of different numbers from 0 to 2", channels=self.channels)
+        checks.require(
+            are, "Split", "`channels` to be a tuple of different numbers from 0 to 2", channels=self.channels
+        )
         object.__setattr__(self, "channels", tuple(numbers))
 
     def apply(self, images, drawn):
         """The channels, normalised, mostly in [-1, 1]."""
-        view.require(images.shape[-1] == 3, "Split", "images of 3 channels", channels=images.shape[-1])
+        checks.require(images.shape[-1] == 3, "Split", "images of 3 channels", channels=images.shape[-1])
         return colors.normalised(images, self.space, self.channels)
 
     def output_shape(self, shape):

@@ -1,173 +1,133 @@
-"""What a view is, and how views are put together: in a row, by chance, one of several, forked, several at once."""
+"""What a view is, and how views are composed: in a row, by chance, one of several, forked, several at once."""
 
 import dataclasses
-import difflib
 import functools
+from typing import Any
 
 import numpy as np
-from keras import backend, ops, tree
+from keras import ops
 
-from zoo import context, engine, seeds
-
-
-def require(holds, who, expected, **received):
-    """Raises the `ValueError` that says who expected what and what came instead, unless `holds`."""
-    if not holds:
-        values = ", ".join(f"{name}={value!r}" for name, value in received.items())
-        raise ValueError(f"{who}: expected {expected}. Received: {values}.")
-
-
-def choice(who, name, value, known):
-    """Raises the `ValueError` that lists the `known` names, unless `value` is one of them."""
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1)
-        expected = f"`{name}` to be one of {', '.join(map(repr, known))}"
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{who}: expected {expected}. Received: {name}={value!r}.{hint}")
-
-
-def one_by_one(whether=True):
-    """Views that are traced within are made image by image, in a loop: for what XLA compiles for a CPU.
-
-    One image stays in the processor's cache from step to step, where a batch goes to memory and back; and of an image
-    by itself, what was not drawn is not computed. Elsewhere batches are faster.
-    """
-    return context.using(image_by_image=whether)
-
-
-def image_by_image():
-    """Whether views are made as within `one_by_one`."""
-    return context.current().image_by_image
-
-
-def single(images):
-    """Whether these are one image of those that are made one by one, of which only what was drawn needs computing."""
-    return image_by_image() and images.shape[0] == 1
-
-
-def apart(tensors):
-    """The same images or other tensors; within `one_by_one` finished before anything is made of them.
-
-    XLA would otherwise fuse them into what uses them and compute them anew for every use.
-    """
-    return engine.current().barrier(tensors) if image_by_image() else tensors
-
-
-def chosen(mask, ours, theirs):
-    """Per example, `ours` where `mask` [B] is true, else `theirs`; both finite float32 `[B, ...]`."""
-    mask = ops.reshape(ops.cast(mask, "float32"), (-1,) + (1,) * (len(ours.shape) - 1))
-    # As exact as a selection, and several times faster on a CPU, where a mask that broadcasts is slow.
-    return mask * ours + (1 - mask) * theirs
-
-
-def changed(mask, change, images):
-    """Per example, `change(images)` where `mask` [B] is true, else the image."""
-    if single(images):
-        return ops.cond(mask[0], lambda: change(images), lambda: images)
-    return chosen(mask, change(images), images)
-
-
-def _folds(seed, count):
-    """The seeds `seed.fold(0)` to `seed.fold(count - 1)`, at the price of one."""
-    spread = seeds.Seed(seed.value, tuple(ops.convert_to_tensor(word)[:, None] for word in seed.key))  # keys [B, 1]
-    first, second = spread.fold(np.arange(count, dtype="int32")).key  # [B, count]
-    return [seeds.Seed(seed.value, (first[:, i], second[:, i])) for i in range(count)]
-
-
-def _checked(who, images, seed):
-    """The images as float32 `[B, H, W, C]`, if they and the seed are what a view can take."""
-    images = ops.convert_to_tensor(images)
-    dtype = backend.standardize_dtype(images.dtype)
-    require("float" in dtype, who, "floating images in [0, 1]", dtype=dtype)
-    shape = tuple(images.shape)
-    are = len(shape) == 4 and None not in shape[1:] and shape[-1] >= 1
-    require(are, who, "images [B, H, W, C] of known size with channels", shape=shape)
-    rank = len(np.shape(seed.key[0]))
-    require(rank == 1, who, "one seed per image: `seed.fold(ids)` with ids of shape [B]", rank=rank)
-    return ops.cast(images, "float32")
-
-
-def _made(view, images, drawn):
-    """What a view makes of images under a draw, settled first: all at once, or see `one_by_one`."""
-    drawn = engine.current().barrier(drawn)
-    if not image_by_image():
-        return view.apply(images, drawn)
-
-    def one(parts):
-        image, *parts = (part[None] for part in parts)
-        made = view.apply(image, tree.pack_sequence_as(drawn, parts))
-        return tree.map_structure(lambda each: each[0], made)
-
-    return ops.map(one, [images, *tree.flatten(drawn)])
+from zoo import checks, seeds
+from zoo.views import execution
 
 
 class View:
-    """Images to images, a pure function: all that is random is drawn from the seed, one draw per image.
+    """Images to images, a pure function: everything random is drawn from the seed, one draw per image.
 
-    Drawing is apart from applying, so that a draw can be looked at, or moved to another image. A subclass is a frozen
-    dataclass that defines `apply`, and `draw` and `output_shape` where it draws and where it changes the size.
+    Drawing is separate from applying, so that a draw can be looked at, or applied to other maps of the same image. A
+    subclass is a frozen dataclass that defines `apply`, and `draw` and `output_shape` where it draws and where it
+    changes the size.
+
+    A view takes an array, or a dictionary of maps that share their geometry, such as image, depth and normals: a
+    geometric view changes all of them alike, any other view changes the map "image" only.
 
     Attributes:
         final: whether nothing can follow, because the results are several, or no images `[B, H, W, C]` in [0, 1].
         several: whether `apply` returns a tuple of views and `output_shape` a tuple of shapes.
+        geometric: whether the view moves pixels.
+        structural: whether `draw`, `apply` and `output_shape` take a dictionary of maps themselves.
     """
 
     final = False
     several = False
+    geometric = False
+    structural = False
 
-    def draw(self, seed, shape):
-        """What is random.
+    def draw(self, seed: seeds.Seed, shape: Any) -> dict[str, Any]:
+        """Draws what is random.
 
         Args:
-            seed: a `zoo.seeds.Seed` of `[B]` keys. Row b of the draw depends on key b alone.
+            seed: a seed of `[B]` keys. Row b of the draw depends on key b alone.
             shape: of the images, `(B, H, W, C)`.
 
         Returns:
-            Dictionary of tensors `[B, ...]`; a composite's holds those of its parts.
+            Dictionary of tensors `[B, ...]`; a composite's holds the draws of its parts.
         """
         del seed, shape
         return {}
 
-    def apply(self, images, drawn):
-        """The view `[B, H', W', C']` of float32 `images` [B, H, W, C] in [0, 1] that `drawn` describes."""
+    def apply(self, images: Any, drawn: dict[str, Any]) -> Any:
+        """Returns the view `[B, H', W', C']` of float32 images `[B, H, W, C]` in [0, 1] that a draw describes."""
         raise NotImplementedError(f"{type(self).__name__}: expected `apply` to be defined.")
 
-    def output_shape(self, shape):
-        """The shape of the view of images of `shape`."""
+    def output_shape(self, shape: Any) -> Any:
+        """Returns the shape of the view of images of `shape`."""
         return shape
 
-    def __call__(self, images, seed):
+    def __call__(self, images: Any, seed: seeds.Seed) -> Any:
         """Draws and applies.
 
         Args:
-            images: floats in [0, 1], `[B, H, W, C]`.
-            seed: a `zoo.seeds.Seed` of `[B]` keys, one per image.
+            images: floats in [0, 1], `[B, H, W, C]`, or a dictionary of such maps.
+            seed: a seed of `[B]` keys, one per image.
 
         Returns:
-            Float32 in [0, 1], `[B, H', W', C']`; what a `final` view makes, see there.
+            Float32 in [0, 1], `[B, H', W', C']`, or a dictionary of maps; a `final` view returns what it documents.
         """
-        images = _checked(type(self).__name__, images, seed)
-        return _made(self, images, self.draw(seed, tuple(ops.shape(images))))
+        images = execution.checked(type(self).__name__, images, seed)
+        drawn = draw(self, seed, _shapes(images))
+        return execution.run(functools.partial(apply, self), images, drawn)
 
 
-def _views(who, name, parts):
-    """`parts` as a tuple, if it is a series of views."""
+def _shapes(images: Any) -> Any:
+    if isinstance(images, dict):
+        return {name: tuple(ops.shape(values)) for name, values in images.items()}
+    return tuple(ops.shape(images))
+
+
+def draw(view: View, seed: seeds.Seed, shape: Any) -> dict[str, Any]:
+    """Returns the draw of a view for images, or a dictionary of maps, of `shape`."""
+    if isinstance(shape, dict) and not view.structural:
+        shape = _main(view, shape)
+    return view.draw(seed, shape)
+
+
+def apply(view: View, images: Any, drawn: dict[str, Any]) -> Any:
+    """Returns what a view makes of images, or of a dictionary of maps."""
+    if not isinstance(images, dict) or view.structural:
+        return view.apply(images, drawn)
+    _main(view, images)
+    if view.geometric:
+        return {name: view.apply(values, drawn) for name, values in images.items()}
+    return {**images, "image": view.apply(images["image"], drawn)}
+
+
+def output_shape(view: View, shape: Any) -> Any:
+    """Returns the shape of what a view makes of images, or the shapes of its maps."""
+    if not isinstance(shape, dict) or view.structural:
+        return view.output_shape(shape)
+    _main(view, shape)
+    if view.geometric:
+        return {name: view.output_shape(size) for name, size in shape.items()}
+    return {**shape, "image": view.output_shape(shape["image"])}
+
+
+def _main(view: View, maps: dict[str, Any]) -> Any:
+    """Returns the entry of the image, if a view that is not structural can take a dictionary of maps."""
+    who = type(view).__name__
+    checks.require("image" in maps, who, "an image among the maps", maps=sorted(maps))
+    checks.require(not view.final, who, "one map, chosen by `modality.Modality` before this view", maps=sorted(maps))
+    return maps["image"]
+
+
+def _views(who: str, name: str, parts: Any) -> tuple[View, ...]:
+    """Returns `parts` as a tuple, if it is a sequence of views."""
     parts = tuple(parts) if isinstance(parts, (list, tuple)) else parts
-    are = isinstance(parts, tuple) and len(parts) > 0 and all(isinstance(part, View) for part in parts)
-    require(are, who, f"`{name}` to be a tuple of views (values: in gin, with parentheses)", **{name: parts})
+    valid = isinstance(parts, tuple) and len(parts) > 0 and all(isinstance(part, View) for part in parts)
+    checks.require(valid, who, f"`{name}` to be a tuple of views (values: in gin, with parentheses)", **{name: parts})
     return parts
 
 
-def _single(who, name, parts):
-    """`parts`, if they are views that make one view of an image."""
+def _single(who: str, name: str, parts: Any) -> tuple[View, ...]:
+    """Returns `parts`, if they are views that make one view of an image."""
     parts = _views(who, name, parts)
     for part in parts:
-        require(not part.several, who, f"`{name}` to make one view of an image, not several", **{name: part})
+        checks.require(not part.several, who, f"`{name}` to make one view of an image, not several", **{name: part})
     return parts
 
 
-def _each(view, results):
-    """What a view makes, images or a shape, as a tuple of all that it makes."""
+def _results(view: View, results: Any) -> tuple:
+    """Returns what a view makes, images or a shape, as a tuple of all that it makes."""
     return tuple(results) if view.several else (results,)
 
 
@@ -176,16 +136,18 @@ class Chain(View):
     """Applies its steps one after the other; step j draws from `seed.fold(j)`.
 
     Args:
-        steps: tuple of views. The last one may be `final`, the chain then is, too.
+        steps: tuple of views. The last one may be `final`, and the chain is, then.
     """
 
     steps: tuple
+
+    structural = True
 
     def __post_init__(self):
         object.__setattr__(self, "steps", _views("Chain", "steps", self.steps))
         for step in self.steps[:-1]:
             expected = "only its last step to make several views, or what is no image in [0, 1]"
-            require(not step.final, "Chain", expected, step=step)
+            checks.require(not step.final, "Chain", expected, step=step)
 
     @property
     def final(self):
@@ -198,29 +160,29 @@ class Chain(View):
         return self.steps[-1].several
 
     def draw(self, seed, shape):
-        """`steps`: the draws of the steps."""
+        """Draws `steps`, the draws of the steps."""
         drawn = []
-        for step, its in zip(self.steps, _folds(seed, len(self.steps)), strict=True):
-            drawn.append(step.draw(its, shape))
-            shape = step.output_shape(shape)
+        for step, own in zip(self.steps, execution.fold_each(seed, len(self.steps)), strict=True):
+            drawn.append(draw(step, own, shape))
+            shape = output_shape(step, shape)
         return {"steps": tuple(drawn)}
 
     def apply(self, images, drawn):
-        """All steps, in their order."""
-        for step, its in zip(self.steps, drawn["steps"], strict=True):
-            images = step.apply(images, its)
+        """Applies all steps, in their order."""
+        for step, own in zip(self.steps, drawn["steps"], strict=True):
+            images = apply(step, images, own)
         return images
 
     def output_shape(self, shape):
-        """The shape after the last step, or its shapes."""
+        """Returns the shape after the last step, or its shapes."""
         for step in self.steps:
-            shape = step.output_shape(shape)
+            shape = output_shape(step, shape)
         return shape
 
 
 @dataclasses.dataclass(frozen=True)
 class Fork(View):
-    """Makes several views of what one image has become, one per branch; branch i draws from `seed.fold(i)`.
+    """Makes several views of what an image has become, one per branch; branch i draws from `seed.fold(i)`.
 
     The last step of a chain: `Chain((Crop(32), Flip(), Fork((Split("lab", (0,)), Split("lab", (1, 2))))))` is one crop,
     seen twice (CMC, Tian et al., 2019, https://arxiv.org/abs/1906.05849).
@@ -233,23 +195,24 @@ class Fork(View):
 
     final = True
     several = True
+    structural = True
 
     def __post_init__(self):
         object.__setattr__(self, "branches", _views("Fork", "branches", self.branches))
 
     def draw(self, seed, shape):
-        """`branches`: the draws of the branches."""
-        parts = zip(self.branches, _folds(seed, len(self.branches)), strict=True)
-        return {"branches": tuple(branch.draw(its, shape) for branch, its in parts)}
+        """Draws `branches`, the draws of the branches."""
+        parts = zip(self.branches, execution.fold_each(seed, len(self.branches)), strict=True)
+        return {"branches": tuple(draw(branch, own, shape) for branch, own in parts)}
 
     def apply(self, images, drawn):
-        """Tuple of the branches' views."""
+        """Returns a tuple of the branches' views."""
         parts = zip(self.branches, drawn["branches"], strict=True)
-        return tuple(one for branch, its in parts for one in _each(branch, branch.apply(images, its)))
+        return tuple(made for branch, own in parts for made in _results(branch, apply(branch, images, own)))
 
     def output_shape(self, shape):
-        """Tuple of their shapes."""
-        return tuple(one for branch in self.branches for one in _each(branch, branch.output_shape(shape)))
+        """Returns a tuple of their shapes."""
+        return tuple(made for branch in self.branches for made in _results(branch, output_shape(branch, shape)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,16 +220,18 @@ class Sometimes(View):
     """Applies `view` to each image with `probability`.
 
     Args:
-        view: a view that keeps the size of the images and makes one of each.
+        view: a view that keeps the size of the images and makes one view of each.
         probability: in [0, 1].
     """
 
     view: View
     probability: float
 
+    structural = True
+
     def __post_init__(self):
         _single("Sometimes", "view", (self.view,))
-        require(0 <= self.probability <= 1, "Sometimes", "`probability` in [0, 1]", probability=self.probability)
+        checks.fractions("Sometimes", probability=self.probability)
 
     @property
     def final(self):
@@ -274,19 +239,19 @@ class Sometimes(View):
         return self.view.final
 
     def draw(self, seed, shape):
-        """`applied` [B], bool; `view`: the draw of the view, made for every image."""
-        after = self.view.output_shape(shape)
-        require(tuple(after[1:]) == tuple(shape[1:]), "Sometimes", "a view that keeps the size", view=self.view)
-        return {"applied": seed.bernoulli(self.probability), "view": self.view.draw(seed.fold(0), shape)}
+        """Draws `applied` [B], bool, and `view`, the draw of the view for every image."""
+        after = output_shape(self.view, shape)
+        checks.require(after == shape, "Sometimes", "a view that keeps the size", view=self.view)
+        return {"applied": seed.bernoulli(self.probability), "view": draw(self.view, seed.fold(0), shape)}
 
     def apply(self, images, drawn):
-        """The view where it was drawn, else the image."""
-        return changed(drawn["applied"], lambda images: self.view.apply(images, drawn["view"]), images)
+        """Returns the view where it was drawn, else the image."""
+        return execution.where(drawn["applied"], lambda images: apply(self.view, images, drawn["view"]), images)
 
 
 @dataclasses.dataclass(frozen=True)
 class OneOf(View):
-    """Applies one of several views to each image; of a batch all are computed and one is kept, see `single`.
+    """Applies one of several views to each image; for a batch all are computed and one is kept.
 
     Args:
         views: tuple of views whose results have the same size, one result each.
@@ -294,17 +259,19 @@ class OneOf(View):
     """
 
     views: tuple
-    probabilities: tuple = None
+    probabilities: tuple | None = None
+
+    structural = True
 
     def __post_init__(self):
         object.__setattr__(self, "views", _single("OneOf", "views", self.views))
         if self.probabilities is None:
             return
         object.__setattr__(self, "probabilities", tuple(self.probabilities))
-        are = len(self.probabilities) == len(self.views) and min(self.probabilities) >= 0
-        are = are and abs(sum(self.probabilities) - 1) < 1e-6
+        valid = len(self.probabilities) == len(self.views) and min(self.probabilities) >= 0
+        valid = valid and abs(sum(self.probabilities) - 1) < 1e-6
         expected = f"{len(self.views)} `probabilities` >= 0 that sum to 1"
-        require(are, "OneOf", expected, probabilities=self.probabilities)
+        checks.require(valid, "OneOf", expected, probabilities=self.probabilities)
 
     @property
     def final(self):
@@ -312,29 +279,31 @@ class OneOf(View):
         return any(view.final for view in self.views)
 
     def draw(self, seed, shape):
-        """`choice` [B], int32: the number of the view; `views`: the draws of all views."""
+        """Draws `choice` [B], int32, the number of the view, and `views`, the draws of all views."""
         self.output_shape(shape)
         count = len(self.views)
         bounds = np.cumsum(self.probabilities or [1 / count] * count)[:-1].astype("float32")
         above = seed.uniform()[:, None] >= bounds  # [B, count - 1]
-        drawn = tuple(view.draw(its, shape) for view, its in zip(self.views, _folds(seed, count), strict=True))
+        parts = zip(self.views, execution.fold_each(seed, count), strict=True)
+        drawn = tuple(draw(view, own, shape) for view, own in parts)
         return {"choice": ops.sum(ops.cast(above, "int32"), axis=1), "views": drawn}
 
     def apply(self, images, drawn):
-        """The drawn view of each image."""
+        """Returns the drawn view of each image."""
         parts = zip(self.views, drawn["views"], strict=True)
-        branches = [functools.partial(view.apply, images, its) for view, its in parts]
-        if single(images):
+        branches = [functools.partial(apply, view, images, own) for view, own in parts]
+        if execution.is_single(images):
             return ops.switch(drawn["choice"][0], branches)
         kept = branches[0]()
         for number, branch in enumerate(branches[1:], start=1):
-            kept = chosen(ops.equal(drawn["choice"], number), branch(), kept)
+            kept = execution.select(ops.equal(drawn["choice"], number), branch(), kept)
         return kept
 
     def output_shape(self, shape):
-        """The one shape of all results."""
-        shapes = [tuple(view.output_shape(shape)) for view in self.views]
-        require(len({after[1:] for after in shapes}) == 1, "OneOf", "views of one size", sizes=[s[1:] for s in shapes])
+        """Returns the shape that all results have."""
+        shapes = [output_shape(view, shape) for view in self.views]
+        equal = all(after == shapes[0] for after in shapes)
+        checks.require(equal, "OneOf", "views of one size", sizes=shapes)
         return shapes[0]
 
 
@@ -344,7 +313,7 @@ class Views:
 
     Args:
         chains: tuple of views. They may differ: in size (multi-crop), in strength, in what they keep. Chains that make
-            (a1, a2) and (b1, b2) give the views (a1, a2, b1, b2).
+            (a1, a2) and (b1, b2) give the views (a1, a2, b1, b2). Equal chains run as one batch.
     """
 
     chains: tuple
@@ -352,30 +321,53 @@ class Views:
     def __post_init__(self):
         object.__setattr__(self, "chains", _views("Views", "chains", self.chains))
 
-    def output_shapes(self, shape):
-        """Shapes of the views of images of `shape`, (H, W, C)."""
-        made = [one for chain in self.chains for one in _each(chain, chain.output_shape((1, *shape)))]
-        return tuple(tuple(one[1:]) for one in made)
+    def output_shapes(self, shape: Any) -> tuple[tuple[int, ...], ...]:
+        """Returns the shapes of the V views, without running anything.
 
-    def draw(self, seed, shape):
-        """`chains`: the draws of the chains."""
-        parts = zip(self.chains, _folds(seed, len(self.chains)), strict=True)
-        return {"chains": tuple(chain.draw(its, shape) for chain, its in parts)}
+        Args:
+            shape: `(H, W, C)` of the images, or a dictionary of such shapes of maps.
 
-    def apply(self, images, drawn):
-        """Tuple of V views, `[B, H_v, W_v, C_v]` each."""
+        Returns:
+            `(H_v, W_v, C_v)` of each view; `(P, h, w, C)` for patches.
+        """
+        whole = {name: (1, *size) for name, size in shape.items()} if isinstance(shape, dict) else (1, *shape)
+        made = [part for chain in self.chains for part in _results(chain, output_shape(chain, whole))]
+        return tuple(tuple(_image(part)[1:]) for part in made)
+
+    def draw(self, seed: seeds.Seed, shape: Any) -> dict[str, Any]:
+        """Draws `chains`, the draws of the chains."""
+        parts = zip(self.chains, execution.fold_each(seed, len(self.chains)), strict=True)
+        return {"chains": tuple(draw(chain, own, shape) for chain, own in parts)}
+
+    def apply(self, images: Any, drawn: dict[str, Any]) -> tuple:
+        """Returns a tuple of V views, `[B, H_v, W_v, C_v]` each."""
         parts = zip(self.chains, drawn["chains"], strict=True)
-        return tuple(one for chain, its in parts for one in _each(chain, chain.apply(images, its)))
+        return tuple(_image(made) for chain, own in parts for made in _results(chain, apply(chain, images, own)))
 
-    def __call__(self, images, seed):
-        """Draws and applies: floats in [0, 1] `[B, H, W, C]` to a tuple of V float32 `[B, H_v, W_v, C_v]`."""
-        images = _checked("Views", images, seed)
-        count, first = len(self.chains), self.chains[0]
-        if any(chain != first for chain in self.chains):
-            return _made(self, images, self.draw(seed, tuple(ops.shape(images))))
-        # Equal chains run as one, on a batch of all views: fewer and larger operations, the same result.
-        words = zip(*(its.key for its in _folds(seed, count)), strict=True)
-        folded = seeds.Seed(seed.value, tuple(ops.concatenate(word, axis=0) for word in words))  # keys [count * B]
-        together = _each(first, first(ops.concatenate([images] * count, axis=0), folded))  # [count * B, ...] each
-        parts = zip(*(ops.split(one, count, axis=0) for one in together), strict=True)
-        return tuple(one for views in parts for one in views)
+    def __call__(self, images: Any, seed: seeds.Seed) -> tuple:
+        """Draws and applies.
+
+        Args:
+            images: floats in [0, 1], `[B, H, W, C]`, or a dictionary of such maps.
+            seed: a seed of `[B]` keys, one per image.
+
+        Returns:
+            Tuple of V views, float32 `[B, H_v, W_v, C_v]`; of a chain that ends in maps, the image.
+        """
+        images = execution.checked("Views", images, seed)
+        own = execution.fold_each(seed, len(self.chains))
+        made: dict[int, Any] = {}
+        for chain in dict.fromkeys(self.chains):
+            numbers = [number for number, other in enumerate(self.chains) if other == chain]
+            results = execution.together(chain, images, [own[number] for number in numbers])
+            made |= dict(zip(numbers, results, strict=True))
+        parts = [part for number, chain in enumerate(self.chains) for part in _results(chain, made[number])]
+        return tuple(_image(part) for part in parts)
+
+
+def _image(view: Any) -> Any:
+    """Returns a view, or the image of a view that is a dictionary of maps."""
+    if isinstance(view, dict):
+        checks.require("image" in view, "Views", "an image among the maps of a view", maps=sorted(view))
+        return view["image"]
+    return view

@@ -1,28 +1,30 @@
-"""Pipelines of rows to pipelines of batches: every order is a function of the seed and the step, never of a state."""
+"""Batches as tf.data pipelines, in an order that is a function of the seed and the step, without a state."""
 
 import os
 
 import numpy as np
 import tensorflow as tf
 
-from zoo.data import numpy_stream
+from zoo.data import numpy_stream, stores
 
-# Fixed rather than tuned by tf.data, whose tuner now and then holds a pipeline up for seconds.
+# Fixed rather than tuned by tf.data, whose tuner now and then stalls a pipeline for seconds.
 PARALLEL = min(16, os.cpu_count() or 1)
 
 
-def shuffled(count, batch_size, seed, start=0, steps=None, shard=(0, 1)):
-    """Which rows each training step sees: an int64 `[batch_size / k]` per step.
+def shuffled(
+    count: int, batch_size: int, seed: int, start: int = 0, steps: int | None = None, shard: stores.Shard = (0, 1)
+) -> tf.data.Dataset:
+    """Returns the rows of every training step, int64 `[batch_size / k]` per step.
 
-    Step s belongs to epoch `s // (count // batch_size)`; an epoch is a fresh order of all rows, of which the remainder
-    that does not fill a batch is left out. Starting later costs one epoch's order, not the steps before.
+    Step s belongs to epoch `s // (count // batch_size)`. Every epoch has a fresh order of all rows, and leaves out the
+    remainder that does not fill a batch. A later start costs the order of one epoch, not the steps before it.
 
     Args:
         count: number of rows.
-        batch_size: of the global batch.
+        batch_size: size of the global batch.
         seed: integer in [0, 2**64).
         start: the first step.
-        steps: how many; without end if None.
+        steps: number of steps; endless if None.
         shard: (i, k): the i-th of k equal contiguous parts of every global batch.
     """
     per_epoch = count // batch_size
@@ -43,44 +45,43 @@ def shuffled(count, batch_size, seed, start=0, steps=None, shard=(0, 1)):
     return rows if steps is None else rows.take(steps)
 
 
-def in_order(count, batch_size):
-    """All rows once, int64 `[batch_size]`; the last batch may be shorter."""
+def in_order(count: int, batch_size: int) -> tf.data.Dataset:
+    """Returns all rows once, int64 `[batch_size]`; the last batch may be shorter."""
     starts = tf.data.Dataset.range(0, count, batch_size)
     return starts.map(lambda start: tf.range(start, tf.minimum(start + batch_size, count)))
 
 
-def in_parts(rows, size):
-    """Given rows, int64 `[k]`, by parts of at most `size`."""
-    with tf.device("CPU:0"):
-        return tf.data.Dataset.from_tensor_slices(rows).batch(size)
-
-
-def collected(parts, store, chosen, ids):
-    """The images and labels of a dataset of rows, as tensors on the host; arguments as in `batches`.
-
-    Raises:
-        ValueError: an image cannot be read; names it.
-    """
-    pixels, labels = [], []
-    try:
-        for batch in batches(parts, store, chosen, ids):
-            pixels.append(batch["image"])
-            labels.append(batch["label"])
-    except tf.errors.OpError:
-        # TensorFlow's message holds the reason between traces of its own; the same reason, without them:
-        for part in parts:
-            store.explain(chosen[part.numpy()])
-        raise
-    with tf.device("CPU:0"):
-        return tf.concat(pixels, 0), tf.concat(labels, 0)
-
-
-def batches(rows, store, chosen, ids):
-    """A dataset of rows to a dataset of batches `{"image", "label", "id"}`.
+def collected(store: stores.Store, positions: np.ndarray, batch_size: int) -> dict[str, tf.Tensor]:
+    """Reads some examples of a store into memory.
 
     Args:
-        rows: dataset of int64 `[B]` into `chosen`.
-        store: where the examples are; see `zoo.data.stores`.
+        store: a `zoo.data.stores.Store`.
+        positions: np.int64 `[n]`, n > 0.
+        batch_size: number of examples to read at once.
+
+    Returns:
+        Key -> tensor `[n, ...]` on the host.
+
+    Raises:
+        ValueError: an example cannot be read; the message names it.
+    """
+    found = []
+    try:
+        found.extend(batches(in_order(len(positions), batch_size), store, positions, positions))
+    except tf.errors.OpError:
+        # TensorFlow buries the reason in traces of its graph; this states the same reason without them.
+        store.explain(positions)
+        raise
+    with tf.device("CPU:0"):
+        return {key: tf.concat([batch[key] for batch in found], 0) for key in store.spec}
+
+
+def batches(rows: tf.data.Dataset, store: stores.Store, chosen: np.ndarray, ids: np.ndarray) -> tf.data.Dataset:
+    """Returns the batches of the given rows: the store's keys and "id" (int32).
+
+    Args:
+        rows: dataset of int64 `[B]`, rows of `chosen` and `ids`.
+        store: a `zoo.data.stores.Store`.
         chosen: np.int64 `[n]`, positions in the store.
         ids: np.int64 `[n]`.
     """
@@ -106,8 +107,8 @@ def batches(rows, store, chosen, ids):
     @tf.autograph.experimental.do_not_convert
     def guarded(rows):
         rows = tf.data.Dataset.from_tensors(rows)
-        # Decoding is native and cannot tell which file it failed on. A batch that fails is dropped, and the second
-        # half of the concatenation, which is reached only then, says why.
+        # Decoding is native and cannot say which file failed. A batch that fails is dropped, and the second half of the
+        # concatenation, which is reached only then, says why.
         return rows.map(batch).ignore_errors().concatenate(rows.map(explained)).take(1)
 
     if store.fallible:

@@ -1,14 +1,14 @@
-"""Loads a feature server as a busy day would, and checks every answer: what it costs, what it loses, what it leaks.
+"""Load test of the feature server: measures latency and memory, and checks every answer.
 
-zoo-load --model=simclr_convnet_fashion_mnist.e15 --seconds=600 --out=saved_models/tables/serving.json
+python -m zoo.tools.load_test --model=simclr_convnet_fashion_mnist.e15 --seconds=600 --out=serving.json
 
-Starts `zoo-serve` on a serving folder of its own. First alone: batches of 32 over gRPC and REST, as numbers and as
-image files, beside the same call of the SavedModel in this process, in turns. Then clients of all four kinds at once,
-with batches of 1, 7 and 32; every tenth request is malformed and must get its error; every minute a new version comes
-and takes over: the model itself and one of fresh weights, by turns, so that an answer made of both would be seen.
-Whatever is not the answer of one of them is counted as lost or wrong. Latencies are those that the clients see, on the
-same machine as the server. Run it on an otherwise idle one. Its exit status is 1 if anything was lost or wrong, if no
-version was changed, or if the server's memory grew by a tenth after the first quarter.
+Starts `zoo-serve` on a temporary serving folder. First it sends batches of 32, over gRPC and REST, as numbers and as
+image files, in turns with the same call of the SavedModel in this process. Then clients of all four kinds send batches
+of 1, 7 and 32 concurrently. Every tenth request is malformed and must get its error. Every minute a new version takes
+over: by turns the model itself and one of fresh weights, so that an answer made of both is noticed. An answer that
+neither of them gives counts as wrong. Clients and server share the machine, which should be idle otherwise. The exit
+status is 1 if an answer was lost or wrong, if no version was changed, or if the server's memory grew by a tenth after
+the first quarter.
 """
 
 import concurrent.futures
@@ -36,15 +36,15 @@ _KEPT = ("name", "description", "license", "citation", "input")
 
 def define_flags():
     """Defines this program's flags."""
-    flags.DEFINE_string("model", None, "A published model or a model folder.", required=True)
-    flags.DEFINE_float("seconds", 600, "Of the mixed load.", lower_bound=1)
-    flags.DEFINE_integer("clients", 4, "At one time.", lower_bound=1)
-    flags.DEFINE_float("reload_seconds", 60, "Between new versions.", lower_bound=1)
-    flags.DEFINE_string("out", None, "JSON file to write.")
+    flags.DEFINE_string("model", None, "Name of a published model, or a model folder.", required=True)
+    flags.DEFINE_float("seconds", 600, "Seconds of the concurrent load.", lower_bound=1)
+    flags.DEFINE_integer("clients", 4, "Number of concurrent clients.", lower_bound=1)
+    flags.DEFINE_float("reload_seconds", 60, "Seconds between new versions.", lower_bound=1)
+    flags.DEFINE_string("out", None, "JSON file to write; by default nothing is written.")
 
 
 class Server:
-    """A `zoo-serve` of its own process, until `end`."""
+    """A process of `zoo-serve`, until `end`."""
 
     def __init__(self, folder):
         self._ports, self._log = folder / "ports.json", open(folder / "server.log", "ab")  # noqa: SIM115
@@ -54,14 +54,14 @@ class Server:
         self.process = subprocess.Popen([*command, f"--port_file={self._ports}"], stdout=self._log, stderr=self._log)
         while not self._ports.exists():
             if self.process.poll() is not None:
-                raise ValueError(f"zoo-load: the server did not start.\n{(folder / 'server.log').read_text()[-2000:]}")
+                raise ValueError(f"load_test: the server did not start.\n{(folder / 'server.log').read_text()[-2000:]}")
             time.sleep(0.01)
         self.start_seconds = time.perf_counter() - began
         ports = json.loads(self._ports.read_text())
         self.addresses = {"gRPC": f"grpc://127.0.0.1:{ports['grpc']}", "REST": f"http://127.0.0.1:{ports['rest']}"}
 
     def megabytes(self):
-        """What the server holds in memory now."""
+        """Returns the megabytes of memory that the server holds now."""
         return bench.held("VmRSS", self.process.pid)
 
     def end(self, how=signal.SIGTERM):
@@ -76,8 +76,8 @@ class Work:
     """Requests whose answers are known.
 
     Args:
-        folder: of the model.
-        other: of the one that takes turns with it.
+        folder: folder of the model.
+        other: folder of the model that takes turns with it.
     """
 
     def __init__(self, folder, other):
@@ -103,19 +103,19 @@ class Work:
         self.answers = {kind: (call()["embedding"], answers) for kind, call in self.direct.items()}
 
     def right(self, kind, start, count, answer):
-        """Whether this is the answer of one of the two models."""
+        """Returns whether this is the answer of one of the two models."""
         import numpy as np
 
-        wanted = [each[start : start + count] for each in self.answers[kind]]
-        return any(answer.shape == each.shape and np.allclose(answer, each, atol=TOLERANCE) for each in wanted)
+        wanted = [known[start : start + count] for known in self.answers[kind]]
+        return any(answer.shape == known.shape and np.allclose(answer, known, atol=TOLERANCE) for known in wanted)
 
     def images(self, kind, start, count):
-        """A batch as the client takes it."""
+        """Returns a batch as the client takes it."""
         return (self.floats if kind == "numbers" else self.files)[start : start + count]
 
 
 def overhead(work, clients):
-    """Median milliseconds of a batch of 32: the SavedModel in this process, and through the server, in turns."""
+    """Returns the median milliseconds of a batch of 32, by the SavedModel in this process and by the server."""
     import numpy as np
 
     calls = {("direct", kind): call for kind, call in work.direct.items()}
@@ -141,24 +141,24 @@ def overhead(work, clients):
                     "direct_ms": round(float(np.median(direct)), 2),
                     "served_ms": round(float(np.median(served)), 2),
                     "overhead_percent": round(float(np.median(served - direct) / np.median(direct) * 100), 1),
-                    "overhead_quartiles": [round(float(each), 1) for each in quartiles],
+                    "overhead_quartiles": [round(float(percent), 1) for percent in quartiles],
                 }
             )
     return rows
 
 
-def _malformed(client, api, random_one):
-    """Sends something wrong; whether the answer was the error that it should be."""
+def _malformed(client, image):
+    """Sends a malformed request; returns whether the answer is the right error."""
     import numpy as np
 
     from zoo.serving import status
 
     wrong = {
-        "range": lambda: client(np.full((2, *random_one.shape), 255.0, np.float32)),
-        "nan": lambda: client(np.full((1, *random_one.shape), np.nan, np.float32)),
+        "range": lambda: client(np.full((2, *image.shape), 255.0, np.float32)),
+        "nan": lambda: client(np.full((1, *image.shape), np.nan, np.float32)),
         "shape": lambda: client(np.zeros((1, 3, 3, 3), np.float32)),
         "file": lambda: client([b"no image"]),
-        "signature": lambda: client.predict("none", {"images": random_one[None]}),
+        "signature": lambda: client.predict("none", {"images": image[None]}),
         "type": lambda: client.predict("serving_default", {"images": np.array([b"x"], object)}),
     }
     try:
@@ -169,23 +169,23 @@ def _malformed(client, api, random_one):
 
 
 def customer(work, address, name, api, until, seed):
-    """One client: requests until then; returns what it saw."""
-    from zoo.serving import client as clients
+    """Sends the requests of one client until a time; returns counts and latencies."""
+    from zoo.serving import client
 
     chance = random.Random(seed)
     seen = {"latencies": [], "images": 0, "requests": 0, "malformed": 0, "wrong": 0, "lost": 0, "unrefused": 0}
-    with clients.Client(address, name, retries=0) as client:
+    with client.Client(address, name, retries=0) as encoder:
         while time.monotonic() < until:
             seen["requests"] += 1
             if chance.random() < 0.1:
                 seen["malformed"] += 1
-                seen["unrefused"] += not _malformed(client, api, work.floats[0])
+                seen["unrefused"] += not _malformed(encoder, work.floats[0])
                 continue
             kind, count = chance.choice(("numbers", "files")), chance.choice(BATCHES)
             start = chance.randrange(len(work.files) - count + 1)
             began = time.perf_counter()
             try:
-                answer = client(work.images(kind, start, count))
+                answer = encoder(work.images(kind, start, count))
             except Exception as error:
                 seen["lost"] += 1
                 print(f"lost: {api} {kind} {count}: {error}", file=sys.stderr)
@@ -197,7 +197,7 @@ def customer(work, address, name, api, until, seed):
 
 
 def mixed(work, server, sources, folder, name):
-    """The mixed load, with reloads; what was seen, and the server's memory before and after."""
+    """Returns what the clients saw under the concurrent load with reloads, and the server's memory."""
     import numpy as np
 
     from zoo.serving import client, deployment
@@ -221,18 +221,18 @@ def mixed(work, server, sources, folder, name):
                 version, after = version + 1, time.monotonic() + FLAGS.reload_seconds
                 deployment.copy(sources[(version + 1) % 2], folder, name, version)
                 print(f"{time.monotonic() - began:.0f} s: version {version}, {memory[-1]:.0f} MB", flush=True)
-        seen = [each.result() for each in running]
-    latencies = [each for one in seen for each in one["latencies"]]
+        seen = [future.result() for future in running]
+    latencies = [measured for counts in seen for measured in counts["latencies"]]
     rows = []
     for api in server.addresses:
         for count in BATCHES:
-            ms = [each[3] for each in latencies if each[0] == api and each[2] == count]
+            ms = [measured[3] for measured in latencies if measured[0] == api and measured[2] == count]
             if ms:
                 p50, p99 = np.percentile(ms, (50, 99))
                 row = {"api": api, "batch": count, "requests": len(ms)}
                 rows.append({**row, "p50_ms": round(float(p50), 1), "p99_ms": round(float(p99), 1)})
     quarter = max(1, len(memory) // 4)
-    totals = {what: sum(each[what] for each in seen) for what in seen[0] if what != "latencies"}
+    totals = {what: sum(counts[what] for counts in seen) for what in seen[0] if what != "latencies"}
     return {
         **totals,
         "seconds": FLAGS.seconds,
@@ -247,7 +247,7 @@ def mixed(work, server, sources, folder, name):
 
 
 def main(argv):
-    """Measures."""
+    """Runs both parts and writes the record."""
     del argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from zoo import files
@@ -257,7 +257,7 @@ def main(argv):
     busy = round(os.getloadavg()[0], 1)  # what else runs makes all numbers worse
     source = cards.find(FLAGS.model)
     name = cards.read(source)["name"]
-    with tempfile.TemporaryDirectory(prefix="zoo-load.") as place:
+    with tempfile.TemporaryDirectory(prefix="zoo-load-test.") as place:
         folder, fresh = pathlib.Path(place) / "served", pathlib.Path(place) / "fresh"
         export.export(pretrained.load(source, weights=None), fresh, {name: cards.read(source)[name] for name in _KEPT})
         work = Work(source, fresh)
@@ -267,8 +267,8 @@ def main(argv):
         starts = [server.start_seconds]
         connected = {api: client.Client(address, name) for api, address in server.addresses.items()}
         costs = overhead(work, connected)
-        for each in connected.values():
-            each.close()
+        for connection in connected.values():
+            connection.close()
         for row in costs:
             print(json.dumps(row), flush=True)
         load = mixed(work, server, (source, fresh), folder, name)
@@ -278,7 +278,7 @@ def main(argv):
         starts.append(server.start_seconds)
         stopped = server.end()
     record = {
-        "command": config.command("zoo-load", FLAGS),
+        "command": config.command("python -m zoo.tools.load_test", FLAGS),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "machine_load": busy,
         "model": name,
@@ -307,7 +307,7 @@ def main(argv):
 
 
 def cli():
-    """The program `zoo-load`."""
+    """Runs the load test."""
     define_flags()
     config.launch(main)
 

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from keras import ops
+from reference import presets
+
+from zoo.methods import method as methods
+from zoo.methods import networks
+
+
+@pytest.mark.parametrize(("number", "epoch"), [(0, 0), (3, 0), (4, 1), (11, 2), (19, 4)])
+def test_a_step_knows_the_epoch_and_the_progress_of_the_run(number, epoch):
+    for kind in ("int32", "int64"):
+        step = methods.Step(ops.convert_to_tensor(np.asarray(number, kind)), steps=20, steps_per_epoch=4)
+        assert int(step.epoch) == epoch and "int32" in str(step.epoch.dtype)
+        assert float(step.progress) == pytest.approx(number / 20) and "float32" in str(step.progress.dtype)
+        assert step.replicas.count == 1
+
+
+def test_the_interface_says_what_a_method_lacks():
+    method = methods.Method()
+    with pytest.raises(NotImplementedError, match="Method: expected `begin` to be defined"):
+        method.begin(presets.spec("moco"))
+    with pytest.raises(NotImplementedError, match="Method: expected `contrast` to be defined"):
+        method.contrast(presets.batch("moco"), presets.step())
+    assert method.watch(presets.batch("moco")) == {} and method.remember((), presets.step()) is None
+    assert method.new_epoch(0, None) is None
+
+
+def test_embedders_return_unit_vectors_of_float32():
+    embedder = networks.Embedder(presets.encoder, presets.projector, 3)
+    vectors = ops.convert_to_numpy(embedder(presets.images("moco")[0]))
+    assert vectors.shape == (8, embedder.width) and vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_an_embedder_takes_images_of_any_size():
+    embedder = networks.Embedder(presets.encoder, presets.projector, 3)
+    assert embedder(np.zeros((2, 12, 9, 3), "float32")).shape == (2, 4)
+    assert embedder.encoder.input_shape == (None, None, None, 3)

@@ -1,0 +1,49 @@
+"""Crops of several sizes: equal chains run as one batch, and the views are those of the chains by themselves."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from zoo import seeds
+from zoo.views import color, geometry, view
+
+TRACED = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced(view.View):
+    """Keeps the images, and notes for how many of them it was applied."""
+
+    def apply(self, images, drawn):
+        TRACED.append(tuple(images.shape))
+        return images
+
+
+def chain(size):
+    return view.Chain((geometry.Crop(size), geometry.Flip(), view.Sometimes(color.Grayscale(), 0.5), Traced()))
+
+
+def test_equal_chains_run_as_one_batch_group_by_group():
+    large, small = chain(8), chain(4)
+    views = view.Views((large, small, large, small, small, small, small, small))
+    images = np.random.default_rng(0).random((3, 12, 10, 3), dtype="float32")
+    seed = seeds.Seed(5).fold(np.arange(3))
+    TRACED.clear()
+    found = [ops.convert_to_numpy(made) for made in views(images, seed)]
+    assert TRACED == [(6, 8, 8, 3), (18, 4, 4, 3)]
+    for number, (made, part) in enumerate(zip(found, views.chains, strict=True)):
+        np.testing.assert_allclose(made, ops.convert_to_numpy(part(images, seed.fold(number))), atol=1e-6)
+    assert views.output_shapes((12, 10, 3)) == tuple(made.shape[1:] for made in found)
+
+
+def test_a_crop_has_the_size_of_the_images_by_default():
+    images = np.random.default_rng(0).random((3, 12, 10, 3), dtype="float32")
+    seed = seeds.Seed(5).fold(np.arange(3))
+    for kind in (geometry.Crop, geometry.CenterCrop):
+        for antialias in (False, True):
+            found, expected = (
+                ops.convert_to_numpy(kind(size, antialias=antialias)(images, seed)) for size in (None, (12, 10))
+            )
+            np.testing.assert_array_equal(found, expected)
+            assert kind(antialias=antialias).output_shape((1, 7, 9, 3)) == (1, 7, 9, 3)

@@ -1,0 +1,268 @@
+"""Examples for tf.data pipelines: in memory, in image files, or in the TFRecord files of TFDS."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.data import images, records, stores, tf_stream
+
+_WHOLE = ""  # the serialized record among the encoded images of an example; no feature has an empty name
+
+
+class Memory:
+    """Examples in memory; a `zoo.data.stores.Store`.
+
+    Args:
+        tensors: key -> tensor or array `[n, ...]`.
+        labels: np.int64 `[n]`, or None.
+    """
+
+    fallible = False
+    in_memory = True
+    stream = tf_stream
+
+    def __init__(self, tensors: Mapping[str, Any], labels: np.ndarray | None):
+        self.labels = labels
+        with tf.device("CPU:0"):
+            self._tensors = {key: tf.convert_to_tensor(value) for key, value in tensors.items()}
+            count = len(next(iter(self._tensors.values())))
+            self._tensors["label"] = tf.constant(np.full(count, -1) if labels is None else labels, tf.int32)
+        self.spec: stores.Spec = {
+            key: (tuple(tensor.shape[1:]), tensor.dtype.name) for key, tensor in self._tensors.items()
+        }
+
+    def array(self, key: str) -> np.ndarray:
+        """Returns the values of one key, `[n, ...]`, read-only: the tensor's own memory."""
+        return np.asarray(memoryview(self._tensors[key]))
+
+    def batch(self, positions: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the examples at `positions`, int64 `[B]`."""
+        return {key: tf.gather(tensor, positions) for key, tensor in self._tensors.items()}
+
+    def examples(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the examples at `positions`, int64 `[B]`, as NumPy arrays."""
+        return {key: self.array(key)[positions] for key in self._tensors}
+
+    def explain(self, positions: np.ndarray) -> None:
+        """Does nothing: reading from memory does not fail."""
+
+
+class _OnDisk:
+    """What `Files` and `Records` share: their examples are decoded whenever they are read."""
+
+    fallible = True
+    in_memory = False
+    stream = tf_stream
+    spec: stores.Spec
+
+    def array(self, key: str) -> np.ndarray:
+        raise TypeError(f"{type(self).__name__}: expected a store in memory. Received: key={key!r} of a store on disk.")
+
+    def examples(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the examples at `positions`, int64 `[B]`, as NumPy arrays."""
+        if not len(positions):
+            return {key: np.zeros((0, *shape), dtype) for key, (shape, dtype) in self.spec.items()}
+        store: Any = self
+        return {key: value.numpy() for key, value in tf_stream.collected(store, positions, 128).items()}
+
+
+class _Decoder:
+    """Decodes images of one kind.
+
+    Args:
+        image_shape: (H, W, C) of a decoded image.
+        size: side of the square that images are fitted to; None keeps them as they are.
+        stored: number of channels in every encoded image; None if they differ.
+    """
+
+    def __init__(self, image_shape: Sequence[int], size: int | None, stored: int | None):
+        self.image_shape = tuple(image_shape)
+        self.size = size
+        self.stored = stored
+
+    def image(self, data):
+        """Decodes bytes, string `[]`, to uint8 `[H, W, C]`."""
+        image = images.decoded(data, self.image_shape[-1], self.stored)
+        if self.size is not None:
+            image = images.fitted(image, self.size)
+        return tf.ensure_shape(image, self.image_shape)
+
+    def decoded(self, data, name):
+        """Decodes an image without fitting it; an error names the image."""
+        try:
+            return images.decoded(data, self.image_shape[-1], self.stored)
+        except (tf.errors.OpError, ValueError) as error:
+            raise ValueError(
+                "load: expected a whole JPEG, PNG, BMP, GIF or WebP image. "
+                f"Received: {name} ({_reason(error)}); repair or remove it."
+            ) from None
+
+    def explain(self, data, name):
+        """Raises a ValueError that says why an image, bytes, cannot be used."""
+        shape = tuple(self.decoded(data, name).shape)
+        if self.size is None and shape != self.image_shape:
+            raise ValueError(
+                f"load: expected images of one shape {self.image_shape}. Received: {name} of {shape}; "
+                "pass `size` to fit all images to one square."
+            )
+
+
+def _reason(error):
+    """The message of TensorFlow's error without the names of its graph: {{node ...}} before it, [Op:...] after it."""
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", getattr(error, "message", str(error))).strip(" .\n")
+
+
+class Files(_OnDisk):
+    """Image files; a `zoo.data.stores.Store`.
+
+    Args:
+        paths: paths of the files.
+        labels: np.int64 `[n]`, or None.
+        channels: 1 or 3.
+        size: side of the square that images are fitted to; None if all have the shape of the first.
+    """
+
+    def __init__(self, paths: Sequence[str], labels: np.ndarray | None, channels: int, size: int | None = None):
+        self._decoder = _Decoder((size or 0, size or 0, channels), size, None)
+        self.paths = np.asarray(paths, dtype=object)
+        self.labels = labels
+        if size is None:
+            self._decoder.image_shape = tuple(self._decoder.decoded(*self._read(0)).shape)
+        self.spec = {"image": (self._decoder.image_shape, "uint8"), "label": ((), "int32")}
+
+    @functools.cached_property
+    def _tensors(self):
+        labels = np.full(len(self.paths), -1) if self.labels is None else self.labels
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.constant(self.paths, tf.string), tf.constant(labels, tf.int32)
+
+    def batch(self, positions: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the examples at `positions`, int64 `[B]`."""
+        paths, labels = self._tensors
+        pixels = tf.map_fn(
+            lambda path: self._decoder.image(tf.io.read_file(path)),
+            tf.gather(paths, positions),
+            fn_output_signature=tf.TensorSpec(self._decoder.image_shape, tf.uint8),
+        )
+        return {"image": pixels, "label": tf.gather(labels, positions)}
+
+    def explain(self, positions: np.ndarray) -> None:
+        """Raises a ValueError that names the first example at `positions` that cannot be read."""
+        for position in positions:
+            self._decoder.explain(*self._read(position))
+
+    def _read(self, position):
+        path = self.paths[position]
+        try:
+            with open(path, "rb") as file:
+                return file.read(), f"file={path!r}"
+        except OSError as error:
+            raise ValueError(f"load: expected a readable file. Received: {error}.") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image feature of a TFDS dataset.
+
+    Args:
+        feature: name of the feature.
+        shape: (H, W, C) as stored; H and W may be None if images are fitted to a size.
+        channels: 1 or 3, the number of channels to decode.
+    """
+
+    feature: str
+    shape: tuple[int | None, int | None, int]
+    channels: int
+
+
+class Records(_OnDisk):
+    """Examples in the TFRecord files of a prepared TFDS dataset; a `zoo.data.stores.Store`.
+
+    Args:
+        index: a `records.Index`.
+        pictures: key of an example -> the image feature it is decoded from.
+        plain: `tfds.features.FeaturesDict` of the features that come as they are stored, or None. All have a static
+            shape.
+        label: name of the label feature, or None.
+        size: side of the square that images are fitted to, or None.
+    """
+
+    def __init__(
+        self,
+        index: records.Index,
+        pictures: Mapping[str, Picture],
+        plain: Any,
+        label: str | None,
+        size: int | None = None,
+    ):
+        self.index = index
+        self._label_key = label
+        self._plain = plain
+        self._features = {key: picture.feature for key, picture in pictures.items()}
+        self._decoders, self.spec = {}, {}
+        for key, picture in pictures.items():
+            height, width, stored = picture.shape
+            shape: Any = (height, width, picture.channels) if size is None else (size, size, picture.channels)
+            self._decoders[key] = _Decoder(shape, size, stored)
+            self.spec[key] = (shape, "uint8")
+        for key, feature in (plain or {}).items():
+            self.spec[key] = (tuple(feature.shape), np.dtype(feature.np_dtype).name)
+        self.spec["label"] = ((), "int32")
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray | None:
+        """np.int64 `[n]`, or None; takes one pass over the files."""
+        if self._label_key is None:
+            return None
+        found = []
+        for start in range(0, len(self.index), 4096):
+            positions = np.arange(start, min(start + 4096, len(self.index)))
+            found.append(self._parsed(tf.constant(self.index.read(positions)), images=False)[1].numpy())
+        return np.concatenate(found)
+
+    def batch(self, positions: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the examples at `positions`, int64 `[B]`."""
+        serialized = tf.numpy_function(self.index.read, [positions], tf.string)
+        serialized = tf.ensure_shape(serialized, (None,))
+        signature = {key: tf.TensorSpec(*spec) for key, spec in self.spec.items() if key != "label"}
+        encoded, labels = self._parsed(serialized)
+        inputs = encoded if self._plain is None else encoded | {_WHOLE: serialized}
+        examples = tf.map_fn(self._example, inputs, fn_output_signature=signature)
+        return examples | {"label": tf.cast(labels, tf.int32)}
+
+    def explain(self, positions: np.ndarray) -> None:
+        """Raises a ValueError that names the first example at `positions` that cannot be read."""
+        for position in positions:
+            file, data = self.index.path(position), self.index.read([position])
+            name = f"record {position} of the dataset, in {file!r}"
+            try:
+                encoded, _ = self._parsed(tf.constant(data))
+                if self._plain is not None:
+                    self._plain.deserialize_example(data[0])
+            except tf.errors.OpError as error:
+                raise ValueError(f"load: expected a TFDS example. Received: {name} ({_reason(error)}).") from error
+            for key, decoder in self._decoders.items():
+                decoder.explain(encoded[key][0], f"{self._features[key]} of {name}")
+
+    def _example(self, inputs):
+        """Decodes one example: a dict of encoded images and, if there are plain features, the serialized record."""
+        example = {key: decoder.image(inputs[key]) for key, decoder in self._decoders.items()}
+        if self._plain is not None:
+            plain = self._plain.deserialize_example(inputs[_WHOLE])
+            example |= {key: tf.ensure_shape(value, self.spec[key][0]) for key, value in plain.items()}
+        return example
+
+    def _parsed(self, serialized, images=True):
+        """Parses serialized examples `[B]` to a dict of encoded images, string `[B]` each, and labels, int64 `[B]`."""
+        features = self._features if images else {}
+        spec = {feature: tf.io.FixedLenFeature([], tf.string) for feature in features.values()}
+        if self._label_key is not None:
+            spec[self._label_key] = tf.io.FixedLenFeature([], tf.int64)
+        parsed = tf.io.parse_example(serialized, spec) if spec else {}
+        label = parsed[self._label_key] if self._label_key else tf.fill(tf.shape(serialized), tf.constant(-1, tf.int64))
+        return {key: parsed[feature] for key, feature in features.items()}, label
