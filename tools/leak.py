@@ -123,7 +123,8 @@ def main(argv):
         print("{workdir}: {together:.4f} with the keys of the batch, {apart:.4f} apart from them".format(**rows[-1]))
     place = pathlib.Path(FLAGS.out).expanduser()
     place.parent.mkdir(parents=True, exist_ok=True)
-    files.write(place, json.dumps({"command": config.command("python -m zoo.tools.leak", FLAGS, "out"), "rows": rows}, indent=1) + "\n")
+    record = {"command": config.command("python -m zoo.tools.leak", FLAGS, "out"), "rows": rows}
+    files.write(place, json.dumps(record, indent=1) + "\n")
     return 0
 
 
