@@ -48,6 +48,7 @@ STANDARD = {
     "re",
     "shutil",
     "tempfile",
+    "typing",
     "warnings",
 }
 MODULES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "tools").rglob("*.py")])
