@@ -14,7 +14,7 @@ class Split(view.View):
     """Keeps some channels of a colour space, `[B, H, W, 3] -> [B, H, W, len(channels)]`.
 
     A view of luma and one of chroma: `view.Fork((Split("lab", (0,)), Split("lab", (1, 2))))`. Values are normalised,
-    see `zoo.colors.normalised`: encoders of such views take them with mean 0 and std 1.
+    see `zoo.colors.normalized`: encoders of such views take them with mean 0 and std 1.
 
     Args:
         space: a name in `zoo.colors.SPACES`.
@@ -39,7 +39,7 @@ class Split(view.View):
     def apply(self, images, drawn):
         """The channels, normalised, mostly in [-1, 1]."""
         checks.require(images.shape[-1] == 3, "Split", "images of 3 channels", channels=images.shape[-1])
-        return colors.normalised(images, self.space, self.channels)
+        return colors.normalized(images, self.space, self.channels)
 
     def output_shape(self, shape):
         """`(B, H, W, len(channels))`."""
