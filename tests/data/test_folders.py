@@ -102,7 +102,7 @@ def test_several_shapes_need_a_size(tmp_path):
 
 
 def test_refuses(tmp_path):
-    with pytest.raises(ValueError, match="expected a folder"):
+    with pytest.raises(ValueError, match="expected an existing folder"):
         sources.load(f"folder:{tmp_path}/none")
     with pytest.raises(ValueError, match="expected a file ending in"):
         sources.load(f"folder:{tmp_path}")

@@ -45,7 +45,7 @@ def test_other_contents(tmp_path, content):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="expected one of fashion_mnist"):
+    with pytest.raises(ValueError, match="expected `name` to be one of 'fashion_mnist', 'openclipart'"):
         packaged.imported("mnist")
 
 
