@@ -99,7 +99,7 @@ def test_light_from_above_casts_a_round_shadow():
         np.testing.assert_allclose(image[kinds == 2], 255 * lit * colors[0, :, 2, scene], atol=2)
 
 
-def test_scenes_do_not_depend_on_their_neighbours(drawn):
+def test_scenes_do_not_depend_on_their_neighbors(drawn):
     _, together = drawn
     for number in (0, 17, 59):
         alone = raycast.rendered(scenes.layout([number]), SIDE)

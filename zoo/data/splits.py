@@ -45,14 +45,14 @@ def rows(split: Any, counts: Mapping[str, int], who: str) -> np.ndarray:
 
 
 def _instructed(split, counts):
-    """What an instruction of TFDS selects, in the form of `_slices`."""
+    """The ranges that an instruction of TFDS selects, in the form of `_slices`."""
     infos = {name: types.SimpleNamespace(num_examples=n, shard_lengths=[n]) for name, n in counts.items()}
     parts = [(part.splitname, slice(part.from_, part.to)) for part in split.to_absolute(infos)]
     return [(name, *rows.indices(counts[name])[:2]) for name, rows in parts]
 
 
 def _slices(split, counts):
-    """What a split string selects: triples of the name of a split, the first row and the end."""
+    """The ranges that a split string selects: triples of the name of a split, the first row and the end."""
     if split == "all":
         return [(name, 0, count) for name, count in counts.items()]
     found = [_PART.fullmatch(part.strip()) for part in split.split("+")]
