@@ -7,12 +7,12 @@ import shutil
 import tempfile
 
 
-def write(path, text):
-    """Writes a text in one step: readers see the old file or the new one, also when the process dies in between.
+def write(path, content):
+    """Writes a file in one step: readers see the old file or the new one, also when the process dies in between.
 
     Args:
         path: the file; its folder must exist.
-        text: written as UTF-8.
+        content: bytes, or a string that is written as UTF-8.
 
     Raises:
         OSError: when it cannot be written. The old file, if any, is as it was.
@@ -20,8 +20,8 @@ def write(path, text):
     path = pathlib.Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
