@@ -53,23 +53,24 @@ def sizes(who, name, values):
     require(valid, who, f"`{name}` to be one or more positive integers", **{name: values})
 
 
-def _is_number(value):
+def is_number(value):
+    """Returns whether `value` is a finite number, not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def positive(who, **values):
     """Raises ValueError unless every value is a finite number above 0."""
     for name, value in values.items():
-        require(_is_number(value) and value > 0, who, f"`{name}` > 0", **{name: value})
+        require(is_number(value) and value > 0, who, f"`{name}` > 0", **{name: value})
 
 
 def non_negative(who, **values):
     """Raises ValueError unless every value is a finite number of at least 0."""
     for name, value in values.items():
-        require(_is_number(value) and value >= 0, who, f"`{name}` >= 0", **{name: value})
+        require(is_number(value) and value >= 0, who, f"`{name}` >= 0", **{name: value})
 
 
 def fractions(who, **values):
     """Raises ValueError unless every value is a number in [0, 1]."""
     for name, value in values.items():
-        require(_is_number(value) and 0 <= value <= 1, who, f"`{name}` in [0, 1]", **{name: value})
+        require(is_number(value) and 0 <= value <= 1, who, f"`{name}` in [0, 1]", **{name: value})
