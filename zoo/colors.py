@@ -46,7 +46,7 @@ class Space:
     channels: tuple
     mean: tuple
     std: tuple
-    matrix: tuple = None
+    matrix: tuple | None = None
     offset: tuple = (0.0, 0.0, 0.0)
 
 

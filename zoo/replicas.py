@@ -15,7 +15,7 @@ class Replicas(Protocol):
     index: Any
 
     def gather(self, rows: Any) -> Any:
-        """Returns the rows of all replicas in their order, `[B, ...] -> [N, ...]`, N = R * B; gradients flow through."""
+        """Returns the rows of all replicas in their order, `[B, ...] -> [R * B, ...]`; gradients flow through."""
 
     def sum(self, value: Any) -> Any:
         """Returns the sum of `value`, a tensor or a nest of tensors, over the replicas; gradients flow through."""

@@ -76,8 +76,8 @@ class TensorFlow(plain.Plain):
 
     def rows(self, variable: Any, indices: Any) -> Any:
         """Returns some rows of a variable."""
-        # `ops.take` reads the whole variable first. Once rows were scattered into it, TensorFlow copies it on every such
-        # read.
+        # `ops.take` reads the whole variable first, and TensorFlow copies a variable on every such read, once rows were
+        # scattered into it.
         return tf.raw_ops.ResourceGather(resource=variable.value.handle, indices=indices, dtype=variable.dtype)
 
     def assign_rows(self, variable: Any, indices: Any, values: Any) -> None:
@@ -95,8 +95,8 @@ class TensorFlow(plain.Plain):
                 ref=variable.value.handle, begin=[start], end=[start + count], strides=[1], value=values
             )
             return
-        # After TensorFlow's own updates of rows, by scatters or as above, every later read copies the whole variable. So
-        # the rows are replaced in the buffer itself, which is assigned to the variable. With several replicas this
+        # After TensorFlow's own updates of rows, by scatters or as above, every later read copies the whole variable.
+        # So the rows are replaced in the buffer itself, which is assigned to the variable. With several replicas this
         # would be wrong: on one machine their variables may begin as one buffer.
         rows = start + tf.range(count, dtype=start.dtype)
         variable.assign(tf.raw_ops.InplaceUpdate(x=self.value(variable), i=rows, v=values))

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from zoo import checks, context, engine, replicas
+from zoo import checks, context, engine
+from zoo import replicas as group
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -78,10 +79,10 @@ class BatchNorm(keras.layers.Layer):
         gamma = ops.ones((self.channels,), dtype) if self.gamma is None else ops.cast(self.gamma, dtype)  # [C]
         beta = ops.zeros((self.channels,), dtype) if self.beta is None else ops.cast(self.beta, dtype)  # [C]
         training = bool(training and self.trainable)
-        everyone, bn_groups = engine.current().replicas(), context.current().bn_groups
+        replicas, bn_groups = engine.current().replicas(), context.current().bn_groups
         if training and bn_groups > 1:
-            return self._in_groups(x, gamma, beta, everyone, bn_groups)
-        if everyone.count == 1 or not training:
+            return self._in_groups(x, gamma, beta, replicas, bn_groups)
+        if replicas.count == 1 or not training:
             moving = None if training else (self.moving_mean, self.moving_variance)
             fused = engine.current().fused_batch_norm(x, gamma, beta, moving, self.epsilon)
             if fused:
@@ -89,19 +90,19 @@ class BatchNorm(keras.layers.Layer):
                     self._follow(*fused[1:])
                 return fused[0]
         if training:
-            mean, variance, count = _moments(x, dtype, everyone)
+            mean, variance, count = _moments(x, dtype, replicas)
             self._follow(mean, variance * count / ops.maximum(count - 1, 1))
         else:
             mean, variance = ops.cast(self.moving_mean, dtype), ops.cast(self.moving_variance, dtype)  # [C]
         factor = gamma * ops.rsqrt(variance + self.epsilon)  # [C]
         return ops.cast((ops.cast(x, dtype) - mean) * factor + beta, x.dtype)  # [B, ..., C]
 
-    def _in_groups(self, x, gamma, beta, everyone, bn_groups):
+    def _in_groups(self, x, gamma, beta, replicas, bn_groups):
         """Normalizes each group of the global batch by its own moments; the moving averages follow their means."""
-        groups_here, rest = divmod(bn_groups, everyone.count)
+        groups_here, rest = divmod(bn_groups, replicas.count)
         if rest or x.shape[0] % groups_here:
             raise ValueError(
-                f"BatchNorm: expected `bn_groups` that divide the batch of {everyone.count} x {x.shape[0]} rows "
+                f"BatchNorm: expected `bn_groups` that divide the batch of {replicas.count} x {x.shape[0]} rows "
                 f"(replicas x rows on each) into groups of equal size, each on one replica. "
                 f"Received: bn_groups={bn_groups}."
             )
@@ -111,7 +112,7 @@ class BatchNorm(keras.layers.Layer):
             if fused:
                 y, mean, variance = fused
             else:
-                mean, variance, count = _moments(part, gamma.dtype, replicas.Alone())
+                mean, variance, count = _moments(part, gamma.dtype, group.Alone())
                 factor = gamma * ops.rsqrt(variance + self.epsilon)  # [C]
                 y = ops.cast((ops.cast(part, gamma.dtype) - mean) * factor + beta, x.dtype)
                 variance = variance * count / ops.maximum(count - 1, 1)
@@ -119,7 +120,7 @@ class BatchNorm(keras.layers.Layer):
             means.append(mean)
             variances.append(variance)
         total = ops.stop_gradient(ops.stack([sum(means), sum(variances)]) / bn_groups)  # [2, C]
-        self._follow(*ops.unstack(everyone.sum(total), 2))
+        self._follow(*ops.unstack(replicas.sum(total), 2))
         return ops.concatenate(parts, axis=0)
 
     def _follow(self, mean, variance):
@@ -139,7 +140,7 @@ class BatchNorm(keras.layers.Layer):
         return {**super().get_config(), **config, "gamma_initializer": initializer}
 
 
-def _moments(x: Any, dtype: str, everyone: replicas.Replicas) -> tuple[Any, Any, Any]:
+def _moments(x: Any, dtype: str, replicas: group.Replicas) -> tuple[Any, Any, Any]:
     """Returns mean `[C]`, biased variance `[C]` and number of values per channel `[]` over all replicas.
 
     Gradients flow through mean and variance.
@@ -148,11 +149,11 @@ def _moments(x: Any, dtype: str, everyone: replicas.Replicas) -> tuple[Any, Any,
     axes = tuple(range(len(x.shape) - 1))
     count = ops.cast(ops.prod(ops.stack([ops.shape(x)[axis] for axis in axes])), dtype)
     total = ops.sum(x, axis=axes)  # [C]
-    if everyone.count > 1:
+    if replicas.count > 1:
         # Replicas may hold batches of different size, so the counts travel with the sums.
-        summed = everyone.sum(ops.concatenate([total, ops.reshape(count, (1,))], axis=0))  # [C + 1]
+        summed = replicas.sum(ops.concatenate([total, ops.reshape(count, (1,))], axis=0))  # [C + 1]
         total, count = summed[:-1], ops.stop_gradient(summed[-1])
     mean = total / count
     # Two passes: the mean of the squares minus the square of the mean loses all digits if the mean is large.
-    squares = everyone.sum(ops.sum(ops.square(x - mean), axis=axes))  # [C]
+    squares = replicas.sum(ops.sum(ops.square(x - mean), axis=axes))  # [C]
     return mean, squares / count, count
