@@ -29,7 +29,7 @@ def test_smallest_sizes():
     [
         (small, (3, 8, 3), "at least 4 x 4 pixels for the encoder 'convnet'. Received: shape=\\(3, 8, 3\\)"),
         (small, (8, 8, 1), "shape \\(None, None, 3\\) for the encoder 'convnet'. Received: shape=\\(8, 8, 1\\)"),
-        (small, (9, 8, 8, 3), "Received: shape=\\(9, 8, 8, 3\\)"),
+        (small, (9, 8, 8, 3), ".* 'convnet'. Received: shape=\\(9, 8, 8, 3\\)"),
         (mlp.mlp, (9, 8, 1), "shape \\(8, 8, 1\\) for the encoder 'mlp'"),
     ],
 )
@@ -42,7 +42,7 @@ def test_other_images_are_refused(make, shape, message):
 
 def test_images_of_every_other_size_are_taken():
     assert encoder.takes(small(), (4, 9, 3)) and encoder.takes(mlp.mlp(), (8, 8, 1))
-    assert encoder.takes(keras.Sequential([keras.Input((None, None, 1))]), (1, 1, 1))
+    assert encoder.takes(keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(2, 1)]), (1, 1, 1))
 
 
 def test_methods_refuse_views_that_are_too_small():
