@@ -1,4 +1,4 @@
-"""The first and the last layers, which all encoders have in common, and the sizes of images that an encoder takes."""
+"""The first and the last layers, which all encoders share, and the sizes of images that an encoder takes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,10 +42,9 @@ def begin(
     shape = tuple(image_shape) if isinstance(image_shape, tuple | list) else ()
     free = (None,) if any_size else ()
     valid = len(shape) == 3 and all(size in free or checks.is_integer(size) for size in shape[:2])
-    kind = "(height, width, channels)" + (
-        ", None for any height or width" if any_size else " of known height and width"
-    )
-    checks.require(valid, who, f"`image_shape` to be {kind}", image_shape=image_shape)
+    sizes = ", None for any height or width" if any_size else " of known height and width"
+    expected = f"`image_shape` to be (height, width, channels){sizes}"
+    checks.require(valid, who, expected, image_shape=image_shape)
     expected = "`image_shape` to have a known number of channels"
     checks.require(checks.is_integer(shape[2]), who, expected, image_shape=image_shape)
     large = all(size is None or size >= smallest_size for size in shape[:2])

@@ -13,10 +13,10 @@ from zoo import replicas as group
 class BatchNorm(keras.layers.Layer):
     """Normalizes every channel over all other axes, `[B, ..., C] -> [B, ..., C]`.
 
-    Training uses the mean and the variance of the batch. With several replicas, it is the global batch, whether the
-    replicas come from a `tf.distribute` strategy or from `zoo.context`.
+    Training uses the mean and the variance of the global batch, that of all replicas, whether they belong to a
+    `tf.distribute` strategy or are set in `zoo.context`.
 
-    The global batch can be normalized in groups of equal size, each by its own mean and variance:
+    The global batch can also be normalized in groups of equal size, each by its own mean and variance:
 
         with context.using(bn_groups=8):
             query = encoder(views, training=True)
@@ -25,9 +25,9 @@ class BatchNorm(keras.layers.Layer):
     common tell which key belongs to which query. Its authors had one group on each of 8 GPUs.
 
     The moving averages follow `v <- momentum * v + (1 - momentum) * batch`. The variance that they average is the
-    unbiased one, N / (N - 1) times that which normalizes, as in PyTorch and in TensorFlow's fused kernel, but not in
-    `keras.layers.BatchNormalization`; with groups, it is the mean over the groups. A layer with `trainable = False`
-    normalizes by its moving averages and does not change them.
+    unbiased one, N / (N - 1) times the one that normalizes, as in PyTorch and in TensorFlow's fused kernel, but not in
+    `keras.layers.BatchNormalization`. With groups, they average the means over the groups. A layer with
+    `trainable = False` normalizes by its moving averages and does not change them.
 
     Statistics are float32, whatever the dtype of the activations.
 
