@@ -47,10 +47,10 @@ def recorded(factory: Callable[_Parameters, keras.Model]) -> Callable[_Parameter
 
 
 def write_record(model: keras.Model, factory: Callable, arguments: dict[str, Any]) -> None:
-    """Notes on a model that a factory with certain arguments builds it.
+    """Records in a model's `architecture` which factory builds it, with which arguments.
 
     Args:
-        model: gets the attribute `architecture`.
+        model: the model.
         factory: function decorated by `recorded`.
         arguments: all arguments of the factory, as JSON holds them.
     """

@@ -92,7 +92,7 @@ def describe(model: keras.Model, pyramid: dict[str, Any], smallest_size: int) ->
     """Gives a model the attributes of an encoder.
 
     Args:
-        model: gets the attributes `pyramid_outputs` and `smallest_size`.
+        model: the model, which gets `pyramid_outputs` and `smallest_size`.
         pyramid: dict from 'Pn' to the symbolic map with a stride of 2^n pixels.
         smallest_size: the smallest H and W that the encoder takes.
     """
