@@ -5,9 +5,10 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 
-def write(path, content):
+def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes a file in one step: readers see the old file or the new one, also when the process dies in between.
 
     Args:
@@ -29,7 +30,7 @@ def write(path, content):
 
 
 @contextlib.contextmanager
-def folder(path, overwrite=False):
+def folder(path: str | os.PathLike, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """A folder that appears at its path in one step, filled, when the `with` block ends; after an error, not at all.
 
     Args:
@@ -58,7 +59,7 @@ def folder(path, overwrite=False):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(new, path):
+def _swap(new: pathlib.Path, path: pathlib.Path) -> None:
     aside = new.with_name(f"{new.name}.old")
     os.rename(path, aside)
     try:
