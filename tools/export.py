@@ -28,7 +28,9 @@ def define_flags():
     flags.DEFINE_string("workdir", None, "Folder of the training run, as zoo-train wrote it.")
     flags.DEFINE_string("model", None, "A published model or a model folder, with --serving, in place of --workdir.")
     flags.DEFINE_string("out", None, "The folder to write; its parent is made when missing.", required=True)
-    flags.DEFINE_string("encoder", None, "Name of the encoder to export, if the method has several; by default the first.")
+    flags.DEFINE_string(
+        "encoder", None, "Name of the encoder to export, if the method has several; by default the first."
+    )
     flags.DEFINE_string("name", None, "Name of the model, method_encoder_data.tag; by default the name of --out.")
     flags.DEFINE_string("description", None, "What the model is, in a sentence; by default made from the run.")
     flags.DEFINE_string("limitations", None, "What the model should not be used for.")
@@ -73,10 +75,14 @@ def _check_flags():
 def _export(out, name):
     """Writes the model folder of a run, and says so."""
     from zoo.methods import method as methods
+    from zoo.models import architecture
     from zoo.serving import export
 
     method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
     encoder = methods.encoder_named(method, FLAGS.encoder)
+    if None in encoder.input_shape[1:]:
+        # The size of the first view, which the encoder was trained on.
+        encoder = architecture.sized(encoder, (*run["spec"]["view_shapes"][0][:2], encoder.input_shape[-1]))
     kind = encoder.architecture["factory"].rpartition(":")[2]
     made = f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels."
     card = {

@@ -71,6 +71,20 @@ def build(record, **overrides):
     return found(**{**record.get("arguments", {}), **overrides})
 
 
+def sized(model, image_shape):
+    """Returns a recorded model for images of one size, with the same weights.
+
+    Methods make encoders for images of any size; whoever exports one states a size.
+
+    Args:
+        model: network `[B, H, W, C] -> [B, F]` of a factory of `zoo.models`.
+        image_shape: (H, W, C).
+    """
+    network = build(model.architecture, image_shape=tuple(image_shape))
+    network.set_weights(model.get_weights())
+    return network
+
+
 def _as_data(who, name, value):
     """`value` as JSON gives it back: tuples become lists."""
     if isinstance(value, tuple | list):
