@@ -98,7 +98,7 @@ def sheet(views, images, ids, epoch, seed):
     from zoo import seeds
     from zoo.train import pictures
 
-    drawn = views.draw(seeds.Seed(seed).fold(epoch).fold(ids), images.shape)
+    drawn = views.draw(seeds.Seed(seed).fold(epoch).fold(ids), images.shape[1:])
     made = [keras.ops.convert_to_numpy(one) for one in views.apply(keras.ops.convert_to_tensor(images), drawn)]
     shown = [pictures.legible(one) for one in (images, *made)]
     drawn = rows_of(keras.tree.map_structure(keras.ops.convert_to_numpy, drawn), len(images))

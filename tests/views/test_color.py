@@ -19,7 +19,7 @@ def images_of(batch, channels):
 
 
 def drawn_as_numpy(jitter, batch, shape):
-    drawn = jitter.draw(seeds.Seed(7).fold(np.arange(batch)), (batch, *shape))
+    drawn = jitter.draw(seeds.Seed(7).fold(np.arange(batch)), shape)
     return drawn, {name: ops.convert_to_numpy(value) for name, value in drawn.items()}
 
 

@@ -76,7 +76,7 @@ def test_graphs_and_compilers_agree_with_eager(engine):
 
 def test_draws_nest_as_the_views_do():
     views = simclr(8)
-    drawn = views.draw(seed_of(np.arange(4)), (4, 16, 19, 3))
+    drawn = views.draw(seed_of(np.arange(4)), (16, 19, 3))
     crop, flip, jitter, _, _, one_of = drawn["chains"][0]["steps"]
     assert ops.shape(crop["box"]) == (4, 4) and ops.shape(flip["flipped"]) == (4,)
     assert ops.shape(jitter["view"]["order"]) == (4, 4) and len(one_of["views"]) == 3

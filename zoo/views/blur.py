@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
-from zoo import checks
+from zoo import checks, context
 from zoo.views import execution, geometry, view
 
 
@@ -87,16 +87,16 @@ class Blur(view.View):
 
     sigma: tuple = (0.1, 2.0)
     fraction: float = 0.1
-    kernel_size: int = None
+    kernel_size: int | None = None
     padding: str = "zero"
 
     def __post_init__(self):
-        are = isinstance(self.sigma, (tuple, list)) and len(self.sigma) == 2 and 0 < self.sigma[0] <= self.sigma[1]
-        checks.require(are, "Blur", "`sigma` to be (least, greatest) > 0", sigma=self.sigma)
+        is_valid = isinstance(self.sigma, (tuple, list)) and len(self.sigma) == 2 and 0 < self.sigma[0] <= self.sigma[1]
+        checks.require(is_valid, "Blur", "`sigma` to be (least, greatest) > 0", sigma=self.sigma)
         checks.require(0 < self.fraction <= 1, "Blur", "`fraction` in (0, 1]", fraction=self.fraction)
         size = self.kernel_size
-        are = size is None or (isinstance(size, int) and size > 0 and size % 2 == 1)
-        checks.require(are, "Blur", "`kernel_size` to be a positive odd integer or None", kernel_size=size)
+        is_valid = size is None or (checks.is_integer(size) and size % 2 == 1)
+        checks.require(is_valid, "Blur", "`kernel_size` to be a positive odd integer or None", kernel_size=size)
         checks.one_of("Blur", "padding", self.padding, ("zero", "reflect"))
 
     def radius(self, height):
@@ -115,7 +115,7 @@ class Blur(view.View):
         checks.require(
             fits, "Blur", "images larger than the kernel's radius", radius=radius, height=height, width=width
         )
-        if execution.image_by_image():
+        if context.current().image_by_image:
             taps = gaussian_taps(drawn["sigma"], radius)
             for axis in (1, 2):
                 images = shifted_sum(images, taps, axis, self.padding)

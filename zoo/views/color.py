@@ -85,7 +85,7 @@ class Jitter(view.View):
 
     def __post_init__(self):
         for name in ("brightness", "contrast", "saturation", "hue", "strength"):
-            checks.require(getattr(self, name) >= 0, "Jitter", f"`{name}` >= 0", **{name: getattr(self, name)})
+            checks.non_negative("Jitter", **{name: getattr(self, name)})
         hue, strength = self.hue, self.strength
         checks.require(hue * strength <= 0.5, "Jitter", "`hue * strength` <= 0.5", hue=hue, strength=strength)
         checks.one_of("Jitter", "recipe", self.recipe, _RECIPES)
@@ -189,7 +189,7 @@ class Solarize(view.View):
     threshold: float = 0.5
 
     def __post_init__(self):
-        checks.require(0 <= self.threshold <= 1, "Solarize", "`threshold` in [0, 1]", threshold=self.threshold)
+        checks.fractions("Solarize", threshold=self.threshold)
 
     def apply(self, images, drawn):
         """Inverted in part."""

@@ -30,7 +30,7 @@ class LowPass(view.View):
     sigma: float = 0.7
 
     def __post_init__(self):
-        checks.require(self.sigma > 0, type(self).__name__, "`sigma` > 0", sigma=self.sigma)
+        checks.positive(type(self).__name__, sigma=self.sigma)
 
     def apply(self, images, drawn):
         """The blurred images."""

@@ -111,7 +111,7 @@ def _fetched(images, start, length, outputs, interpolation):
 
 @dataclasses.dataclass(frozen=True)
 class _Boxed(view.View):
-    """What crops share: the box they draw is cut out and resized to `size`."""
+    """What crops have in common: a drawn box is cut out and resized to `size`."""
 
     size: int | tuple | None = None
 
@@ -121,16 +121,16 @@ class _Boxed(view.View):
         who = type(self).__name__
         if self.size is not None:
             size = (self.size, self.size) if isinstance(self.size, int) else self.size
-            valid = isinstance(size, (tuple, list)) and len(size) == 2 and all(checks.is_integer(n) for n in size)
-            checks.require(valid, who, "`size` to be a positive integer or (height, width)", size=self.size)
+            is_valid = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(checks.is_integer, size))
+            checks.require(is_valid, who, "`size` to be a positive integer or (height, width)", size=self.size)
             object.__setattr__(self, "size", tuple(size))
         checks.one_of(who, "interpolation", self.interpolation, tuple(_KERNELS))
 
     def apply(self, images, drawn):
-        """The boxes, resized to `[B, *size, C]`."""
+        """Returns the boxes, resized to `[B, *size, C]`."""
         top, left, tall, wide = (drawn["box"][:, i] for i in range(4))  # [B] each
         height, width = images.shape[1:3]
-        size = self.size or (height, width)
+        size = self._size(images.shape[1:])
         if not self.antialias:
             images = _fetched(images, top, tall, size[0], self.interpolation)  # [B, P, W, C]
             images = execution.barrier(ops.transpose(images, (0, 2, 1, 3)))  # [B, W, P, C]
@@ -144,8 +144,12 @@ class _Boxed(view.View):
         return ops.clip(images, 0, 1)
 
     def output_shape(self, shape):
-        """`(B, *size, C)`."""
-        return (shape[0], *(self.size or shape[1:3]), shape[3])
+        """Returns `(*size, C)`."""
+        return (*self._size(shape), shape[2])
+
+    def _size(self, shape):
+        """Returns height and width of the result."""
+        return tuple(shape[:2]) if self.size is None else self.size
 
 
 def _interval(who, name, value, low, high):
@@ -162,7 +166,7 @@ class Crop(_Boxed):
     largest central box of an admissible aspect is taken.
 
     Args:
-        size: side of the result in pixels, or (height, width); by default that of the image.
+        size: side of the result in pixels, or (height, width); that of the images by default.
         area: least and greatest share of the image's area.
         aspect: least and greatest width / height.
         interpolation: `"bilinear"` or `"bicubic"`.
@@ -184,7 +188,7 @@ class Crop(_Boxed):
 
     def draw(self, seed, shape):
         """`box` [B, 4], float32: top, left, height, width, whole numbers of pixels."""
-        height, width = shape[1:3]
+        height, width = shape[:2]
         unit = seed.uniform((2 * _ATTEMPTS + 2,))  # [B, 22]
         low, high = (float(np.log(aspect)) for aspect in self.aspect)
         area = self.area[0] + (self.area[1] - self.area[0]) * unit[:, :_ATTEMPTS]  # [B, 10]
@@ -220,7 +224,7 @@ class CenterCrop(_Boxed):
     """Cuts out the central box of the result's aspect and resizes it: what models are judged on; nothing is random.
 
     Args:
-        size: side of the result in pixels, or (height, width); by default that of the image.
+        size: side of the result in pixels, or (height, width); that of the images by default.
         proportion: of the largest such box, in (0, 1]. 1 only resizes, if the aspects agree.
         interpolation: `"bilinear"` or `"bicubic"`.
         antialias: whether to average over the pixels that a shrunk one covers.
@@ -236,12 +240,12 @@ class CenterCrop(_Boxed):
 
     def draw(self, seed, shape):
         """`box` [B, 4], float32: the same for every image."""
-        height, width = shape[1:3]
-        size = self.size or (height, width)
+        height, width = shape[:2]
+        size = self._size(shape)
         ratio = self.proportion * min(height / size[0], width / size[1])
         tall, wide = max(round(ratio * size[0]), 1), max(round(ratio * size[1]), 1)
         box = np.array([(height - tall) // 2, (width - wide) // 2, tall, wide], dtype="float32")
-        return {"box": ops.tile(box[None], (shape[0], 1))}
+        return {"box": ops.tile(box[None], (ops.shape(seed.key[0])[0], 1))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +261,7 @@ class Flip(view.View):
     geometric = True
 
     def __post_init__(self):
-        checks.require(0 <= self.probability <= 1, "Flip", "`probability` in [0, 1]", probability=self.probability)
+        checks.fractions("Flip", probability=self.probability)
 
     def draw(self, seed, shape):
         """`flipped` [B], bool."""
@@ -265,4 +269,4 @@ class Flip(view.View):
 
     def apply(self, images, drawn):
         """The mirror image where it was drawn."""
-        return execution.where(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)
+        return execution.changed(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)

@@ -35,11 +35,10 @@ class Jigsaw(view.View):
     shuffle: bool = True
 
     final = True
+    geometric = True
 
     def __post_init__(self):
-        for name in ("grid", "size"):
-            value = getattr(self, name)
-            checks.require(isinstance(value, int) and value > 0, "Jigsaw", f"`{name}` > 0, an integer", **{name: value})
+        checks.integers("Jigsaw", grid=self.grid, size=self.size)
 
     def draw(self, seed, shape):
         """Where the patches lie, and in which order they come.
@@ -48,8 +47,8 @@ class Jigsaw(view.View):
         `order` [B, grid * grid], int32: which cell comes first, second, ...
         """
         cell = self._cell(shape)
-        are = min(cell) >= self.size
-        checks.require(are, "Jigsaw", "cells of at least `size` pixels a side", size=self.size, cell=cell)
+        is_valid = min(cell) >= self.size
+        checks.require(is_valid, "Jigsaw", "cells of at least `size` pixels a side", size=self.size, cell=cell)
         count = self.grid**2
         unit = seed.uniform((3 * count,))  # [B, 3 * grid * grid]
         places = np.array([pixels - self.size + 1 for pixels in cell], dtype="float32")
@@ -60,16 +59,16 @@ class Jigsaw(view.View):
 
     def apply(self, images, drawn):
         """The patches, in the drawn order."""
-        cell = np.array(self._cell(images.shape), dtype="int32")
+        cell = np.array(self._cell(images.shape[1:]), dtype="int32")
         cells = np.stack(np.meshgrid(*[np.arange(self.grid)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
         corners = cells.astype("int32") * cell + drawn["offsets"]  # [B, grid * grid, 2]
         corners = ops.take_along_axis(corners, drawn["order"][:, :, None], axis=1)
         return patches.cut(images, corners, self.size)
 
     def output_shape(self, shape):
-        """`(B, grid * grid, size, size, C)`."""
-        return (shape[0], self.grid**2, self.size, self.size, shape[3])
+        """Returns `(grid * grid, size, size, C)`."""
+        return (self.grid**2, self.size, self.size, shape[2])
 
     def _cell(self, shape):
         """Height and width of a cell."""
-        return shape[1] // self.grid, shape[2] // self.grid
+        return shape[0] // self.grid, shape[1] // self.grid

@@ -49,16 +49,16 @@ class Pair(view.View):
 
     final = True
     several = True
+    geometric = True
 
     def __post_init__(self):
-        checks.require(isinstance(self.size, int) and self.size > 0, "Pair", "`size` > 0, an integer", size=self.size)
-        are = isinstance(self.distance, int) and self.distance >= 0
-        checks.require(are, "Pair", "`distance` >= 0, an integer", distance=self.distance)
+        checks.integers("Pair", size=self.size)
+        checks.integers("Pair", least=0, distance=self.distance)
 
     def draw(self, seed, shape):
         """`corners` [B, 2, 2], int32: top and left of both patches, in pixels."""
-        room = [pixels - self.size - self.distance for pixels in shape[1:3]]
-        given = {"size": self.size, "distance": self.distance, "height": shape[1], "width": shape[2]}
+        room = [pixels - self.size - self.distance for pixels in shape[:2]]
+        given = {"size": self.size, "distance": self.distance, "height": shape[0], "width": shape[1]}
         checks.require(min(room) >= 0, "Pair", "images of at least `size + distance` pixels a side", **given)
         places = ops.cast([pixels + 1 for pixels in room], "float32")  # [2]
         corner = ops.cast(ops.floor(seed.uniform((2,)) * places), "int32")  # [B, 2]
@@ -70,6 +70,6 @@ class Pair(view.View):
         return both[:, 0], both[:, 1]
 
     def output_shape(self, shape):
-        """Twice `(B, size, size, C)`."""
-        one = (shape[0], self.size, self.size, shape[3])
-        return one, one
+        """Returns `(size, size, C)` twice."""
+        patch = (self.size, self.size, shape[2])
+        return patch, patch

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from zoo import checks
-from zoo.views import affine, view
+from zoo.views import affine, maps, view
 
 # InfoMin's fifteen, and the eight that leave colours alone, which CMC takes because colours tell its views apart.
 STANDARD = (
@@ -227,12 +227,14 @@ class RandAugment(view.View):
     fill: tuple = (124 / 255, 116 / 255, 104 / 255)
     interpolations: tuple = affine.INTERPOLATIONS
 
+    takes_maps = True
+
     def __post_init__(self):
         who = "RandAugment"
-        checks.require(isinstance(self.count, int) and self.count > 0, who, "`count` >= 1", count=self.count)
+        checks.integers(who, count=self.count)
         checks.require(0 <= self.magnitude <= _MOST, who, "`magnitude` in [0, 10]", magnitude=self.magnitude)
-        checks.require(self.magnitude_std >= 0, who, "`magnitude_std` >= 0", magnitude_std=self.magnitude_std)
-        checks.require(0 <= self.probability <= 1, who, "`probability` in [0, 1]", probability=self.probability)
+        checks.non_negative(who, magnitude_std=self.magnitude_std)
+        checks.fractions(who, probability=self.probability)
         for field, known in (("operations", _KNOWN), ("interpolations", affine.INTERPOLATIONS)):
             names = getattr(self, field)
             are = isinstance(names, (tuple, list)) and len(names) > 0
@@ -263,20 +265,28 @@ class RandAugment(view.View):
         }
 
     def apply(self, images, drawn):
-        """The drawn operations, in their order."""
+        """Applies the drawn operations in order; of a dictionary's other maps only the warps, with a fill of 0."""
+        if isinstance(images, dict):
+            return {key: self._applied(array, drawn, key == maps.IMAGE) for key, array in images.items()}
+        return self._applied(images, drawn, is_image=True)
+
+    def _applied(self, images, drawn, is_image):
         channels = images.shape[-1]
-        checks.require(channels in (1, 3), "RandAugment", "images with 1 or 3 channels", channels=channels)
+        is_valid = channels in (1, 3) or not is_image
+        checks.require(is_valid, "RandAugment", "images with 1 or 3 channels", channels=channels)
 
         def operated(turn, images):
-            return self._operated(images, {name: ops.take(value, turn, axis=1) for name, value in drawn.items()})
+            turn_drawn = {name: ops.take(value, turn, axis=1) for name, value in drawn.items()}
+            return self._operated(images, turn_drawn, is_image)
 
-        # A loop, because compilers take long for one operation already.
+        # A loop, because compilers take long for a single operation already.
         return ops.fori_loop(0, self.count, operated, images)
 
-    def _operated(self, images, drawn):
-        """One operation per image, each where it was drawn; all of `drawn` are [B]."""
+    def _operated(self, images, drawn, is_image):
+        """Applies one operation per image where it was drawn; all of `drawn` are `[B]`."""
         height, width, channels = images.shape[1:]
         fill = self.fill if channels == 3 else (float(np.dot(_LUMA, self.fill)),)
+        fill = fill if is_image else (0.0,) * channels
         known = [_KNOWN.index(name) for name in self.operations]
         number = ops.take(np.array(known, dtype="int32"), drawn["operation"], axis=0)  # [B]
         number = ops.where(drawn["applied"], number, _KNOWN.index("Identity"))
@@ -286,7 +296,10 @@ class RandAugment(view.View):
         group = ops.take(np.array(kinds, dtype="int32"), number, axis=0)
         group = group + ops.where(ops.equal(group, 1), drawn["interpolation"], 0)
         functions = [functools.partial(_warped, fill=fill, interpolation=name) for name in self.interpolations]
-        functions += [_tabulated, _blended]
+        if is_image:
+            functions += [_tabulated, _blended]
+        else:
+            group = ops.where(group > warps, 0, group)
         magnitude = drawn["magnitude"]
         matrix = matrices(number, magnitude, drawn["sign"], height, width)
         return grouped(images, group, {"number": number, "magnitude": magnitude, "matrix": matrix}, functions)

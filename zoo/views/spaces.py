@@ -29,10 +29,10 @@ class Split(view.View):
     def __post_init__(self):
         colors.known(self.space)
         numbers = (self.channels,) if isinstance(self.channels, int) else self.channels
-        are = isinstance(numbers, (tuple, list)) and all(type(number) is int for number in numbers)
-        are = are and 0 < len(numbers) == len(set(numbers)) and set(numbers) <= {0, 1, 2}
+        is_valid = isinstance(numbers, (tuple, list)) and all(type(number) is int for number in numbers)
+        is_valid = is_valid and 0 < len(numbers) == len(set(numbers)) and set(numbers) <= {0, 1, 2}
         checks.require(
-            are, "Split", "`channels` to be a tuple of different numbers from 0 to 2", channels=self.channels
+            is_valid, "Split", "`channels` to be a tuple of different numbers from 0 to 2", channels=self.channels
         )
         object.__setattr__(self, "channels", tuple(numbers))
 
@@ -42,5 +42,5 @@ class Split(view.View):
         return colors.normalised(images, self.space, self.channels)
 
     def output_shape(self, shape):
-        """`(B, H, W, len(channels))`."""
-        return (*shape[:3], len(self.channels))
+        """Returns `(H, W, len(channels))`."""
+        return (*shape[:2], len(self.channels))
