@@ -43,7 +43,7 @@ def step(encoder, size, batch, precision, steps):
     learner = training.learner(encoder, size)
     teacher = optimizers.SGD(learning_rate=training.RATE, momentum=0.9)
     teacher.build(learner.trainable_variables)
-    config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
+    config.parse(["views/simclr.gin"], [f"geometry.Crop.size = {size}"])
     engine = on_jax.Engine()
     task = engine.task(learner, config.binding("views"), teacher, 0, 1000)
     data = {
