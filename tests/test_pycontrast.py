@@ -1,9 +1,12 @@
 """The methods and the augmentations A to E as PyContrast has them, each parameter against a literal."""
 
 import gin
+import numpy as np
 import pytest
+from reference import presets
 
-from zoo.methods import comparisons, dictionaries
+from zoo.methods import cmc, cmc_v2, infomin, insdis, moco, pirl
+from zoo.methods import method as methods
 from zoo.models import norm
 from zoo.tools import config
 from zoo.views import blur, color, geometry, jigsaw, randaugment, view
@@ -55,7 +58,7 @@ def test_chain(name):
 
 
 def test_chain_b():
-    """Its blur is Pillow's, whose kernel reaches as far as it has weight."""
+    """The blur is Pillow's, whose kernel reaches as far as it has weight."""
     chains = parsed("b").chains
     assert chains[0] == chains[1]
     *others, last = chains[0].steps
@@ -77,21 +80,21 @@ def test_patches_are_cropped_and_flipped_alone():
 
 
 LINEAR, MLP = [128], [2048, 128]
-# Towers, temperature, dictionary, widths of the head, widths of the head of patches.
+# Class, towers, temperature, memory, widths of the head, widths of the head of patches.
 METHODS = {
-    "insdis": (("image",), 0.07, dictionaries.Instances, LINEAR, None),
-    "pirl": (("image",), 0.07, dictionaries.Instances, LINEAR, LINEAR),
-    "moco": (("image",), 0.07, dictionaries.Momentum, LINEAR, None),
-    "moco_v2": (("image",), 0.2, dictionaries.Momentum, MLP, None),
-    "infomin": (("image",), 0.15, dictionaries.Momentum, MLP, MLP),
-    "cmc": (("luma", "chroma"), 0.07, dictionaries.Instances, LINEAR, None),
-    "cmc_v2": (("luma", "chroma"), 0.2, dictionaries.Momentum, MLP, None),
-    "cmc_jigsaw": (("luma", "chroma"), 0.07, dictionaries.Instances, LINEAR, LINEAR),
+    "insdis": (insdis.InsDis, ["image"], 0.07, "bank", LINEAR, None),
+    "pirl": (pirl.PIRL, ["image"], 0.07, "bank", LINEAR, LINEAR),
+    "moco": (moco.MoCo, ["image"], 0.07, "queue", LINEAR, None),
+    "moco_v2": (moco.MoCo, ["image"], 0.2, "queue", MLP, None),
+    "infomin": (infomin.InfoMin, ["image"], 0.15, "queue", MLP, MLP),
+    "cmc": (cmc.CMC, ["joined", "luma", "chroma"], 0.07, "bank", LINEAR, None),
+    "cmc_v2": (cmc_v2.CMCv2, ["joined", "luma", "chroma"], 0.2, "queue", MLP, None),
 }
+IMAGE, PATCHES = (8, 8, 3), (9, 2, 2, 3)
 
 
 def widths_of(head):
-    """Of its dense layers; between them are ReLUs, and no batch norm."""
+    """Returns the widths of a head's dense layers; between them are ReLUs, and no batch norm."""
     assert not any(isinstance(layer, norm.BatchNorm) for layer in head.layers)
     dense = [layer for layer in head.layers if hasattr(layer, "units")]
     assert all(layer.use_bias for layer in dense)
@@ -100,21 +103,43 @@ def widths_of(head):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method(name):
-    towers, temperature, dictionary, widths, of_patches = METHODS[name]
-    encoders = ["encoders/convnet_small.gin"] if towers == ("image",) else ["encoders/luma_chroma_small.gin"]
-    config.parse([*encoders, f"methods/{name}.gin"], ["IMAGE_SHAPE = (8, 8, 3)", "EXAMPLES = 5000"])
+    kind, encoders, temperature, memory, widths, patch_widths = METHODS[name]
+    towers = encoders[1:] or encoders
+    files = ["encoders/convnet_small.gin"] if towers == ["image"] else ["encoders/luma_chroma_small.gin"]
+    config.parse([*files, f"methods/{name}.gin"], [])
     method = config.binding("method")()
+    shapes = (IMAGE,) * (1 + (memory == "queue")) + (PATCHES,) * (patch_widths is not None)
+    # So many images that a batch of 256 leaves room for the queue of 65,536.
+    method.begin(methods.Spec(shapes, np.arange(5000 if memory == "bank" else 66_000), 256))
     gin.clear_config()
-    assert (method.title, method.names, method.temperature) == (name, towers, temperature)
-    assert [widths_of(tower.projector) for tower in method.towers] == [widths] * len(towers)
-    assert all(type(comparison) is comparisons.Softmax for comparison in method.comparisons)
-    memory = method.dictionary
-    assert type(memory) is dictionary and len(method.pairs) == len(towers)
-    if dictionary is dictionaries.Momentum:
-        assert memory.population == 65536 and [average.momentum for average in memory.averages] == [0.999] * len(towers)
-    else:  # of as many negatives as the papers draw; PyContrast's are 65,536
-        assert (memory.population, memory.negatives, memory.per_image) == (5000, 4096, True)
-        assert [bank.momentum for bank in memory.banks] == [0.5] * len(towers)
-    assert method.jigsaw_weight == 0.5 and bool(method.jigsaw_heads) == (of_patches is not None)
-    for head in method.jigsaw_heads:
-        assert widths_of(head) == [*of_patches, 128] and head.input_shape[1] == 9
+    parts = presets.parts(method)
+    assert type(method) is kind and (method.title, method.temperature) == (name, temperature)
+    assert list(method.encoders()) == encoders
+    assert [widths_of(embedder.projector) for embedder in parts.embedders] == [widths] * len(towers)
+    assert not parts.estimators  # a softmax
+    if len(towers) > 1:
+        assert method.towers.pairs == [(0, 1), (1, 0)]
+    if memory == "queue":
+        assert not parts.banks and [queue.size for queue in parts.queues] == [65536] * len(towers)
+        assert [encoder.average.momentum for encoder in parts.key_encoders] == [0.999] * len(towers)
+        assert [encoder.bn_groups for encoder in parts.key_encoders] == [8] * len(towers) and method.bn_groups == 8
+    else:  # as many candidates as the papers draw; PyContrast draws 65,536
+        assert not parts.queues and [bank.size for bank in parts.banks] == [5000] * len(towers)
+        assert (method.num_candidates, method.per_image) == (4096, True)
+        assert [bank.momentum for bank in parts.banks] == [0.5] * len(towers)
+    assert len(parts.patch_embedders) == (patch_widths is not None)
+    for embedder in parts.patch_embedders:
+        assert method.jigsaw_weight == 0.5
+        assert widths_of(embedder.head) == [*patch_widths, 128] and embedder.head.input_shape[1] == 9
+
+
+@pytest.mark.parametrize("name", ["insdis", "cmc"])
+def test_method_by_noise_contrast(name):
+    towers = ["encoders/luma_chroma_small.gin"] if name == "cmc" else ["encoders/convnet_small.gin"]
+    config.parse([*towers, f"methods/{name}_nce.gin"], [])
+    method = config.binding("method")()
+    method.begin(methods.Spec((IMAGE,), np.arange(5000), 256))
+    gin.clear_config()
+    estimators = presets.parts(method).estimators
+    assert type(method) is METHODS[name][0] and method.title == name
+    assert [(part.population, part.momentum) for part in estimators] == [(5000, 0.99)] * (2 if name == "cmc" else 1)

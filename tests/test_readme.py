@@ -1,7 +1,7 @@
+import ast
 import importlib
 import inspect
 import json
-import pathlib
 import re
 
 import pytest
@@ -10,30 +10,56 @@ from zoo.hub import cards
 from zoo.tools import readme
 from zoo.transfer import results
 
-TEXT = (readme.ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+ROOT = readme.ROOT
+DOCUMENTS = {path: (ROOT / path).read_text() for path in [
+    "README.md", "CONTRIBUTING.md", "gin/README.md", "saved_models/README.md", "saved_models/tables/README.md",
+    "tools/README.md", "zoo/README.md",
+]}  # fmt: skip
+TEXT = DOCUMENTS["README.md"]
+ALL = "\n".join(DOCUMENTS.values())
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:zoo-|python -m zoo\.tools\.)(\w+)([^#]*)")
 
 
-def test_tables_are_made_from_cards_and_artefacts():
-    assert readme.written(TEXT) == TEXT, "run `python tools/readme.py`"
+@pytest.mark.parametrize("path", readme.documents())
+def test_generated_sections_are_up_to_date(path):
+    assert readme.written(DOCUMENTS[path], readme.documents()[path]) == DOCUMENTS[path], "run `python tools/readme.py`"
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"gin_file=(?:gin/)?(\S+\.gin)", TEXT))))
-def test_every_gin_file_it_names_exists(path):
-    assert (readme.ROOT / "gin" / path).exists()
+def test_a_section_is_marked_once():
+    sections = {"shelf": lambda: "books\n"}
+    assert readme.written("<!-- shelf -->\n<!-- end -->", sections) == "<!-- shelf -->\n\nbooks\n\n<!-- end -->"
+    for text in ("", "<!-- shelf -->\n", 2 * "<!-- shelf -->\n<!-- end -->\n"):
+        with pytest.raises(ValueError, match="one section marked 'shelf'"):
+            readme.written(text, sections)
 
 
-def test_every_model_it_names_is_published():
-    for name in set(re.findall(r"simclr_\w+\.e\d+", TEXT)):
-        assert (pathlib.Path(readme.ROOT) / "saved_models" / name / "card.json").exists(), name
+def test_the_root_readme_is_short():
+    assert len(TEXT.encode()) < 16_000
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)]+)\)", BLOCK.sub("", DOCUMENTS[path])):
+        assert link.startswith("https://") or (ROOT / path).parent.joinpath(link.partition("#")[0]).exists(), link
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"gin_file=(?:gin/)?(\S+\.gin)", ALL))))
+def test_gin_files_exist(path):
+    assert (ROOT / "gin" / path).exists() or f"# gin/{path}" in DOCUMENTS["CONTRIBUTING.md"]
+
+
+def test_models_are_published():
+    for name in set(re.findall(r"simclr_\w+\.e\d+", ALL)):
+        assert (ROOT / "saved_models" / name / "card.json").exists(), name
 
 
 def test_run_files_quote_their_cards():
     quoted = 0
-    for path in (readme.ROOT / "saved_models").glob("*/card.json"):
+    for path in (ROOT / "saved_models").glob("*/card.json"):
         card = cards.read(path.parent)
         run = re.search(r"gin_file=(\S+)", card["training"]["command"])[1]
-        header = (readme.ROOT / "gin" / run).read_text().split("from __gin__")[0]
+        header = (ROOT / "gin" / run).read_text().split("from __gin__")[0]
         for result in card["results"]:
             if result["labels"] == "all":
                 (row,) = results.from_card({"results": [result]})
@@ -42,43 +68,65 @@ def test_run_files_quote_their_cards():
     assert quoted
 
 
-def test_every_flag_it_shows_exists():
-    shown = [(program, flag) for line in TEXT.splitlines() for program, flag in flags_of(line)]
+def test_programs_and_flags_exist():
+    shown = [match.groups() for line in ALL.splitlines() for match in COMMAND.finditer(line)]
     assert len({program for program, _ in shown}) > 3
-    for program, flag in shown:
-        known = "".join((readme.ROOT / "tools" / f"{name}.py").read_text() for name in (program, "config"))
-        assert re.search(rf'"(--)?{flag}"', known), (program, flag)
+    for program, arguments in shown:
+        files = [ROOT / "tools" / f"{name}.py" for name in (program, "config")]
+        known = "".join(path.read_text() for path in files)
+        for flag in re.findall(r"(?<!\w)--(\w+)", arguments.partition("`")[0]):
+            assert re.search(rf'"(--)?{flag}"', known), (program, flag)
 
 
-def flags_of(line):
-    """Pairs of a program and one of its flags; the comment after a command is none."""
-    found = re.search(r"zoo-(\w+)([^#]*)", line)
-    return [(found[1], flag) for flag in re.findall(r"--(\w+)", found[2])] if found else []
-
-
-def test_every_binding_it_shows_exists():
+def test_bindings_exist():
     bound = 0
-    for module, name, parameter in re.findall(
-        r"(?<![/.\w])(?:@?\w+/|@)?([a-z]+)\.(\w+)(?:\.(\w+) =|\()", "".join(BLOCKS)
-    ):
-        homes = list((readme.ROOT / "zoo").glob(f"*/{module}.py"))
+    blocks = "".join(BLOCK.findall(TEXT + DOCUMENTS["gin/README.md"]))
+    for module, name, parameter in re.findall(r"(?<![/.\w])(?:@?\w+/|@)?([a-z]+)\.(\w+)(?:\.(\w+) =|\()", blocks):
+        homes = list((ROOT / "zoo").glob(f"*/{module}.py"))
         if not homes:  # tf.saved_model.load(...) and the like
             continue
-        made = getattr(importlib.import_module(f"zoo.{homes[0].parent.name}.{module}"), name)
-        assert not parameter or parameter in inspect.signature(made).parameters, (name, parameter)
+        found = getattr(importlib.import_module(f"zoo.{homes[0].parent.name}.{module}"), name)
+        assert not parameter or parameter in inspect.signature(found).parameters, (name, parameter)
         bound += 1
     assert bound > 10
 
 
 def test_the_run_it_quotes_is_the_run():
-    run, quoted = re.search(r"From\n`(gin/runs/\S+)`:\n\n```\n(.*?)```", TEXT, re.DOTALL).groups()
-    assert quoted in (readme.ROOT / run).read_text()
+    run, quoted = re.search(r"From `(gin/runs/\S+)`:\n\n```\n(.*?)```", TEXT, re.DOTALL).groups()
+    assert quoted in (ROOT / run).read_text()
+
+
+def test_folders_are_described_whole():
+    for path, text in DOCUMENTS.items():
+        if path in ("gin/README.md", "zoo/README.md"):
+            folder = (ROOT / path).parent
+            files = [file for file in folder.rglob("*.*") if file.suffix in (".gin", ".py") and file.stat().st_size]
+            named = folder if folder.name == "gin" else ROOT
+            assert files and all(f"| `{file.relative_to(named)}` | " in text for file in files)
+
+
+def test_the_first_sentence_of_a_text():
+    assert readme._sentence("As in SimCLR (Chen et al., 2020,\nAppendix B.9). It is\nshort.") == (
+        "As in SimCLR (Chen et al., 2020, Appendix B.9)"
+    )
+    assert readme._sentence("One line: a | b.\n\nMore.") == r"One line: a \| b"
+
+
+def test_worked_examples_are_files():
+    """Every example of CONTRIBUTING is a library file, a gin file or a second library file, and a test."""
+    blocks = BLOCK.findall(DOCUMENTS["CONTRIBUTING.md"])
+    examples = {match[1]: block for block in blocks if (match := re.match(r"# (\S+\.(?:py|gin))\b", block))}
+    assert len(examples) == 9 and len({path for path in examples if path.startswith("tests/")}) == 3
+    for path, text in examples.items():
+        assert not (ROOT / path).exists(), path
+        if path.endswith(".py"):
+            ast.parse(text)
 
 
 def test_tables_hold_what_is_kept():
     """Every judged method has a line, under a name of its own, and as many records as models were judged."""
     named = readme.tables()
-    for folder in (readme.ROOT / "saved_models" / "tables").glob("*/*/"):
+    for folder in (ROOT / "saved_models" / "tables").glob("*/*/"):
         table, method = folder.parts[-2:]
         assert method in named[table], folder
         seeds = max(row.n_seeds for row in results.read(folder))
@@ -106,7 +154,7 @@ def judge(folder, trained, accuracies):
 def checkout(tmp_path, monkeypatch):
     """A checkout without tables."""
     for name in ("gin", "tools"):
-        (tmp_path / name).symlink_to(readme.ROOT / name)
+        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.setattr(readme, "ROOT", tmp_path)
     return tmp_path / "saved_models" / "tables"
 
@@ -119,7 +167,7 @@ def test_methods_stand_in_the_order_of_the_program(checkout):
     for method in ("moco_v2", "pirl", "simclr"):
         judge(checkout / "fashion_mnist" / method, 0.7, ())
     made = readme.comparison("fashion_mnist")
-    assert made.startswith("10,000 pictures of Fashion-MNIST, 12 epochs, a small ConvNet: accuracy in %, mean and 95 %")
+    assert made.startswith("10,000 pictures of Fashion-MNIST, 12 epochs, a small ConvNet. Accuracy in %; for encoders,")
     assert re.findall(r"^\| (.+?) \|", made, re.MULTILINE)[2:] == ["raw pixels", "SimCLR", "PIRL", "MoCo v2"]
     assert made.endswith("```bash\ntools/tables fashion_mnist\n```\n")
 
@@ -128,11 +176,11 @@ def test_the_leak_is_a_mean_over_the_runs(checkout):
     rows = [{"together": 0.3, "apart": 0.1}, {"together": 0.4, "apart": 0.2}]
     measured = {"command": "python -m zoo.tools.leak", "rows": rows}
     for method, value, accuracies in (("moco", 0.7, (0.1, 0.2)), ("moco_plain", 0.6, (0.5, 0.7))):
-        assert readme.leak() == ""  # of one norm alone there is nothing to compare
+        assert readme.leak() == ""  # one kind of batch norm alone is no comparison
         judge(checkout / "fashion_mnist" / method, value, accuracies)
         (checkout / "fashion_mnist" / method / "leak.json").write_text(json.dumps(measured))
     assert [line for line in readme.leak().splitlines() if line.startswith("| ")][2:] == [
-        "| split, keys shuffled | 15.00 | 35.00 | 15.00 | +20.00 | 70.00 | 71.00 |",
+        "| in groups, keys shuffled | 15.00 | 35.00 | 15.00 | +20.00 | 70.00 | 71.00 |",
         "| plain | 60.00 | 35.00 | 15.00 | +20.00 | 60.00 | 61.00 |",
     ]
 
@@ -154,8 +202,8 @@ def test_the_benchmarks_are_shown_as_they_are(checkout):
     }
     (checkout / "bench.json").write_text(json.dumps(record))
     lines = readme.benchmarks().splitlines()
-    assert lines[0].startswith("On two cores, under a load of 0.3 before;") and "bench --all" in lines
-    assert "multiplied at 411 GFLOP/s and copied 38.1 GB/s" in lines[0]
+    assert lines[0].startswith("On two cores, load 0.3 before the run.") and "bench --all" in lines
+    assert "multiplied matrices at 411 GFLOP/s and copied 38.1 GB/s" in lines[0]
     assert lines[4:6] == [
         "| toil | zoo | idler | 1.25 ms | 2.50 ms | 2.00 (1.75-2.25) | 3 | **no** | 83.1 % of arithmetic |",
         "| toil | zoo | idler | 1.25 MB |  | not measured: no idler | level |  |  |",

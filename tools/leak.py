@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 
 def define_flags():
     """Defines this program's flags."""
-    flags.DEFINE_multi_string("workdir", None, "Folder of a training run with a queue; may be repeated.", required=True)
+    flags.DEFINE_multi_string("workdir", None, "Folder of a training run of MoCo; may be repeated.", required=True)
     flags.DEFINE_string(
         "split",
         None,
@@ -52,34 +52,33 @@ def found(queries, own, keys, rivals):
 
 
 def measure(method, views, data, size, seed=0):
-    """Returns how often queries find keys that were encoded together with those of their batch, and apart from them.
+    """Returns how often queries find keys that were encoded with those of their batch, and apart from them.
 
     Args:
-        method: a `multiview.Multiview` of one tower, with a momentum encoder and without a jigsaw branch. The moving
-            averages of its batch norm move.
+        method: a `moco.MoCo` after its `begin`. The moving averages of batch norm change.
         views: `(images, seed) -> (queries, keys)`, a `zoo.views.view.Views`.
         data: a `zoo.data.sources.Source` of images that were not trained on.
         size: size of the batches, N.
         seed: seed of the views, an integer.
 
     Returns:
-        Two shares, `together` and `apart`.
+        Dictionary of two shares, `together` and `apart`.
+
+    Raises:
+        ValueError: the method is another one, or there are too few images.
     """
     import numpy as np
     from keras import ops
 
     from zoo import context, replicas, seeds
-    from zoo.methods import dictionaries
+    from zoo.methods import moco
 
-    dictionary = getattr(method, "dictionary", None)
-    if not isinstance(dictionary, dictionaries.Momentum) or len(method.towers) > 1 or method.jigsaw_heads:
-        raise ValueError(
-            "--workdir: expected a run with a momentum encoder, one tower and no jigsaw branch. Received: "
-            f"{method.title}."
-        )
-    splits = dictionary.splits
-    group = size // splits  # images of one group of batch norm
-    fewest = -(-group // splits) * size
+    # InfoMin is a MoCo, too, but has a second kind of query.
+    if type(method) is not moco.MoCo:
+        raise ValueError(f"--workdir: expected a run of MoCo. Received: {method.title}.")
+    bn_groups = method.bn_groups
+    group = size // bn_groups  # images of one group of batch norm
+    fewest = -(-group // bn_groups) * size
     if data.size < fewest:
         raise ValueError(
             f"--split: expected {fewest} images or more, so that {group} keys of one group can have queries in as many "
@@ -87,30 +86,30 @@ def measure(method, views, data, size, seed=0):
         )
     count = data.size // size * size
     # Group by group, an image from each group of queries in turn.
-    dealt = np.arange(count).reshape(-1, group).T.reshape(-1)
+    order = np.arange(count).reshape(-1, group).T.reshape(-1)
 
-    queries, together, views_of_keys = [], [], []
+    queries, together, key_views = [], [], []
     for start in range(0, count, size):
         rows = np.arange(start, start + size)
         images, ids = data.fetch(rows).astype("float32") / 255, data.ids[rows].astype("int32")
-        query, key = views(images, seeds.Seed(seed).fold(ids))
-        with context.using(bn_groups=splits):
-            queries.append(ops.convert_to_numpy(method.towers[0](query, training=True)))
-        recalled = dictionary.recall((key,), ops.convert_to_tensor(ids), replicas.Alone())[1]
-        together.append(ops.convert_to_numpy(recalled[0][0]))
-        views_of_keys.append(ops.convert_to_numpy(key))
-    views_of_keys, apart = np.concatenate(views_of_keys), []
+        query_view, key_view = views(images, seeds.Seed(seed).fold(ids))
+        with context.using(bn_groups=bn_groups):
+            queries.append(ops.convert_to_numpy(method.query_encoder(query_view, training=True)))
+        keys, _ = method.key_encoder.encode(key_view, replicas.Alone())
+        together.append(ops.convert_to_numpy(keys))
+        key_views.append(ops.convert_to_numpy(key_view))
+    key_views, apart = np.concatenate(key_views), []
     for start in range(0, count, size):
-        with context.using(bn_groups=splits):
-            keys = dictionary.key_towers[0](views_of_keys[dealt[start : start + size]], training=True)
+        with context.using(bn_groups=bn_groups):
+            keys = method.key_encoder.network(key_views[order[start : start + size]], training=True)
         apart.append(ops.convert_to_numpy(keys))
-    apart = np.concatenate(apart)[np.argsort(dealt)].reshape(count // size, size, -1)
-    queries, together, rivals = np.stack(queries), np.stack(together), dictionary.population // size
+    apart = np.concatenate(apart)[np.argsort(order)].reshape(count // size, size, -1)
+    queries, together, rivals = np.stack(queries), np.stack(together), method.queue.size // size
     return {name: found(queries, own, together, rivals) for name, own in (("together", together), ("apart", apart))}
 
 
 def main(argv):
-    """Measures every run and writes the record."""
+    """Measures every run."""
     del argv
     from zoo import files
     from zoo.data import sources
@@ -124,16 +123,13 @@ def main(argv):
         print("{workdir}: {together:.4f} with the keys of the batch, {apart:.4f} apart from them".format(**rows[-1]))
     place = pathlib.Path(FLAGS.out).expanduser()
     place.parent.mkdir(parents=True, exist_ok=True)
-    files.write(
-        place,
-        json.dumps({"command": config.command("python -m zoo.tools.leak", FLAGS, "out"), "rows": rows}, indent=1)
-        + "\n",
-    )
+    record = {"command": config.command("python -m zoo.tools.leak", FLAGS, "out"), "rows": rows}
+    files.write(place, json.dumps(record, indent=1) + "\n")
     return 0
 
 
 def cli():
-    """Runs the measurement."""
+    """Runs the program."""
     define_flags()
     config.launch(main)
 

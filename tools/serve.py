@@ -161,7 +161,7 @@ def main(argv):
         FLAGS.poll_seconds or None,
         path,
     )
-    made.run(lambda ports: _write(ports))
+    made.run(_write)
     return 0
 
 

@@ -3,16 +3,19 @@
 Writes the losses of every step to FOLDER/losses.json and the state at the end to FOLDER/NAME.npz.
 """
 
+import functools
 import json
 import pathlib
 import sys
 
+import keras
 import numpy as np
+from keras import ops
 from reference import presets
 
 from zoo.data import sources
-from zoo.methods import comparisons, simclr
-from zoo.train import engines, optimizers, schedules, strategies
+from zoo.methods import simclr
+from zoo.train import engines, loop, optimizers, schedules, strategies
 from zoo.views import blur, color, geometry, view
 
 STEPS, BATCH, PER_EPOCH = 20, 16, presets.DATA // 16
@@ -32,28 +35,68 @@ def nt_xent():
     return simclr.SimCLR(presets.encoder, presets.projector, temperature=0.2)
 
 
+class Clustering(simclr.SimCLR):
+    """SimCLR that pulls images to features which it extracts at the start of every epoch, of all images."""
+
+    def begin(self, spec):
+        super().begin(spec)
+        width = self.embedder.encoder.output_shape[-1]
+        self.features = self.add_weight(shape=(len(spec.ids), width), trainable=False, name="features")
+
+    def new_epoch(self, epoch, extract):
+        self.features.assign(extract(self.embedder.encoder))
+
+    def contrast(self, batch, step):
+        loss, logs, seen = super().contrast(batch, step)
+        rows = ops.take(self.features, batch.id, axis=0)  # [B, F]
+        distance = ops.mean(ops.abs(self.embedder.encoder(batch.views[0], training=True) - rows), axis=1)
+        # Where the run stands is part of the loss.
+        weight = 0.1 * step.progress + 0.1 * ops.cast(step.epoch, "float32")
+        return loss + weight * distance, logs, seen
+
+
+def clustering():
+    return Clustering(presets.encoder, presets.projector, temperature=0.2)
+
+
+# Two optimizers: biases and norm scales of one, kernels of the other; both decay in the way of Keras.
+BY_PATH = optimizers.by_path(
+    functools.partial(keras.optimizers.AdamW, weight_decay=0.1),
+    (r"(hidden|embedding).*", functools.partial(keras.optimizers.SGD, momentum=0.9, weight_decay=0.2)),
+)
+
+
 def runs():
-    """Name -> factory of a method, its views and its optimizer."""
+    """Returns by name the factory of a method, its views and its optimizer."""
     found = {"simclr": (nt_xent, view.Views((STRONG, STRONG)), optimizers.LARS)}
     for name in presets.PRESETS:
         found[name] = (lambda name=name: presets.make(name), presets.views(name), optimizers.SGD)
-    found["nce"] = (lambda: presets.make("insdis", comparisons.NCE), presets.views("insdis"), optimizers.SGD)
+    for name in presets.WITH_NCE:
+        nce = functools.partial(presets.make, name, estimator=presets.nce)
+        found[f"{name}_nce"] = (nce, presets.views(name), optimizers.SGD)
+    found["clustering"] = (clustering, view.Views((STRONG, STRONG)), optimizers.LARS)
+    found["by_path"] = (nt_xent, view.Views((STRONG, STRONG)), BY_PATH)
     return found
 
 
 def train(engine, data, method, views, optimizer):
-    """Losses of all steps, and the state after the last."""
+    """Returns the losses of all steps, and the state after the last."""
     engine.set_seed(0)
     with engine.scope():
         learner = method()
-        teacher = optimizer(schedules.WarmupCosine(base=0.3, warmup_epochs=1)(BATCH, STEPS, PER_EPOCH))
-        teacher.build(learner.trainable_variables)
-        learner.begin()
-    task = engine.task(learner, views, teacher, 0, PER_EPOCH)
-    advance = engine.trainer(task, data, BATCH, 0, 0, STEPS, False)
-    losses = [advance(step, 1)["loss"] for step in range(STEPS)]
-    state = {v.path: np.asarray(v) for v in (*learner.variables, *teacher.variables)}
-    return losses, state
+        learner.begin(loop.make_spec(views, data, BATCH, engine.count))
+        rate = schedules.WarmupCosine(base=0.3, warmup_epochs=1)(BATCH, STEPS, PER_EPOCH)
+        optimizer = optimizers.build(optimizer, rate, "float32", learner.trainable_variables)
+    task = engine.task(learner, views, optimizer, 0, STEPS, PER_EPOCH)
+    advance, losses = engine.trainer(task, data, BATCH, 0, 0, STEPS, False), []
+    extract = loop._extraction(data)
+    for step in range(STEPS):
+        if step % PER_EPOCH == 0:
+            learner.new_epoch(step // PER_EPOCH, extract)
+        losses.append(advance(step, 1)["loss"])
+    # Numbered, since two networks of a method may have variables of one path.
+    variables = (*learner.variables, *optimizer.variables)
+    return losses, {f"{number:03d}:{v.path}": np.asarray(v) for number, v in enumerate(variables)}
 
 
 def main(folder, replicas, *names):

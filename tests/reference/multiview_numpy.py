@@ -1,4 +1,4 @@
-"""The small ConvNet and its heads in training, in NumPy float64: queries, keys and patches of the methods with a memory."""
+"""The small ConvNet and its heads in training, in NumPy float64: queries, keys and patches of the methods."""
 
 import numpy as np
 from reference import batch_norm_numpy, memory_numpy, resnet_numpy

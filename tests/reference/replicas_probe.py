@@ -5,6 +5,7 @@ python replicas_probe.py default|mirrored|multi_worker COUNT OUT.npz
 A process of its own for each strategy, since two MirroredStrategies with different devices collide in one.
 """
 
+import functools
 import sys
 
 import keras
@@ -13,6 +14,7 @@ import tensorflow as tf
 from reference import presets
 
 from zoo import engine
+from zoo.methods import method as methods
 from zoo.methods import simclr
 from zoo.models import convnet, heads
 from zoo.train import optimizers, step, strategies
@@ -21,17 +23,22 @@ from zoo.views import color, geometry, view
 BATCH, SHAPE = 16, (8, 8, 1)
 CHAIN = view.Chain((geometry.Crop(8, area=(0.3, 1.0)), geometry.Flip(), view.Sometimes(color.Grayscale(), 0.5)))
 OPTIMIZERS = {
-    "lars": lambda: optimizers.LARS(0.05),
-    "sgd": lambda: optimizers.SGD(0.01),
-    "adamw": lambda: keras.optimizers.AdamW(0.001),
+    "lars": lambda learning_rate: optimizers.LARS(5 * learning_rate),
+    "sgd": optimizers.SGD,
+    "adamw": lambda learning_rate: keras.optimizers.AdamW(learning_rate / 10),
+    "by_path": optimizers.by_path(
+        functools.partial(keras.optimizers.SGD, momentum=0.9, weight_decay=0.1, global_clipnorm=0.5),
+        (r"(hidden|embedding).*", functools.partial(optimizers.SGD, weight_decay=0.1)),
+    ),
 }
 VIEWS = {}  # `view.Views` -> the function that makes them
 
 
 def make_step(method, views, optimizer):
     """The step, its views traced once for all replicas, and for all methods that have the same: tracing takes long."""
-    made = step.Step(method, views, step.alone(optimizer), seed=3, steps_per_epoch=4)
-    made.make_views = VIEWS.setdefault(views, tf.function(made.make_views, autograph=False))
+    optimizer = step.without_reduction(optimizer)
+    made = step.Step(method, views, optimizer, seed=3, steps=20, steps_per_epoch=4)
+    made.views_of = VIEWS.setdefault(views, tf.function(made.views_of, autograph=False))
     return made
 
 
@@ -42,8 +49,8 @@ def batch(seed):
     return {"image": images, "id": generator.permutation(10_000)[:BATCH].astype(np.int32)}
 
 
-def colourful(step):
-    """A global batch of the data that the methods with a memory know, every image once in four steps."""
+def color_batch(step):
+    """Returns a global batch of the data that the methods with a memory know, every image once in four steps."""
     generator = np.random.default_rng(step)
     images = generator.integers(0, 256, (BATCH, *presets.SHAPE), dtype=np.uint8)
     order = np.random.default_rng(100 + step // 4).permutation(presets.DATA)
@@ -55,26 +62,25 @@ def make(group, optimizer):
     keras.utils.set_random_seed(0)
     with group.scope():
         method = simclr.SimCLR(
-            lambda: convnet.convnet(SHAPE, (8, 16)), lambda width: heads.projector(width, (16, 8)), temperature=0.5
+            lambda image_shape: convnet.convnet(image_shape, (8, 16)),
+            lambda width: heads.projector(width, (16, 8)),
+            temperature=0.5,
         )
-        teacher = optimizer()
-        teacher.build(method.trainable_variables)
-    return make_step(method, view.Views((CHAIN, CHAIN)), teacher)
+        method.begin(methods.Spec((SHAPE, SHAPE), np.arange(10_000), BATCH))
+        optimizer = optimizers.build(optimizer, 0.01, "float32", method.trainable_variables)
+    return make_step(method, view.Views((CHAIN, CHAIN)), optimizer)
 
 
 def make_preset(group, name):
     """The step of one of the methods with a memory, and its optimizer."""
     keras.utils.set_random_seed(0)
     with group.scope():
-        changes = {
-            "cmc": {"comparison": presets.comparisons.NCE},
-            "pirl": {"dictionary": lambda *towers: presets.bank(*towers, per_image=False)},
-        }
+        changes = {"cmc": {"estimator": presets.nce}, "pirl": {"per_image": False}}
         method = presets.make(name, **changes.get(name, {}))
-        teacher = optimizers.SGD(0.02)
-        teacher.build(method.trainable_variables)
-        method.begin()
-    return make_step(method, presets.views(name), teacher)
+        method.begin(presets.spec(name, batch_size=BATCH, replica_count=group.num_replicas_in_sync))
+        optimizer = optimizers.SGD(0.02)
+        optimizer.build(method.trainable_variables)
+    return make_step(method, presets.views(name), optimizer)
 
 
 def on_parts(group, function):
@@ -102,17 +108,17 @@ def clipped(group):
         variable = keras.Variable(np.zeros(2, np.float32))
         optimizer = keras.optimizers.SGD(1.0, global_clipnorm=1.0)
         optimizer.build([variable])
-    step.alone(optimizer)
+    step.without_reduction(optimizer)
 
     @tf.function(autograph=False)
     def run():
-        def one():
-            us = engine.current().replicas()
-            index = tf.cast(us.index, tf.float32)
-            mine = tf.stack([tf.where(index == 0, 3.0, 0.0), tf.where(index == us.count - 1, 4.0, 0.0)])
-            optimizer.apply([us.sum(mine)], [variable])
+        def on_replica():
+            replicas = engine.current().replicas()
+            index = tf.cast(replicas.index, tf.float32)
+            gradient = tf.stack([tf.where(index == 0, 3.0, 0.0), tf.where(index == replicas.count - 1, 4.0, 0.0)])
+            optimizer.apply([replicas.sum(gradient)], [variable])
 
-        group.run(one)
+        group.run(on_replica)
 
     run()
     return variable.numpy()
@@ -123,16 +129,16 @@ def gathered(group):
 
     @tf.function(autograph=False)
     def run():
-        def one():
-            us = engine.current().replicas()
-            rows = tf.cast(us.index, tf.float32) * 10 + tf.reshape(tf.range(6.0), (2, 3))
+        def on_replica():
+            replicas = engine.current().replicas()
+            rows = tf.cast(replicas.index, tf.float32) * 10 + tf.reshape(tf.range(6.0), (2, 3))
             with tf.GradientTape() as tape:
                 tape.watch(rows)
-                everyone = us.gather(rows)
-                total = tf.reduce_sum(everyone * tf.cast(us.index + 1, tf.float32))
+                everyone = replicas.gather(rows)
+                total = tf.reduce_sum(everyone * tf.cast(replicas.index + 1, tf.float32))
             return everyone, tape.gradient(total, rows)
 
-        return group.run(one)
+        return group.run(on_replica)
 
     return [np.stack(group.experimental_local_results(found)) for found in run()]
 
@@ -147,7 +153,7 @@ def main(kind, count, out):
     logs, gradients, _ = on_parts(group, made.gradients)(batch(0), 5)
     found.update({f"log:{name}": np.stack(parts) for name, parts in logs.items()})
     found.update({f"gradient:{i:02d}": np.stack(parts) for i, parts in enumerate(gradients)})
-    for i, parts in enumerate(on_parts(group, made.make_views)(batch(0), 5)):
+    for i, parts in enumerate(on_parts(group, made.views_of)(batch(0), 5)):
         found[f"view:{i}"] = np.concatenate([part.numpy() for part in parts])
     for name, optimizer in OPTIMIZERS.items():
         made = make(group, optimizer)
@@ -162,7 +168,7 @@ def main(kind, count, out):
         made = make_preset(group, name)
         advance = on_parts(group, made)
         for now in range(5):
-            logs = advance(colourful(now), now)
+            logs = advance(color_batch(now), now)
         found[f"last:{name}"] = np.stack(logs["loss"])
         for i, variable in enumerate(made.method.variables):
             parts = group.experimental_local_results(variable.value)

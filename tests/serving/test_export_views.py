@@ -1,4 +1,4 @@
-"""CMC's encoders as users get them: per view and side by side, RGB in, from Keras, from a folder, from a SavedModel."""
+"""CMC's encoders as users get them: by name and joined, RGB in, from Keras, from a folder, from a SavedModel."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import tensorflow as tf
 from reference import presets
 
 import zoo
+from zoo.methods import method
 from zoo.models import convnet, joined
 from zoo.serving import export
 
@@ -17,22 +18,22 @@ def card(name):
         "name": name,
         "description": "A test.",
         "citation": "",
-        "training": {"method": "multiview", "data": "digits", "split": "train", "epochs": 1, "seed": 0},
+        "training": {"method": "cmc", "data": "digits", "split": "train", "epochs": 1, "seed": 0},
         "license": {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "CC0-1.0"},
     }
 
 
 @pytest.mark.parametrize(
-    ("name", "view"),
+    ("name", "encoder_name"),
     [("cmc", "joined"), ("cmc", "luma"), ("cmc_v2", "chroma"), ("cmc_v2", "joined"), ("moco", "image")],
 )
-def test_every_view_takes_rgb_images_wherever_it_is_loaded(name, view, tmp_path):
-    encoder = presets.make(name).feature_extractor(view)
+def test_every_encoder_takes_rgb_images_wherever_it_is_loaded(name, encoder_name, tmp_path):
+    encoder = method.encoder_named(presets.begun(name), encoder_name)
     expected = encoder(IMAGES).numpy()
-    folder = tmp_path / f"cmc_convnet_digits.{view}"
+    folder = tmp_path / f"cmc_convnet_digits.{encoder_name}"
     written = export.export(encoder, folder, card(folder.name), warmup=False)
     assert written["input"]["shape"] == [8, 8, 3] and written["input"]["color_space"] == "rgb"
-    assert written["embedding"] == (16 if view == "joined" else 8)
+    assert written["embedding"] == (16 if encoder_name == "joined" else 8)
     np.testing.assert_allclose(zoo.load(str(folder))(IMAGES), expected, atol=1e-5)
     served = tf.saved_model.load(str(folder))
     np.testing.assert_allclose(served.signatures["serving_default"](images=IMAGES)["embedding"], expected, atol=1e-5)

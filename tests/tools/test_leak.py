@@ -25,8 +25,8 @@ def test_keys_of_the_own_batch_do_not_count():
     assert leak.found(queries, queries, queries, 1) == 1.0  # each batch is of one mind, and the other far away
 
 
-class Greys:
-    """Images without any difference, but for the first of every group, whose colour no other has."""
+class Grays:
+    """Images without any difference, but for the first of every group, whose color no other has."""
 
     def __init__(self, size, group):
         self.size, self.ids = size, np.arange(size)
@@ -37,39 +37,38 @@ class Greys:
         return self.pixels[rows]
 
 
-def measured(splits, size, batch, name="moco"):
-    method = presets.make(name, dictionary=lambda *towers: presets.queue(*towers, splits=splits))
-    method.begin()
-    return leak.measure(method, lambda images, seed: (images, images), Greys(size, batch // splits), batch)
+def measured(bn_groups, size, batch):
+    method = presets.begun("moco_v2", bn_groups=bn_groups)
+    return leak.measure(method, lambda images, seed: (images, images), Grays(size, batch // bn_groups), batch)
 
 
-def test_plain_batch_norm_tells_greys_apart_by_their_batch():
-    shares = measured(splits=1, size=64, batch=8)
+def test_plain_batch_norm_tells_grays_apart_by_their_batch():
+    shares = measured(bn_groups=1, size=64, batch=8)
     assert shares["together"] > 0.8 and shares["apart"] < 0.2
 
 
 def test_split_batch_norm_with_shuffled_keys_does_not():
-    shares = measured(splits=4, size=64, batch=16)
+    shares = measured(bn_groups=4, size=64, batch=16)
     assert shares["together"] < 0.3 and abs(shares["together"] - shares["apart"]) < 0.05
 
 
 def test_keys_that_are_encoded_apart_come_back_in_the_order_of_the_queries():
     """With statistics that do not matter, companions do not either."""
-    method = presets.make("moco", dictionary=lambda *towers: presets.queue(*towers, splits=2))
-    method.begin()
-    for layer in [*method.towers[0].encoder.layers, *method.dictionary.key_towers[0].encoder.layers]:
+    method = presets.begun("moco_v2", bn_groups=2)
+    for layer in [*method.query_encoder.encoder.layers, *method.key_encoder.network.encoder.layers]:
         layer.trainable = False  # batch norm then uses its moving averages
-    data = Greys(64, 1)
+    data = Grays(64, 1)
     shares = leak.measure(method, lambda images, seed: (images, images), data, 8)
     assert min(shares.values()) > 0.95
 
 
 @pytest.mark.parametrize("name", ["insdis", "infomin", "cmc_v2"])
-def test_refuses_methods_without_a_queue_or_with_more_than_one_kind_of_query(name):
-    with pytest.raises(ValueError, match="a momentum encoder, one tower and no jigsaw branch. Received: multiview"):
-        leak.measure(presets.make(name), None, None, 8)
+def test_refuses_methods_other_than_moco(name):
+    title = name.replace("_", "")
+    with pytest.raises(ValueError, match=f"--workdir: expected a run of MoCo. Received: {title}"):
+        leak.measure(presets.begun(name), None, None, 8)
 
 
 def test_refuses_data_too_few_to_keep_the_keys_of_a_batch_apart():
     with pytest.raises(ValueError, match="expected 64 images or more.* Received: 63"):
-        measured(splits=1, size=63, batch=8)
+        measured(bn_groups=1, size=63, batch=8)

@@ -75,6 +75,21 @@ def test_refuses_a_checkpoint_of_another_model(tmp_path, shapes):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("dense_3/kernel", "dense_5/kernel"),
+        ("dense/kernel", "dense_1/kernel"),
+        ("sequential_1/dense_12/bias", "sequential/dense/bias"),
+        ("LARS/sequential_1_dense_2_kernel_momentum", "LARS/sequential_dense_kernel_momentum"),
+        ("adamw_1/dense_kernel_momentum", "adamw/dense_1_kernel_momentum"),
+    ],
+)
+def test_numbers_that_keras_gives_to_layers_do_not_matter(first, second):
+    assert checkpoint._unnumbered(first) == checkpoint._unnumbered(second)
+    assert checkpoint._unnumbered(first) != checkpoint._unnumbered(second.replace("dense", "conv"))
+
+
 def test_restores_the_first_part_where_the_rest_is_an_optimizers(tmp_path):
     checkpoint.Checkpoints(tmp_path).save(3, variables())
     first = variables(9)[:1]

@@ -18,7 +18,7 @@ pytestmark = [
 ]
 REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
 NAMES = tuple(engines_probe.runs())
-FEW = ("simclr", "infomin", "cmc")
+FEW = ("simclr", "infomin", "cmc", "by_path")
 # As on a machine that has JAX alone.
 WITHOUT = "import sys\nfor name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None\n"
 TRAIN = WITHOUT + "from zoo.tools import train\ntrain.cli()\n"
@@ -139,6 +139,12 @@ def test_tensorflow_goes_on_where_jax_left_off(trained, tmp_path):
     served = tf.saved_model.load(str(tmp_path / "infomin_tiny_digits.x")).signatures["serving_default"]
     found = served(images=tf.constant(images))["embedding"].numpy()
     np.testing.assert_allclose(found, np.load(tmp_path / "features.npy"), atol=1e-5)
+
+
+def test_the_loop_passes_the_same_tests_on_jax():
+    """New epochs, resuming, several optimizers and refusals among them."""
+    done = python("jax", "-m", "pytest", "-q", "-p", "no:cacheprovider", REFERENCE.parent / "train/test_loop.py")
+    assert "1 skipped" in done.stdout, done.stdout[-1000:]
 
 
 def test_what_jax_lacks_is_refused():

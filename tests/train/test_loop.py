@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 
 import keras
@@ -6,9 +7,10 @@ import numpy as np
 import pytest
 
 from zoo.data import sources
+from zoo.methods import method as methods
 from zoo.methods import simclr
 from zoo.models import convnet, heads
-from zoo.train import checkpoint, loop, schedules
+from zoo.train import checkpoint, loop, optimizers, schedules
 from zoo.views import geometry, view
 
 CROP = view.Chain((geometry.Crop(8), geometry.Flip()))
@@ -29,8 +31,12 @@ class Watched(view.View):
 WATCHED = view.Chain((*CROP.steps, Watched()))
 
 
+def encoder(image_shape):
+    return convnet.convnet(image_shape, (4, 8))
+
+
 def method():
-    return simclr.SimCLR(lambda: convnet.convnet((8, 8, 1), (4, 8)), lambda width: heads.projector(width, (8, 4)))
+    return simclr.SimCLR(encoder, lambda width: heads.projector(width, (8, 4)))
 
 
 def run(workdir, **changes):
@@ -58,7 +64,7 @@ def test_records_what_it_did(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             seen.append((epoch, sorted(logs)))
 
-    run(tmp_path, callbacks=[Watch], evaluators=(lambda method, step: {"twice": 2 * step},))
+    run(tmp_path, callbacks=[Watch], evaluators=(lambda method, run: {"twice": 2 * run.step},))
     assert seen == [(epoch, ["contrast_accuracy", "learning_rate", "loss"]) for epoch in range(3)]
     lines = records(tmp_path)
     assert [line["step"] for line in lines] == [4, 4, 8, 8, 12, 12]
@@ -89,7 +95,7 @@ def test_how_many_steps_run_per_call_changes_nothing(tmp_path):
 def test_trains_in_half_precision_with_float32_variables(tmp_path, precision):
     trained = run(tmp_path, precision=precision)
     assert {keras.backend.standardize_dtype(v.dtype) for v in trained.trainable_variables} == {"float32"}
-    assert trained.encoder.compute_dtype == precision
+    assert trained.embedder.encoder.compute_dtype == precision
     # float16 begins with a loss scale that overflows, and leaves out steps until it has found the right one.
     assert int(trained.optimizer.iterations) == 12 if precision == "bfloat16" else int(trained.optimizer.iterations) > 0
     assert all(np.isfinite(np.array(v)).all() for v in trained.variables)
@@ -106,10 +112,6 @@ def test_compiled_by_xla_it_computes_the_same(tmp_path):
 
 
 def test_a_callback_can_stop_it_and_it_continues_later(tmp_path):
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = True
-
     run(tmp_path, callbacks=[Stop])
     assert checkpoint.Checkpoints(tmp_path / "checkpoints").files()[-1].name == "step-000000004.npz"
     assert int(run(tmp_path).optimizer.iterations) == 12
@@ -126,12 +128,12 @@ def test_weight_decay_spares_biases_and_norms(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path):
     class Broken(simclr.SimCLR):
-        def contrast(self, views, examples, replicas):
-            loss, *rest = super().contrast(views, examples, replicas)
+        def contrast(self, batch, step):
+            loss, *rest = super().contrast(batch, step)
             return loss * float("nan"), *rest
 
     def broken():
-        return Broken(lambda: convnet.convnet((8, 8, 1), (4,)), lambda width: heads.projector(width, (4,)))
+        return Broken(encoder, lambda width: heads.projector(width, (4,)))
 
     with pytest.raises(FloatingPointError, match="between steps 0 and 4"):
         run(tmp_path, method=broken)
@@ -157,7 +159,7 @@ def test_what_refuses_to_be_ready_leaves_no_trace(tmp_path):
     "changes, message",
     [
         ({"batch_size": 65}, "at most the 64 images"),
-        ({"batch_size": 1}, "at least 2"),
+        ({"batch_size": 1}, "`batch_size` to be an integer >= 2"),
         ({"epochs": 0}, "`epochs` > 0"),
         ({"precision": "float8"}, "precision"),
         ({"views": view.Views((CROP,))}, "expected 2 views"),
@@ -169,13 +171,164 @@ def test_bad_arguments(tmp_path, changes, message):
         run(tmp_path, **changes)
 
 
-def test_an_encoder_of_another_image_shape_is_refused(tmp_path):
-    def wide():
-        return simclr.SimCLR(lambda: convnet.convnet((16, 16, 1), (4,)), lambda width: heads.projector(width, (4,)))
+def test_views_that_do_not_fit_are_refused_before_anything_is_written(tmp_path):
+    small = view.Chain((geometry.Crop(6),))
+    with pytest.raises(ValueError, match=r"SimCLR: expected two views of one shape.*\(6, 6, 1\)"):
+        run(tmp_path / "run", views=view.Views((CROP, small)))
+    assert not (tmp_path / "run").exists()  # the configuration can be corrected without another workdir
 
-    with pytest.raises(ValueError, match="image_shape"):
-        run(tmp_path / "run", method=wide)
-    assert not (tmp_path / "run").exists()  # the configuration can be mended without another workdir
+
+class Incomplete(methods.Method):
+    """A method of one embedding, of which a subclass leaves something out."""
+
+    def begin(self, spec):
+        self.encoder = convnet.convnet((None, None, spec.view_shapes[0][-1]), (4,))
+
+    def contrast(self, batch, step):
+        return keras.ops.mean(self.encoder(batch.views[0], training=True), axis=1), {}, ()
+
+
+class WithoutContrast(Incomplete):
+    contrast = methods.Method.contrast
+
+
+class WithoutBegin(Incomplete):
+    begin = methods.Method.begin
+
+
+class WithoutEncoders(Incomplete):
+    def encoders(self):
+        return {}
+
+
+class WithFunctions(Incomplete):
+    def encoders(self):
+        return {"image": lambda images: images}
+
+
+class WithoutWeights(Incomplete):
+    def begin(self, spec):
+        super().begin(spec)
+        self.encoder.trainable = False
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "error", "message"),
+    [
+        (WithoutContrast, ValueError, "WithoutContrast: expected `contrast` to be defined"),
+        (WithoutBegin, NotImplementedError, "WithoutBegin: expected `begin` to be defined"),
+        (WithoutEncoders, ValueError, r"`encoders` to return Keras models by name. Received: encoders=\{\}"),
+        (WithFunctions, ValueError, "`encoders` to return Keras models by name"),
+        (WithoutWeights, ValueError, "trainable variables after `begin`"),
+    ],
+)
+def test_a_method_that_lacks_something_is_refused_before_anything_is_written(tmp_path, incomplete, error, message):
+    with pytest.raises(error, match=message):
+        run(tmp_path / "run", method=incomplete)
+    assert not (tmp_path / "run").exists()
+    run(tmp_path / "complete", method=Incomplete, epochs=1)
+
+
+class Unnamed(Incomplete):
+    """Owns layers without names, which Keras numbers by what was made before in the process."""
+
+    def begin(self, spec):
+        super().begin(spec)
+        self.head = keras.Sequential([keras.layers.Dense(5), keras.layers.Dense(3)])
+        self.head.build((None, 4))
+        self.norm = keras.layers.LayerNormalization()
+        self.norm.build((None, 3))
+
+    def contrast(self, batch, step):
+        features = self.encoder(batch.views[0], training=True)
+        return keras.ops.mean(keras.ops.sin(self.norm(self.head(features))), axis=1), {}, ()
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends a run after an epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+def test_a_second_run_in_a_process_resumes_the_first(tmp_path):
+    """Although layers without names have other numbers the second time."""
+    whole = run(tmp_path / "whole", method=Unnamed)
+    stopped = run(tmp_path / "broken", method=Unnamed, callbacks=[Stop])
+    resumed = run(tmp_path / "broken", method=Unnamed)
+    assert int(stopped.optimizer.iterations) == 4 and int(resumed.optimizer.iterations) == 12
+    paths = [[variable.path for variable in learner.variables] for learner in (whole, resumed)]
+    assert paths[0] != paths[1] and len(paths[0]) == len(paths[1])
+    for ours, expected in zip(resumed.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(ours, expected, err_msg=ours.path)
+
+
+def two_optimizers(learning_rate):
+    head = r"(hidden|embedding).*", functools.partial(optimizers.SGD, momentum=0.5)
+    return optimizers.by_path(optimizers.LARS, head)(learning_rate)
+
+
+def test_a_run_with_two_optimizers_records_the_default_rate_and_resumes(tmp_path):
+    whole = run(tmp_path / "whole", optimizer=two_optimizers)
+    run(tmp_path / "broken", optimizer=two_optimizers, callbacks=[Stop])
+    resumed = run(tmp_path / "broken", optimizer=two_optimizers)
+    for ours, expected in zip(resumed.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(ours, expected, err_msg=ours.path)
+    rates = [line["learning_rate"] for line in records(tmp_path / "broken") if "learning_rate" in line]
+    assert rates == pytest.approx([0.075, 0.025, 0.0], abs=1e-6)
+
+
+EPOCHS = []
+
+
+class Clustering(methods.Method):
+    """Keeps the mean of the features of all images, extracted at the start of an epoch."""
+
+    def begin(self, spec):
+        self.encoder = convnet.convnet((None, None, spec.view_shapes[0][-1]), (4,))
+        self.features = self.add_weight(shape=(len(spec.ids), 4), trainable=False, name="features")
+        self.ids = spec.ids
+
+    def new_epoch(self, epoch, extract):
+        features = extract(self.encoder)
+        EPOCHS.append((epoch, features))
+        self.features.assign(features)
+
+    def contrast(self, batch, step):
+        rows = keras.ops.take(self.features, batch.id - int(self.ids[0]), axis=0)
+        return keras.ops.mean(keras.ops.abs(self.encoder(batch.views[0], training=True) - rows), axis=1), {}, ()
+
+
+def test_new_epoch_is_called_at_the_start_of_every_epoch(tmp_path):
+    EPOCHS.clear()
+    data = sources.load("digits", "train[100:164]")
+    method = run(tmp_path, method=Clustering, data=data)
+    assert [epoch for epoch, _ in EPOCHS] == [0, 1, 2]
+    assert all(features.dtype == np.float32 and features.shape == (64, 4) for _, features in EPOCHS)
+    np.testing.assert_array_equal(method.features, EPOCHS[-1][1])
+    assert np.abs(EPOCHS[0][1] - EPOCHS[1][1]).max() > 1e-3  # the weights as they stand
+    # The rows are in the order of `spec.ids`, not in that of training.
+    EPOCHS.clear()
+    pixels = keras.ops.convert_to_tensor(data.fetch(np.arange(64)).astype("float32") / 255)
+    method.new_epoch(3, loop._extraction(data))
+    np.testing.assert_allclose(EPOCHS[0][1], method.encoder(pixels), atol=1e-5)
+    np.testing.assert_array_equal(method.ids, data.ids)
+
+
+def test_new_epoch_is_not_called_where_a_run_resumes_within_an_epoch(tmp_path):
+    whole = run(tmp_path / "whole", method=Clustering)
+    EPOCHS.clear()
+    run(tmp_path / "broken", method=Clustering, rhythm=loop.Rhythm(save_every=6))
+    assert [epoch for epoch, _ in EPOCHS] == [0, 1, 2]
+    folder = checkpoint.Checkpoints(tmp_path / "broken" / "checkpoints")
+    folder.files()[-1].unlink()
+    assert folder.files()[-1].name == "step-000000006.npz"  # of four an epoch
+    EPOCHS.clear()
+    resumed = run(tmp_path / "broken", method=Clustering, rhythm=loop.Rhythm(save_every=6))
+    assert [epoch for epoch, _ in EPOCHS] == [2]
+    for ours, expected in zip(resumed.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(ours, expected, err_msg=ours.path)
+    assert not run(tmp_path / "broken", method=Clustering).stop_training and len(EPOCHS) == 1  # nothing left to train
 
 
 @pytest.mark.parametrize("arguments", [{"log_every": 0}, {"keep": -1}, {"steps_per_call": 1.5}])
@@ -184,6 +337,7 @@ def test_rhythm_refuses_what_is_no_period(arguments):
         loop.Rhythm(**arguments)
 
 
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="JAX compiles every view")
 def test_long_runs_compile_their_views(tmp_path, monkeypatch):
     """And see the same ones, but for what XLA rounds otherwise."""
     from zoo.train import on_tensorflow

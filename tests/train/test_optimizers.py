@@ -90,6 +90,86 @@ def test_refuses_bad_arguments(arguments):
         optimizers.LARS(0.1, **arguments)
 
 
+class Model(keras.Model):
+    """An encoder and a head, a kernel and a bias each."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("encoder", "head"):
+            setattr(self, name, keras.layers.Dense(3, name=name, bias_initializer="ones"))
+            getattr(self, name).build((None, 3))
+        self.built = True
+
+
+def values(variables):
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def decayed(learning_rate):
+    return keras.optimizers.AdamW(learning_rate, weight_decay=0.1)
+
+
+def test_by_path_trains_each_variable_by_the_optimizer_of_the_path():
+    model = Model()
+    factory = optimizers.by_path(optimizers.SGD, (r".*head/kernel", optimizers.LARS))
+    optimizer = optimizers.build(factory, 0.5, "float32", model.trainable_variables)
+    before, gradients = values(model.trainable_variables), [np.full(v.shape, 0.2) for v in model.trainable_variables]
+    for _ in range(2):
+        tensors = [keras.ops.convert_to_tensor(gradient, dtype="float32") for gradient in gradients]
+        optimizer.apply(tensors, model.trainable_variables)
+    for variable, start, gradient in zip(model.trainable_variables, before, gradients, strict=True):
+        expected = sgd_numpy(start, [gradient] * 2, 0.5, 0.9, 0.0)
+        if variable is model.head.kernel:
+            expected = lars_numpy(start, [gradient] * 2, 0.5, 0.9, 1e-6, 0.001)
+        np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+
+
+def test_by_path_takes_pairs_as_gin_binds_them():
+    factory = optimizers.by_path(optimizers.SGD, pairs=[(".*head/.*", optimizers.LARS)])
+    optimizer = optimizers.build(factory, 0.5, "float32", Model().trainable_variables)
+    assert {type(part) for part in optimizers.parts(optimizer)} == {optimizers.SGD, optimizers.LARS}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_decay_spares_biases_in_every_part(precision):
+    model = Model()
+    factory = optimizers.by_path(decayed, (".*head/.*", decayed))
+    optimizer = optimizers.build(factory, 0.5, precision, model.trainable_variables)
+    parts = optimizers.parts(optimizer)
+    assert len(parts) == 2 and all(part.weight_decay == 0.1 for part in parts)
+    before = values(model.trainable_variables)
+    zeros = [keras.ops.zeros(v.shape) for v in model.trainable_variables]
+    optimizer.apply(zeros, model.trainable_variables)
+    for variable, start in zip(model.trainable_variables, before, strict=True):
+        for part in parts:
+            assert part._use_weight_decay(variable) == (len(variable.shape) > 1), variable.path
+        factor = 1 if len(variable.shape) == 1 else 1 - 0.5 * 0.1  # once, though there are two optimizers
+        np.testing.assert_allclose(variable, start * factor, rtol=1e-5)
+
+
+@pytest.mark.parametrize("patterns", [(".*heads/.*",), (".*head/.*", "head/bias_"), (".*head/.*", ".*encoder/.*")])
+def test_refuses_an_optimizer_that_trains_nothing(patterns):
+    factory = optimizers.by_path(optimizers.SGD, *((pattern, optimizers.LARS) for pattern in patterns))
+    for precision in ("float32", "float16"):
+        with pytest.raises(ValueError, match=r"to train a variable. Received: idle=\['(LARS|SGD)'\].*head/kernel"):
+            optimizers.build(factory, 0.1, precision, Model().trainable_variables)
+
+
+def test_the_learning_rate_is_that_of_the_default_optimizer():
+    model = Model()
+    schedule = schedules.WarmupCosine(1.0, "none", warmup_epochs=0)(16, steps=4, steps_per_epoch=1)
+    slow = lambda learning_rate: optimizers.LARS(0.01)  # noqa: E731
+    for others in ((), ((".*head/.*", slow),), ((".*encoder/kernel", slow), (".*head/.*", slow))):
+        factory = optimizers.by_path(optimizers.SGD, *others) if others else optimizers.SGD
+        for precision in ("float32", "float16"):
+            optimizer = optimizers.build(factory, schedule, precision, model.trainable_variables)
+            assert optimizers.learning_rate(optimizer) == pytest.approx(1.0)
+            gradients = [keras.ops.zeros(v.shape) for v in model.trainable_variables]
+            optimizer.apply(gradients, model.trainable_variables)
+            optimizer.apply(gradients, model.trainable_variables)
+            assert optimizers.learning_rate(optimizer) == pytest.approx(0.5)
+
+
 def rate(schedule, step):
     return float(schedule(step))
 

@@ -68,36 +68,36 @@ def parts(run, prefix):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_loss_is_that_of_the_global_batch(runs, group):
-    ours, theirs = parts(runs[group], "log:"), parts(runs["default-1"], "log:")
-    assert "log:loss" in ours
-    for name in ours:
-        assert ours[name].mean() == pytest.approx(theirs[name].mean(), abs=1e-5)
+    found, expected = parts(runs[group], "log:"), parts(runs["default-1"], "log:")
+    assert "log:loss" in found
+    for name in found:
+        assert found[name].mean() == pytest.approx(expected[name].mean(), abs=1e-5)
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_gradients_are_those_of_the_global_batch(runs, group):
-    ours, theirs = parts(runs[group], "gradient:"), parts(runs["default-1"], "gradient:")
-    for name in theirs:
-        size = max(1.0, np.abs(theirs[name]).max())
-        for part in ours[name]:
-            np.testing.assert_allclose(part / size, theirs[name][0] / size, atol=1e-5, err_msg=name)
+    found, expected = parts(runs[group], "gradient:"), parts(runs["default-1"], "gradient:")
+    for name in expected:
+        size = max(1.0, np.abs(expected[name]).max())
+        for part in found[name]:
+            np.testing.assert_allclose(part / size, expected[name][0] / size, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_views_are_those_of_one_device(runs, group):
-    ours, theirs = parts(runs[group], "view:"), parts(runs["default-1"], "view:")
-    assert len(theirs) == 2 and np.abs(theirs["view:0"] - theirs["view:1"]).max() > 0.1
-    for name in theirs:
-        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
+    found, expected = parts(runs[group], "view:"), parts(runs["default-1"], "view:")
+    assert len(expected) == 2 and np.abs(expected["view:0"] - expected["view:1"]).max() > 0.1
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw", "by_path"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_ten_steps_give_the_weights_of_one_device(runs, group, optimizer):
-    ours, theirs = (parts(runs[name], f"weight:{optimizer}:") for name in (group, "default-1"))
-    for name in theirs:
-        for part in ours[name]:
-            np.testing.assert_allclose(part, theirs[name][0], atol=1e-4, err_msg=name)
+    found, expected = (parts(runs[name], f"weight:{optimizer}:") for name in (group, "default-1"))
+    for name in expected:
+        for part in found[name]:
+            np.testing.assert_allclose(part, expected[name][0], atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -113,19 +113,19 @@ def test_replicas_hold_the_same_weights_to_the_last_bit(runs, group):
     + [(group, name) for group in GROUPS[1:] for name in presets.FEW],
 )
 def test_methods_with_a_memory_end_as_on_one_device(runs, group, name):
-    """Weights, both networks' statistics, queues with their pointers and images, banks, normalisers."""
-    ours, theirs = (parts(runs[one], f"state:{name}:") for one in (group, "default-1"))
-    kinds = {path.split(":")[-1].split("/")[-1] for path in theirs}
-    assert kinds >= ({"rows", "draws"} if presets.PRESETS[name][2] == "bank" else {"keys", "ids", "pointer"})
+    """Weights, both networks' statistics, queues with their pointers and images, banks, normalizers."""
+    found, expected = (parts(runs[run], f"state:{name}:") for run in (group, "default-1"))
+    kinds = {path.split(":")[-1].split("/")[-1] for path in expected}
+    assert kinds >= ({"rows", "draws"} if presets.PRESETS[name].memory == "bank" else {"keys", "ids", "pointer"})
     assert name != "cmc" or "log_normalizer" in kinds
-    for path in theirs:
-        for part in ours[path]:
-            np.testing.assert_array_equal(part, ours[path][0], err_msg=path)  # replicas agree to the last bit
-        np.testing.assert_allclose(ours[path][0], theirs[path][0], atol=1e-4, err_msg=path)
-    last, alone = (parts(runs[one], f"last:{name}") for one in (group, "default-1"))
+    for path in expected:
+        for part in found[path]:
+            np.testing.assert_array_equal(part, found[path][0], err_msg=path)  # replicas agree to the last bit
+        np.testing.assert_allclose(found[path][0], expected[path][0], atol=1e-4, err_msg=path)
+    last, alone = (parts(runs[run], f"last:{name}") for run in (group, "default-1"))
     assert last[f"last:{name}"].mean() == pytest.approx(alone[f"last:{name}"].mean(), abs=1e-4)
-    if presets.PRESETS[name][2] == "queue":
-        pointer = next(value for path, value in theirs.items() if path.endswith("pointer"))
+    if presets.PRESETS[name].memory == "queue":
+        pointer = next(value for path, value in expected.items() if path.endswith("pointer"))
         assert pointer[0] == 5 * 16 % 32
 
 
@@ -144,6 +144,6 @@ def test_gather_keeps_the_order_of_the_replicas_and_its_gradient(runs, group):
         np.testing.assert_allclose(part, np.full((2, 3), count * (count + 1) / 2))
 
 
-def test_alone_refuses_what_is_no_keras_optimizer():
-    with pytest.raises(TypeError, match="Keras optimizer"):
-        step.alone(object())
+def test_without_reduction_refuses_what_is_no_keras_optimizer():
+    with pytest.raises(TypeError, match="expected an optimizer of Keras on TensorFlow"):
+        step.without_reduction(object())

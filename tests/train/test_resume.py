@@ -104,7 +104,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(kind, method, whole, tmp_path
     assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     restored, _ = config.restore(broken)
     gin.clear_config()
-    assert list(restored.feature_extractors()) == {"cmc": ["joined", "luma", "chroma"]}.get(method, ["image"])
+    assert list(restored.encoders()) == {"cmc": ["joined", "luma", "chroma"]}.get(method, ["image"])
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ class InfoMin(moco.MoCo):
         name: of the model.
     """
 
-    views = ("query", "key", "patches")
+    views: tuple[str, ...] = ("query", "key", "patches")
 
     def __init__(
         self,

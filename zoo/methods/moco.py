@@ -25,7 +25,7 @@ class MoCo(method.Method):
         name: of the model.
     """
 
-    views = ("query", "key")
+    views: tuple[str, ...] = ("query", "key")
 
     def __init__(
         self,

@@ -1,12 +1,16 @@
-"""How embeddings lie on the sphere: alignment and uniformity (Wang & Isola, 2020, https://arxiv.org/abs/2005.10242)
-and the effective rank (Roy & Vetterli, 2007).
+"""Measures of embeddings on the sphere: alignment and uniformity (Wang & Isola, 2020,
+https://arxiv.org/abs/2005.10242) and effective rank (Roy & Vetterli, 2007).
 """
+
+from typing import Any
 
 from keras import ops
 
 
-def alignment(a, b):
-    """Mean squared distance of the two views of an image; 0 when they coincide, 2 for unrelated unit vectors.
+def alignment(a: Any, b: Any) -> Any:
+    """Returns the mean squared distance of the two views of an image.
+
+    It is 0 if they coincide and 2 for orthogonal unit vectors.
 
     Args:
         a: unit vectors, `[B, D]`.
@@ -18,10 +22,11 @@ def alignment(a, b):
     return ops.mean(ops.sum(ops.square(a - b), axis=1))
 
 
-def uniformity(z):
-    """Logarithm of the mean Gaussian potential over pairs of distinct images, t = 2; lower is more uniform.
+def uniformity(z: Any) -> Any:
+    """Returns the logarithm of the mean Gaussian potential over pairs of distinct images, with t = 2.
 
-    0 when all embeddings coincide, about -4 for the uniform distribution on a sphere of many dimensions.
+    Lower values are more uniform: 0 if all embeddings coincide, about -4 for the uniform distribution on a sphere of
+    many dimensions.
 
     Args:
         z: unit vectors, `[B, D]`, B > 1.
@@ -36,16 +41,16 @@ def uniformity(z):
     return ops.log(ops.sum(ops.exp(-2 * squared) * others) / pairs)
 
 
-def effective_rank(z):
-    """Exponential of the entropy of the singular values, in [1, min(B, D)]; 1 for collapsed embeddings.
+def effective_rank(z: Any) -> Any:
+    """Returns the exponential of the entropy of the singular values, in [1, min(B, D)]; 1 for collapsed embeddings.
 
     Args:
-        z: embeddings, `[B, D]`; not centred, so that a constant embedding has rank 1.
+        z: embeddings, `[B, D]`; not centered, so that a constant embedding has rank 1.
 
     Returns:
         Scalar.
     """
-    # Singular values are the roots of the Gram matrix's eigenvalues; the smaller Gram matrix costs least.
+    # Singular values are the square roots of the eigenvalues of the Gram matrix, here of the smaller one.
     rows, columns = z.shape
     gram = ops.matmul(ops.transpose(z), z) if rows is None or columns <= rows else ops.matmul(z, ops.transpose(z))
     values = ops.sqrt(ops.maximum(ops.eigh(gram)[0], 0))

@@ -1,120 +1,146 @@
 """Contrastive cross-entropies: which of the candidates is the other view of the same image?"""
 
+from typing import Any
+
 from keras import ops, tree
 
-from zoo.objectives import partition
+from zoo.objectives import blocked
 
-# Negatives that are looked at together: their logits with a batch stay in a core's cache.
+# Number of negatives that are compared at once: their logits with a batch stay in the cache of a core.
 _ROWS = 2048
 
 
-def nt_xent(a, b, temperature, replicas):
-    """Normalised-temperature cross-entropy of two views, SimCLR (Chen et al., 2020), Eq. 1 and Algorithm 1.
+def nt_xent_plain(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dict[str, Any]]:
+    """Returns the loss of `nt_xent` as the paper states it, from the matrix of all similarities.
+
+    It is the reference of `nt_xent`, which has the arguments and the results and is faster from some hundred images on.
+    """
+    a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
+    batch, total = a.shape[0], a.shape[0] * replicas.count
+    candidates = ops.concatenate([replicas.gather(a), replicas.gather(b)], axis=0)  # [2N, D]
+    logits = ops.matmul(ops.concatenate([a, b], axis=0) / temperature, ops.transpose(candidates))  # [2B, 2N]
+    first = replicas.index * batch + ops.arange(batch)  # [B]
+    itself = ops.one_hot(ops.concatenate([first, total + first], axis=0), 2 * total)  # [2B, 2N]
+    partner = ops.roll(itself, total, axis=1)  # [2B, 2N]
+    positive = ops.sum(logits * partner, axis=1)  # [2B]
+    negatives = logits - blocked.FAR * (itself + partner)  # [2B, 2N]
+    # This is logsumexp(positive and negatives) - positive, without the cancellation.
+    loss = ops.softplus(ops.logsumexp(negatives, axis=1) - positive)  # [2B]
+    hit = blocked.hits(positive, ops.max(negatives, axis=1), temperature)  # [2B]
+    return (loss[:batch] + loss[batch:]) / 2, {"contrast_accuracy": ops.mean(hit)}
+
+
+def nt_xent(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dict[str, Any]]:
+    """Normalized temperature-scaled cross-entropy of two views, SimCLR (Chen et al., 2020), Eq. 1 and Algorithm 1.
 
     Each embedding is compared with the other view of its image (the positive) and with both views of every other image
-    of the global batch: 2N - 2 negatives. Their similarities are never held at once, see `partition`.
+    of the global batch: 2N - 2 negatives. The similarities are computed in blocks, see `zoo.objectives.blocked`;
+    `nt_xent_plain` is the same in one matrix.
 
     Args:
         a: unit vectors of the first view, `[B, D]`.
         b: unit vectors of the second view, `[B, D]`.
         temperature: positive float.
-        replicas: the group whose negatives are shared, see `zoo.replicas`.
+        replicas: group of replicas that share their negatives, see `zoo.replicas`.
 
     Returns:
-        The loss per image, `[B]` float32: the mean of its two directions. All embeddings equal: `log(2N - 1)`.
+        Loss of each image, `[B]` float32: the mean of its two directions. It is `log(2N - 1)` if all embeddings are
+        equal.
         Logs: `contrast_accuracy`, the share of the 2B anchors whose positive is their nearest candidate.
 
     Differs from the paper's code: that sums the two directions, which is twice this value.
     """
     a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
-    batch, others = ops.shape(a)[0], None
-    own, padding = partition.blocks(a, b)  # [k, W, D]
+    batch, width = ops.shape(a)
+    local, padding = blocked.to_blocks(a, b)  # [k, W, D]
+    remote = None
     if replicas.count > 1:
-        apart = (replicas.count, -1, ops.shape(a)[1])
-        everyone = (ops.reshape(replicas.gather(z), apart) for z in (a, b))  # [R, B, D] each
-        # Turned until this replica comes first, which is then left out.
-        others, _ = partition.blocks(*(ops.roll(z, -replicas.index, axis=0)[1:] for z in everyone))  # [R - 1, k, W, D]
-    log_sum, nearest, positive = partition.log_partition(own, others, padding, temperature)  # [k, W] each
-    log_a, log_b = partition.views(log_sum, batch)  # [B] each
-    hit_a, hit_b = partition.views(ops.cast(positive >= nearest, "float32"), batch)  # [B] each
-    loss = (log_a + log_b) / 2 - ops.sum(a / temperature * b, axis=1)
-    return loss, {"contrast_accuracy": ops.mean(hit_a + hit_b) / 2}
+        gathered = (ops.reshape(replicas.gather(z), (replicas.count, -1, width)) for z in (a, b))  # [R, B, D] each
+        # Rolled until this replica comes first, which is then left out.
+        remote, _ = blocked.to_blocks(*(ops.roll(z, -replicas.index, axis=0)[1:] for z in gathered))  # [R - 1, k, W, D]
+    loss, hit = (blocked.from_blocks(z, batch) for z in blocked.cross_entropy(local, remote, padding, temperature))
+    return (loss[0] + loss[1]) / 2, {"contrast_accuracy": ops.mean(hit[0] + hit[1]) / 2}
 
 
-def against_memory(query, positive, negatives, temperature, allowed=None):
-    """InfoNCE of a query against remembered embeddings, MoCo (He et al., https://arxiv.org/abs/1911.05722), Eq. 1.
+def against_memory(
+    query: Any, positive: Any, negatives: Any, temperature: float, allowed: Any = None
+) -> tuple[Any, dict[str, Any]]:
+    """InfoNCE of queries against stored embeddings, MoCo (He et al., https://arxiv.org/abs/1911.05722), Eq. 1.
 
-    What the negatives are makes the method: a queue of keys (MoCo), rows of a memory bank (InsDis, PIRL, CMC).
+    The negatives are a queue of keys (MoCo) or rows of a memory bank (InsDis, PIRL, CMC).
 
     Args:
         query: unit vectors, `[B, D]`; gradients flow through them.
-        positive: unit vectors, row b that of query b, `[B, D]`; gradients flow through them.
-        negatives: unit vectors, the same for all queries `[K, D]`, or each query's own `[B, K, D]`; K may be 0. They
-            are remembered: no gradients flow.
+        positive: unit vectors, row b belongs to query b, `[B, D]`; gradients flow through them.
+        negatives: unit vectors, `[K, D]` shared by all queries or `[B, K, D]`; K may be 0. No gradients flow through
+            them.
         temperature: positive float.
-        allowed: bool `[B, K]`, False where a negative is no candidate for a query: its own image, say. None allows all.
+        allowed: bool `[B, K]`, False where a negative is no candidate for a query, such as the query's own image. None
+            allows all.
 
     Returns:
-        The loss per image, `[B]` float32: 0 without candidates beside the positive, `log(1 + K)` if all are equal.
+        Loss of each image, `[B]` float32: 0 without negatives, `log(1 + K)` if all candidates are equal.
         Logs: `contrast_accuracy`, the share of queries whose positive is their nearest candidate.
     """
     query, positive, negatives = (ops.cast(z, "float32") for z in (query, positive, negatives))
     negatives = ops.stop_gradient(negatives)
-    passed = ops.custom_gradient(lambda query, positive: _passed(query, positive, negatives, allowed))
-    loss, hit = passed(query / temperature, positive)  # [B] each
+    forward = ops.custom_gradient(lambda query, positive: _forward(query, positive, negatives, temperature, allowed))
+    loss, hit = forward(query, positive)  # [B] each
     return loss, {"contrast_accuracy": ops.mean(hit)}
 
 
-def _passed(query, positive, negatives, allowed):
-    """Loss and hits, `[B]` each, of one pass over the negatives, and the function that makes their gradients.
+def _forward(query, positive, negatives, temperature, allowed):
+    """Returns loss and hit, `[B]` each, and the function that computes the gradients.
 
-    Most of the gradient is a by-product: what the pass holds anyway is weighted and summed. To pass a second time, or
-    to keep the logits until then, costs as much again.
+    One pass over the negatives serves both: it also sums the negatives by their weights, which is most of the gradient.
+    A second pass, or keeping the logits for it, would cost as much again. As in `zoo.objectives.blocked`, the sums are
+    those of the negatives only, so that queries which are almost solved lose no digits.
     """
-    ahead = ops.sum(query * positive, axis=1)  # [B]
+    scaled = query / temperature  # [B, D]
+    logit = ops.sum(scaled * positive, axis=1)  # [B], of the positive
     count = negatives.shape[-2]
-    # Each query's own are looked at once and as a whole: to cut them up would copy them.
+    # Negatives that differ between queries are compared at once: to slice them would copy them.
     blocks = 0 if count is None or len(negatives.shape) == 3 else count // _ROWS
 
-    def meet(state, start, rows):
-        """The highest logit, the sum of exp(logit - highest), `[B]`, and of exp(logit - highest) * row, `[B, D]`."""
-        highest, total, pull = state
+    def added(state, start, rows):
+        """Adds a block to the highest logit and the sum of exp(logit - highest), `[B]`, weighted by rows `[B, D]`."""
+        highest, total, weighted = state
         if len(negatives.shape) == 2:
             block = ops.slice(negatives, (start, 0), (rows, width))  # [k, D]
-            logits = ops.matmul(query, ops.transpose(block))  # [B, k]
+            logits = ops.matmul(scaled, ops.transpose(block))  # [B, k]
         else:
             block = negatives  # [B, k, D]
-            logits = ops.matmul(block, query[:, :, None])[:, :, 0]
+            logits = ops.matmul(block, scaled[:, :, None])[:, :, 0]
         if allowed is not None:
-            logits = ops.where(ops.slice(allowed, (0, start), (batch, rows)), logits, -partition.FAR)
+            logits = ops.where(ops.slice(allowed, (0, start), (batch, rows)), logits, -blocked.FAR)
         higher = ops.maximum(highest, ops.max(logits, axis=1))
-        less = ops.exp(highest - higher)  # [B]
+        rescale = ops.exp(highest - higher)  # [B]
         odds = ops.exp(logits - higher[:, None])  # [B, k]
-        met = ops.matmul(odds, block) if len(block.shape) == 2 else ops.matmul(odds[:, None], block)[:, 0]
-        return higher, total * less + ops.sum(odds, axis=1), pull * less[:, None] + met
+        summed = ops.matmul(odds, block) if len(block.shape) == 2 else ops.matmul(odds[:, None], block)[:, 0]
+        return higher, total * rescale + ops.sum(odds, axis=1), weighted * rescale[:, None] + summed
 
     batch, width = ops.shape(query)
-    state = ahead, ops.ones_like(ahead), ops.zeros_like(query)
+    # Begins with one negative that is infinitely far away: without any other, the loss is 0.
+    state = ops.full_like(logit, -blocked.FAR), ops.ones_like(logit), ops.zeros_like(query)
     if count is None or count > blocks * _ROWS:
-        state = meet(state, blocks * _ROWS, ops.shape(negatives)[-2] - blocks * _ROWS)
+        state = added(state, blocks * _ROWS, ops.shape(negatives)[-2] - blocks * _ROWS)
     if blocks:
-        state = ops.fori_loop(0, blocks, lambda i, state: meet(state, i * _ROWS, _ROWS), state)
-    highest, total, pull = state
+        state = ops.fori_loop(0, blocks, lambda i, state: added(state, i * _ROWS, _ROWS), state)
+    highest, total, weighted = state
+    loss = ops.softplus(highest + ops.log(total) - logit)  # [B]
 
     def gradient(*upstream):
-        slope = tree.flatten(upstream)[0][:, None]  # [B, 1]
-        wrong = ops.exp(ahead - highest - ops.log(total))[:, None] - 1  # minus the odds of all negatives
-        return slope * (pull / total[:, None] + wrong * positive), slope * wrong * query
+        # The loss falls by the share of the negatives, 1 - exp(-loss), where the logit of the positive rises.
+        slope = (-tree.flatten(upstream)[0] * ops.expm1(-loss))[:, None]  # [B, 1]
+        return slope / temperature * (weighted / total[:, None] - positive), -slope * scaled
 
-    # As log(1 + sum(exp)) where the positive is ahead, which loses nothing however far.
-    loss = highest - ahead + ops.log(total)
-    return (loss, ops.stop_gradient(ops.cast(ahead >= highest, "float32"))), gradient
+    return (loss, blocked.hits(logit, highest, temperature)), gradient
 
 
-def logits(query, positive, negatives, temperature):
-    """Similarities over the temperature: with the positive, float32 `[B]`, and with the negatives, `[B, K]`.
+def logits(query: Any, positive: Any, negatives: Any, temperature: float) -> tuple[Any, Any]:
+    """Returns similarities over the temperature: with the positive, float32 `[B]`, and with the negatives, `[B, K]`.
 
-    Args are those of `against_memory`.
+    The arguments are those of `against_memory`.
     """
     query, positive, negatives = (ops.cast(z, "float32") for z in (query, positive, negatives))
     query = query / temperature

@@ -5,14 +5,23 @@ https://arxiv.org/abs/1906.05849, trains with it too.
 """
 
 import math
+from typing import Any
 
 from keras import ops
 
-from zoo.objectives import info_nce
+from zoo.objectives import blocked, info_nce
 
 
-def nce(query, positive, negatives, temperature, log_normalizer, population, allowed=None):
-    """The binary cross-entropy of telling the data from uniform noise, one positive and K negatives at a time.
+def nce(
+    query: Any,
+    positive: Any,
+    negatives: Any,
+    temperature: float,
+    log_normalizer: Any,
+    population: int,
+    allowed: Any = None,
+) -> tuple[Any, dict[str, Any]]:
+    """Binary cross-entropy of the classifier that tells one positive of the data from K samples of uniform noise.
 
     With P(i) = exp(s_i / t) / Z and K noise samples from a uniform distribution over n images, an image comes from the
     data with probability h(i) = P(i) / (P(i) + K / n). The loss is -log h(positive) - sum log(1 - h(negative)).
@@ -22,45 +31,54 @@ def nce(query, positive, negatives, temperature, log_normalizer, population, all
         positive: unit vectors, `[B, D]`.
         negatives: unit vectors, `[K, D]` or `[B, K, D]`.
         temperature: t, positive float.
-        log_normalizer: log Z, scalar; no gradient flows into it. See `log_partition`.
-        population: n, among how many images the negatives were drawn.
-        allowed: bool `[B, K]`, False where a negative does not count; None for all.
+        log_normalizer: log Z, scalar, see `log_partition`. No gradient flows into it.
+        population: n, the number of images from which the negatives were drawn.
+        allowed: bool `[B, K]`, False where a negative does not count. None allows all.
 
     Returns:
-        The loss per image, `[B]` float32. Logs: `contrast_accuracy` as in `info_nce.against_memory`.
+        Loss of each image, `[B]` float32.
+        Logs: `contrast_accuracy` as in `info_nce.against_memory`.
 
-    Differs from the authors' code: it works with logarithms, where that adds 1e-7 to denominators.
+    Differs from the authors' code: it computes with logarithms instead of adding 1e-7 to denominators.
     """
     positive, negatives = info_nce.logits(query, positive, negatives, temperature)  # [B], [B, K]
     count = negatives.shape[1]
     # h is a sigmoid of log P - log(K / n).
     offset = ops.stop_gradient(ops.cast(log_normalizer, "float32")) + math.log(max(count, 1) / population)
-    apart = ops.softplus(negatives - offset)  # [B, K]
+    mistaken = ops.softplus(negatives - offset)  # [B, K]
     if allowed is not None:
-        apart = apart * ops.cast(allowed, "float32")
-        negatives = ops.where(allowed, negatives, -1e9)
-    hit = ops.cast(positive >= ops.max(negatives, axis=1), "float32") if count else ops.ones_like(positive)
-    loss = ops.softplus(offset - positive) + ops.sum(apart, axis=1)
+        mistaken = mistaken * ops.cast(allowed, "float32")
+        negatives = ops.where(allowed, negatives, -blocked.FAR)
+    hit = blocked.hits(positive, ops.max(negatives, axis=1), temperature) if count else ops.ones_like(positive)
+    loss = ops.softplus(offset - positive) + ops.sum(mistaken, axis=1)
     return loss, {"contrast_accuracy": ops.mean(hit)}
 
 
-def log_partition(query, positive, negatives, temperature, population, replicas, allowed=None):
-    """The logarithm of a Monte-Carlo estimate of Z, n times the mean of exp(s / t) over a batch's candidates.
+def log_partition(
+    query: Any,
+    positive: Any,
+    negatives: Any,
+    temperature: float,
+    population: int,
+    replicas: Any,
+    allowed: Any = None,
+) -> Any:
+    """Returns the logarithm of a Monte Carlo estimate of Z: n times the mean of exp(s / t) over a batch's candidates.
 
     Args:
-        query: `[B, D]`, and the others as in `nce`.
+        query: `[B, D]`; this and the other arguments are those of `nce`.
         positive: `[B, D]`.
         negatives: `[K, D]` or `[B, K, D]`.
         temperature: positive float.
         population: n.
-        replicas: the group over whose queries the mean is taken, see `zoo.replicas`.
-        allowed: bool `[B, K]`, as in `nce`.
+        replicas: group of replicas over whose queries the mean is taken, see `zoo.replicas`.
+        allowed: bool `[B, K]`.
 
     Returns:
         Scalar, without gradient.
     """
     positive, negatives = info_nce.logits(query, positive, negatives, temperature)
-    # Relative to the largest possible one, so that nothing overflows.
+    # Relative to the largest possible potential, so that nothing overflows.
     potentials = ops.exp(negatives - 1 / temperature)  # [B, K]
     counted = ops.ones_like(potentials) if allowed is None else ops.cast(allowed, "float32")
     total = ops.sum(ops.exp(positive - 1 / temperature)) + ops.sum(counted * potentials)

@@ -107,7 +107,8 @@ def _key(index, variable):
 def _unnumbered(key):
     """Returns a key without the numbers that Keras appends to the names of layers: they count the models made before.
 
-    Position, shape and type tell variables apart where only these numbers did.
+    Optimizers make the path of a variable a part of the name of a slot, as in `LARS/dense_1_kernel_momentum`. Position,
+    shape and type tell variables apart where only these numbers did.
     """
     return re.sub(r"_\d+(?=[_/]|$)", "", key)
 

@@ -138,6 +138,9 @@ def build(factory: Callable, learning_rate, precision: str, variables: Sequence)
         learning_rate: float or schedule.
         precision: "float32", "bfloat16" or "float16"; the last scales the loss.
         variables: those that are trained.
+
+    Raises:
+        ValueError: an optimizer of `by_path` would train nothing.
     """
     optimizer = factory(learning_rate=learning_rate)
     for part in parts(optimizer):
@@ -147,6 +150,10 @@ def build(factory: Callable, learning_rate, precision: str, variables: Sequence)
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
+    # Keras leaves such a part without slots, and the step of its schedule at 0.
+    idle = [part.name for part in parts(optimizer) if not part.built]
+    expected = "every optimizer of `by_path`, the default too, to train a variable"
+    checks.require(not idle, "build", expected, idle=idle, paths=[variable.path for variable in variables])
     return optimizer
 
 

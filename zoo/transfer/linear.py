@@ -1,15 +1,17 @@
 """The linear protocol: logistic regression on frozen features, its penalty chosen on held-out training labels.
 
-Minimises mean cross-entropy + l2 / 2 * |kernel|^2, the bias free; scikit-learn's C is 1 / (n * l2). By L-BFGS, as in
-Kornblith et al., 2019, "Do Better ImageNet Models Transfer Better?", https://arxiv.org/abs/1805.08974.
+Minimizes mean cross-entropy + l2 / 2 * |kernel|^2, with no penalty on the bias; scikit-learn's C is 1 / (n * l2). The
+solver is L-BFGS, as in Kornblith et al., 2019, "Do Better ImageNet Models Transfer Better?",
+https://arxiv.org/abs/1805.08974.
 
-Two changes of variables leave the minimum where it is and make the way there short: features are rotated onto their
-principal axes (which also leaves at most n of them), and each axis is scaled by the curvature that the loss has along
-it where all classes are equally likely (Böhning, 1992, "Multinomial logistic regression algorithm").
+Two changes of variables keep the minimum and need fewer steps: features are rotated onto their principal axes (which
+also leaves at most n of them), and each axis is scaled by the curvature of the loss along it where all classes are
+equally likely (Böhning, 1992, "Multinomial logistic regression algorithm").
 """
 
 import functools
 import time
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import scipy.optimize
@@ -17,41 +19,51 @@ import tensorflow as tf
 import threadpoolctl
 from absl import logging
 
+from zoo import checks
 from zoo.transfer import splits
 
-# From strong to weak. Per example, so that a value chosen on nine tenths of the labels suits all of them.
+# From strong to weak. The penalty is per example, so that a value chosen on nine tenths of the labels suits all.
 PENALTIES = tuple(10.0 ** (-step / 2) for step in range(13))
-_SMALL = 2**20  # numbers in a matrix up to which it is small
+# Features of at most so many numbers are fitted by NumPy in double precision, larger ones by TensorFlow in single.
+_SMALL = 2**20
+# Smallest standard deviation of a feature, relative to the root mean square of all.
 _FLOOR = 0.1
+# The path of penalties ends after so many that were no better than the best.
 _PATIENCE = 3
 
 
 class Standard:
-    """Features with the training examples' mean 0 and standard deviation 1.
+    """Standardizes features to mean 0 and standard deviation 1 of the training examples.
 
-    A feature that hardly varies in training is not blown up to that: no standard deviation counts for less than a tenth
-    of the root mean square of all. Else a pixel that is black in every training image but one would shout down all
-    others where it is white in a test image.
+    No standard deviation counts for less than a tenth of the root mean square of all. Otherwise a pixel that is black
+    in all training images but one would outweigh all others in a test image where it is white.
 
     Args:
-        features: of the training examples, `[n, F]`.
+        features: features of the training examples, `[n, F]`.
     """
 
-    def __init__(self, features):
-        # NumPy sums float32 columns one after the other; double precision keeps every digit of 60,000 of them.
+    def __init__(self, features: np.ndarray):
+        # NumPy adds float32 rows one by one; over 60,000 of them only double precision keeps all digits.
         self.mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
         variance = np.square(features - self.mean).mean(axis=0, dtype=np.float64)
         floor = _FLOOR * np.sqrt(variance.mean())
         scale = np.maximum(np.sqrt(variance), floor)
         self.scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
 
-    def __call__(self, features):
-        """Standardised features, float32 `[m, F]`."""
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Returns standardized features, float32 `[m, F]`."""
         return (np.asarray(features, np.float32) - self.mean) / self.scale
 
 
 def _small(kernel, bias, axes, targets):
-    """Cross-entropy and its gradients by `kernel` and `bias`, of axes `[A, n]`; NumPy is fastest where they are few."""
+    """Returns the cross-entropy and its gradients with respect to `kernel` and `bias`; the fastest for small problems.
+
+    Args:
+        kernel: `[A, K]`.
+        bias: `[K]`.
+        axes: features along principal axes, `[A, n]`.
+        targets: one-hot labels, `[n, K]`.
+    """
     logits = axes.T @ kernel + bias  # [n, K]
     odds = logits - logits.max(axis=1, keepdims=True)
     log_odds = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True))  # [n, K]
@@ -70,18 +82,18 @@ def _small(kernel, bias, axes, targets):
     autograph=False,
 )
 def _large(kernel, bias, axes, targets):
-    """The same in single precision, with sums over examples in double."""
-    # In this order, and with examples along rows of `axes`, products that are long in n and short in K are quickest.
+    """Returns the same as `_small` in single precision, with sums over examples in double precision."""
+    # Products that are long in n and short in K are fastest in this order and with examples along the rows of `axes`.
     product = tf.transpose(tf.matmul(tf.cast(kernel, tf.float32), axes, transpose_a=True))  # [n, K]
     logits = product + tf.cast(bias, tf.float32)  # [n, K]
     log_odds = tf.nn.log_softmax(logits)  # [n, K]
     count = tf.cast(tf.shape(targets)[0], tf.float64)
-    # The target of a row is one-hot, so the sum over K rounds nothing.
+    # Targets are one-hot, so the sum over K is exact.
     loss = -tf.reduce_sum(tf.cast(tf.reduce_sum(targets * log_odds, axis=1), tf.float64)) / count
     residual = tf.exp(log_odds) - targets  # [n, K]
-    slope = tf.matmul(axes, residual)  # [A, K]
-    tilt = tf.reduce_sum(tf.cast(residual, tf.float64), axis=0)  # [K]
-    return loss, tf.cast(slope, tf.float64) / count, tilt / count
+    by_kernel = tf.matmul(axes, residual)  # [A, K]
+    by_bias = tf.reduce_sum(tf.cast(residual, tf.float64), axis=0)  # [K]
+    return loss, tf.cast(by_kernel, tf.float64) / count, by_bias / count
 
 
 @functools.cache
@@ -90,16 +102,16 @@ def _threads():
 
 
 def _one_blas_thread():
-    """Within, NumPy and SciPy compute on one thread.
+    """Returns the context in which NumPy and SciPy compute on one thread.
 
-    The vectors of L-BFGS are so short that a second costs many times what it does; and after every larger product it
-    would wait for more, awake, on the core that TensorFlow needs.
+    The vectors of L-BFGS are so short that a second thread costs many times what it saves. After each larger product it
+    would also keep spinning on a core that TensorFlow needs.
     """
     return _threads().limit(limits=1, user_api="blas")
 
 
 def _principal_axes(features):
-    """Orthonormal columns, `[F, min(n, F)]`, along which `features`, `[n, F]`, vary independently."""
+    """Returns orthonormal columns, `[F, min(n, F)]`, along which the features, `[n, F]`, are uncorrelated."""
     with _one_blas_thread():
         if features.shape[0] < features.shape[1]:
             return np.linalg.svd(features.numpy(), full_matrices=False)[2].T.astype(np.float64)
@@ -108,18 +120,18 @@ def _principal_axes(features):
 
 
 class Problem:
-    """Logistic regression on one set of examples, to be solved under any penalty.
+    """Logistic regression on one set of examples, which can be solved under several penalties.
 
     Args:
-        features: `[n, F]`, standardised.
+        features: `[n, F]`, standardized.
         labels: int64 `[n]` in [0, classes).
         classes: number of classes, K >= 2.
-        rotation: orthogonal `[F, F]`, such as `rotation` of a problem that has most of these examples: takes the place
-            of the principal axes, which need not be exact. That of fewer examples than features does not, for it spans
-            less than all of them do.
+        rotation: orthogonal `[F, F]` that replaces the principal axes, such as the `rotation` of a problem with most of
+            these examples: the axes need not be exact. A rotation of another shape is ignored: that of fewer examples
+            than features does not span all features.
     """
 
-    def __init__(self, features, labels, classes, rotation=None):
+    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int, rotation: np.ndarray | None = None):
         count, width = features.shape
         small = count * width <= _SMALL
         features = tf.constant(features, tf.float64 if small else tf.float32)
@@ -132,48 +144,67 @@ class Problem:
         self._objective = _small if small else _large
         self._data = (axes.numpy(), targets) if small else (axes, tf.constant(targets))
 
-    def solve(self, l2, start=None, tolerance=1e-5, iterations=500):
-        """The minimum under one penalty.
+    def solve(
+        self,
+        l2: float,
+        start: tuple[np.ndarray, np.ndarray] | None = None,
+        tolerance: float = 1e-5,
+        iterations: int = 500,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the minimum under one penalty.
+
+        L-BFGS stops once no entry of the gradient, on the scaled axes, exceeds the tolerance. It stops earlier where a
+        step lowers the loss by less than the loss is rounded. In single precision that may happen at some 1e-5.
 
         Args:
             l2: positive float.
             start: `(kernel, bias)` from which to begin; zeros by default.
             tolerance: largest entry of the gradient, on the scaled axes, at which to stop.
-            iterations: at most so many.
+            iterations: maximum number of iterations.
 
         Returns:
             Kernel float64 `[F, K]` and bias float64 `[K]`.
+
+        Raises:
+            ValueError: the penalty is not positive.
         """
-        if not l2 > 0:
-            raise ValueError(f"linear: expected a penalty > 0. Received: l2={l2}.")
+        checks.positive("linear", l2=l2)
         scale = 1 / np.sqrt(self._curvature + l2)[:, None]  # [A, 1]
-        tall = np.sqrt(self.classes)  # the same for the bias, whose feature is a constant 1
+        bias_scale = np.sqrt(self.classes)  # the same for the bias, whose feature is the constant 1
         shape = (len(scale) + 1, self.classes)
 
         def value_and_gradient(flat):
             point = flat.reshape(shape)
             kernel = point[:-1] * scale
-            loss, slope, tilt = self._objective(kernel, point[-1] * tall, *self._data)
-            gradient = np.concatenate([(np.asarray(slope) + l2 * kernel) * scale, np.asarray(tilt)[None] * tall])
+            loss, by_kernel, by_bias = self._objective(kernel, point[-1] * bias_scale, *self._data)
+            by_kernel = (np.asarray(by_kernel) + l2 * kernel) * scale
+            gradient = np.concatenate([by_kernel, np.asarray(by_bias)[None] * bias_scale])
             return float(loss) + 0.5 * l2 * np.square(kernel).sum(), gradient.ravel()
 
         options = {"maxiter": iterations, "maxfun": 2 * iterations, "gtol": tolerance, "ftol": 1e-14}
         with _one_blas_thread():
             first = np.zeros(shape)
             if start is not None:
-                first = np.concatenate([(self.rotation.T @ start[0]) / scale, start[1][None] / tall])
+                first = np.concatenate([(self.rotation.T @ start[0]) / scale, start[1][None] / bias_scale])
             found = scipy.optimize.minimize(
                 value_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options
             )
             point = found.x.reshape(shape)
-            return self.rotation @ (point[:-1] * scale), point[-1] * tall
+            return self.rotation @ (point[:-1] * scale), point[-1] * bias_scale
 
 
-def fit(features, labels, l2, start=None, tolerance=1e-5, iterations=500):
-    """Multinomial logistic regression under one penalty.
+def fit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    l2: float,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+    tolerance: float = 1e-5,
+    iterations: int = 500,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the multinomial logistic regression under one penalty.
 
     Args:
-        features: `[n, F]`, standardised.
+        features: `[n, F]`, standardized.
         labels: int64 `[n]`, every class from 0 to K - 1.
         l2: positive float.
         start: `(kernel, bias)` from which to begin.
@@ -197,17 +228,22 @@ def _cross_entropy(logits, labels):
     return (log_sum - logits[np.arange(len(labels)), labels]).sum()
 
 
-def chosen_l2(features, labels, held_out, penalties=PENALTIES):
-    """The penalty under which most held-out training labels are predicted right.
+def chosen_l2(
+    features: np.ndarray,
+    labels: np.ndarray,
+    held_out: Sequence[tuple[np.ndarray, np.ndarray]],
+    penalties: Iterable[float] = PENALTIES,
+) -> tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Returns the penalty under which most held-out training labels are predicted right.
 
-    The path runs from strong to weak penalties, every fit beginning where the one before ended, and ends early once
+    The path goes from strong to weak penalties. Each fit begins where the previous one ended. The path ends early once
     three in a row were no better than the best. Between equal counts the lower cross-entropy decides, then the stronger
     penalty.
 
     Args:
-        features: `[n, F]`, not yet standardised: each fit does so by its own examples.
+        features: `[n, F]`, not yet standardized: each fit standardizes by its own examples.
         labels: int64 `[n]` in [0, K), every class.
-        held_out: pairs `(rows that fit, rows that choose)`.
+        held_out: pairs `(rows to fit, rows to choose by)`.
         penalties: positive floats.
 
     Returns:
@@ -215,7 +251,7 @@ def chosen_l2(features, labels, held_out, penalties=PENALTIES):
     """
     penalties, classes = sorted(penalties, reverse=True), int(labels.max()) + 1
 
-    def prepared(fitting, choosing):  # what it selects is freed before the path begins
+    def prepared(fitting, choosing):  # a function, so that the selected features are freed before the path begins
         fitted = features[fitting]
         standard = Standard(fitted)
         return Problem(standard(fitted), labels[fitting], classes), (standard(features[choosing]), labels[choosing])
@@ -241,17 +277,24 @@ def chosen_l2(features, labels, held_out, penalties=PENALTIES):
     return penalties[best], reached[best], problems[-1].rotation
 
 
-def linear_accuracy(train_features, train_labels, test_features, test_labels, held_out=None, seed=0):
-    """Test accuracy of a linear classifier on frozen features; the test examples are used once, at the end.
+def linear_accuracy(
+    train_features: np.ndarray,
+    train_labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    held_out: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
+    seed: int = 0,
+) -> tuple[float, dict[str, float]]:
+    """Returns the test accuracy of a linear classifier on frozen features; test examples are used once, at the end.
 
     Args:
         train_features: `[n, F]`.
         train_labels: int64 `[n]`, >= 0, of two or more classes.
         test_features: `[m, F]`.
         test_labels: int64 `[m]`, >= 0.
-        held_out: pairs `(rows that fit, rows that choose)` of the training examples, by which the penalty is chosen; by
-            default one stratified tenth chooses.
-        seed: of that choice.
+        held_out: pairs `(rows to fit, rows to choose by)` of the training examples, by which the penalty is chosen; by
+            default a stratified tenth is held out.
+        seed: seed of that tenth.
 
     Returns:
         Accuracy in [0, 1], and a dict of the settings used: `l2` and the same as scikit-learn's `C`.
