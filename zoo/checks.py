@@ -23,8 +23,9 @@ def require(condition, who, expected, **received):
 
 def suggestion(word, known):
     """Returns " Did you mean 'x'?" for the known word closest to `word`, or "" if none is close."""
-    close = difflib.get_close_matches(str(word), [str(name) for name in known if name], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    names = {str(name).lower(): str(name) for name in known if name}
+    close = difflib.get_close_matches(str(word).lower(), names, n=1)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""
 
 
 def one_of(who, name, value, known):

@@ -12,12 +12,12 @@ AFFINE = [name for name, space in colors.SPACES.items() if space.matrix is not N
 CORNERS = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
 
 
-def colours():
-    """The corners of the cube, greys, colours of 8 bits, the darkest of them, and any others, `[P, 3]`."""
+def samples():
+    """Returns corners of the cube, grays, colors of 8 bits, very dark ones, and arbitrary ones, `[P, 3]`."""
     rng = np.random.default_rng(0)
-    greys = np.repeat(np.linspace(0, 1, 256)[:, None], 3, axis=1)
+    grays = np.repeat(np.linspace(0, 1, 256)[:, None], 3, axis=1)
     some = rng.integers(0, 256, (4000, 3)) / 255, rng.integers(0, 5, (500, 3)) / 255, rng.random((4000, 3))
-    return np.concatenate([CORNERS, greys, *some])
+    return np.concatenate([CORNERS, grays, *some])
 
 
 def compiled(function):
@@ -50,8 +50,8 @@ def converted(x, space, **more):
 
 
 @pytest.mark.parametrize("space", [name for name in colors.SPACES if name != "rgb"])
-def test_colours_are_those_of_scikit_image(space):
-    x = colours().astype("float32")
+def test_colors_equal_those_of_scikit_image(space):
+    x = samples().astype("float32")
     expected = getattr(color, f"rgb2{space}")(x.astype("float64"))
     np.testing.assert_allclose(converted(x, space), expected, atol=1e-4)
     fast = compiled(lambda x: colors.convert(x, space))(x.reshape(-1, 2, 3))
@@ -59,29 +59,29 @@ def test_colours_are_those_of_scikit_image(space):
 
 
 def test_rgb_stays_as_it_is():
-    x = colours().astype("float32")
+    x = samples().astype("float32")
     np.testing.assert_array_equal(converted(x, "rgb"), x)
-    np.testing.assert_array_equal(ops.convert_to_numpy(colors.normalised(x, "rgb")), x)
+    np.testing.assert_array_equal(ops.convert_to_numpy(colors.normalized(x, "rgb")), x)
 
 
-@pytest.mark.parametrize("one, other", itertools.permutations(AFFINE, 2))
-def test_affine_spaces_are_maps_of_each_other(one, other):
-    ours, theirs = colors.SPACES[one], colors.SPACES[other]
-    change = np.array(theirs.matrix) @ np.linalg.inv(ours.matrix)
-    there = (converted(colours(), one) - np.array(ours.offset)) @ change.T + np.array(theirs.offset)
-    scale = np.abs(theirs.matrix).max()
-    np.testing.assert_allclose(there / scale, converted(colours(), other) / scale, atol=1e-5)
-    # The luma of one is made of the luma of the other alone, chroma of chroma: as views they share as much.
-    change = change * np.abs(ours.matrix).max(axis=1) / np.abs(theirs.matrix).max(axis=1)[:, None]
+@pytest.mark.parametrize("first, second", itertools.permutations(AFFINE, 2))
+def test_affine_spaces_are_maps_of_each_other(first, second):
+    source, target = colors.SPACES[first], colors.SPACES[second]
+    change = np.array(target.matrix) @ np.linalg.inv(source.matrix)
+    there = (converted(samples(), first) - np.array(source.offset)) @ change.T + np.array(target.offset)
+    scale = np.abs(target.matrix).max()
+    np.testing.assert_allclose(there / scale, converted(samples(), second) / scale, atol=1e-5)
+    # The luma of the first depends on the luma of the second alone, and chroma on chroma.
+    change = change * np.abs(source.matrix).max(axis=1) / np.abs(target.matrix).max(axis=1)[:, None]
     np.testing.assert_allclose([*change[0, 1:], *change[1:, 0]], 0, atol=2e-3)
     assert abs(change[0, 0]) > 0.9 and abs(np.linalg.det(change[1:, 1:])) > 0.5
 
 
 @pytest.mark.parametrize("space", colors.SPACES)
-def test_normalised_colours_fill_the_range(space):
+def test_normalized_colors_fill_the_range(space):
     grid = np.linspace(0, 1, 33)
     x = np.stack(np.meshgrid(grid, grid, grid), axis=-1).reshape(-1, 3).astype("float32")
-    found = ops.convert_to_numpy(colors.normalised(x, space))
+    found = ops.convert_to_numpy(colors.normalized(x, space))
     about = colors.SPACES[space]
     np.testing.assert_allclose(found, (converted(x, space) - about.mean) / about.std, atol=2e-6)
     if space in ("rgb", "ycbcr", "ydbdr"):
@@ -91,7 +91,7 @@ def test_normalised_colours_fill_the_range(space):
     np.testing.assert_allclose(found.min(axis=0), -1, atol=1e-3)
 
 
-def test_published_normalisations():
+def test_published_normalizations():
     assert colors.SPACES["lab"].mean == (50, 6.025, -6.6895) and colors.SPACES["lab"].std == (50, 92.208, 101.1675)
     cmc = colors.SPACES["ycbcr"]
     assert cmc.mean == (116.151, 121.080, 132.342) and cmc.std == (109.5, 111.855, 111.964)
@@ -100,16 +100,16 @@ def test_published_normalisations():
 
 
 @pytest.mark.parametrize("space", colors.SPACES)
-def test_gradients_are_finite_at_every_colour(space):
-    x = np.concatenate([colours(), CORNERS * 1e-4, CORNERS * 1e-8]).astype("float32")
-    slopes = gradients(lambda x: colors.normalised(x, space), x)
+def test_gradients_are_finite_at_every_color(space):
+    x = np.concatenate([samples(), CORNERS * 1e-4, CORNERS * 1e-8]).astype("float32")
+    slopes = gradients(lambda x: colors.normalized(x, space), x)
     assert slopes.shape == x.shape and np.isfinite(slopes).all()
     assert np.abs(slopes).max() > 0.1
 
 
 @pytest.mark.parametrize("space", ["hsv", "lab", "luv", "xyz", "hed"])
 def test_gradients_are_slopes(space):
-    # Bright colours that are far from every kink.
+    # Bright colors that are far from every kink.
     x = np.array([[0.9, 0.5, 0.2], [0.3, 0.7, 0.5], [0.25, 0.4, 0.8]])
     slopes = gradients(lambda x: ops.sum(colors.convert(x, space), axis=-1), x.astype("float32"))
 
@@ -122,9 +122,17 @@ def test_gradients_are_slopes(space):
 
 
 def test_channels_are_kept_in_their_order():
-    x = colours().astype("float32").reshape(2, -1, 3)
-    whole = ops.convert_to_numpy(colors.normalised(x, "lab"))
-    np.testing.assert_array_equal(ops.convert_to_numpy(colors.normalised(x, "lab", (2, 0))), whole[..., [2, 0]])
+    x = samples().astype("float32").reshape(2, -1, 3)
+    whole = ops.convert_to_numpy(colors.normalized(x, "lab"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(colors.normalized(x, "lab", (2, 0))), whole[..., [2, 0]])
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_luma_is_the_first_channel_of_yuv(axis):
+    x = samples().astype("float32")[:, None, None]  # [P, 1, 1, 3]
+    found = ops.convert_to_numpy(colors.luma(ops.convert_to_tensor(np.moveaxis(x, -1, axis)), axis))
+    np.testing.assert_allclose(np.moveaxis(found, axis, -1), converted(x, "yuv")[..., :1], atol=1e-6)
+    assert colors.luma(np.array([1, 2, 3]), weights=(299, 587, 114)).tolist() == [299 + 2 * 587 + 3 * 114]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +145,6 @@ def test_channels_are_kept_in_their_order():
         (np.zeros((2, 3), "uint8"), "lab", "expected floating images in .*Received: dtype='uint8'."),
     ],
 )
-def test_what_cannot_be_converted_is_refused(images, space, message):
+def test_refuses(images, space, message):
     with pytest.raises(ValueError, match=message):
         colors.convert(images, space)

@@ -11,7 +11,7 @@ IMAGES = np.random.default_rng(0).uniform(size=(2, 4, 4, 3)).astype("float32")
 
 @pytest.mark.parametrize("space", ["lab", "ydbdr", "hsv"])
 def test_keeps_the_channels_of_the_normalised_space(space):
-    expected = ops.convert_to_numpy(colors.normalised(ops.convert_to_tensor(IMAGES), space))
+    expected = ops.convert_to_numpy(colors.normalized(ops.convert_to_tensor(IMAGES), space))
     np.testing.assert_allclose(convert.Convert(space)(IMAGES), expected, atol=1e-6)
     np.testing.assert_allclose(convert.Convert(space, (2, 0))(IMAGES), expected[..., [2, 0]], atol=1e-6)
 

@@ -56,7 +56,7 @@ def test_a_sheet_holds_views_of_all_sizes_and_channels():
 
 LAYOUT = (("image", 3), ("depth", 1))
 PICKED = modality.Modality("image", LAYOUT)
-SPLIT = view.Fork((view.Chain((PICKED, spaces.Split("lab", (1, 2)))), modality.Modality("depth", LAYOUT)))
+SPLIT = view.Fork((view.Chain((PICKED, spaces.Channels("lab", (1, 2)))), modality.Modality("depth", LAYOUT)))
 EVERY = view.Views(
     (
         view.Chain((geometry.Crop(8), geometry.Flip(), SPLIT)),
@@ -83,7 +83,7 @@ def test_the_contact_sheet_takes_views_of_every_kind():
     texts = [axis.get_xlabel().splitlines() for axis in axes[0]]
     crop, *_, depth = texts[2]
     assert crop == texts[1][0] and crop.startswith("Crop ") and depth.startswith("Modality(name='depth'")
-    assert texts[1][-1] == "Split(space='lab', channels=(1, 2))" and texts[5][-1] == "HighPass(sigma=0.7)"
+    assert texts[1][-1] == "Channels(space='lab', channels=(1, 2))" and texts[5][-1] == "HighPass(sigma=0.7)"
     (top, left), (lower, right) = ([int(n) for n in text[0].removeprefix("Pair ").split(",")] for text in texts[3:5])
     assert (lower, right) == (top + 3, left + 3)
     assert sorted(texts[6][-1].split()[1:]) == [str(i) for i in range(9)]

@@ -35,14 +35,14 @@ def made(views, images, ids, *folds):
     return arrays(results if isinstance(results, tuple) else (results,))
 
 
-SPLIT = view.Fork((spaces.Split("lab", (0,)), spaces.Split("lab", (1, 2))))
+SPLIT = view.Fork((spaces.Channels("lab", (0,)), spaces.Channels("lab", (1, 2))))
 MANY = view.Fork((geometry.Flip(), view.Chain((geometry.CenterCrop(4), geometry.Flip())), patches.Pair(5, 2)))
 
 
 def test_branches_begin_from_the_same_image():
     steps, images = (geometry.Flip(), geometry.CenterCrop(8)), images_of(5)
     lightness, colour = made(view.Chain((*steps, SPLIT)), images, range(5))
-    (whole,) = made(view.Chain((*steps, spaces.Split("lab", (0, 1, 2)))), images, range(5))
+    (whole,) = made(view.Chain((*steps, spaces.Channels("lab", (0, 1, 2)))), images, range(5))
     np.testing.assert_allclose(np.concatenate([lightness, colour], axis=-1), whole, atol=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_views_are_flat_in_the_order_of_their_chains(alike):
 
 def test_output_shapes_are_those_of_the_views():
     images, shape = images_of(2), (16, 19, 3)
-    for one in (spaces.Split("yuv", (2, 0)), jigsaw.Jigsaw(2, 5), frequency.HighPass()):
+    for one in (spaces.Channels("yuv", (2, 0)), jigsaw.Jigsaw(2, 5), frequency.HighPass()):
         assert [one.output_shape(shape)] == [result.shape[1:] for result in made(one, images, range(2))]
     for many in (MANY, view.Chain((geometry.CenterCrop(9), view.Fork((MANY, SPLIT)))), patches.Pair(3, 9)):
         assert many.several and many.final
@@ -78,7 +78,7 @@ def test_output_shapes_are_those_of_the_views():
 
 @pytest.mark.parametrize("engine", [traced, compiled, image_by_image])
 def test_graphs_and_compilers_agree_with_eager(engine):
-    parts = (spaces.Split("hsv", (0, 2)), patches.Pair(5, 2), jigsaw.Jigsaw(3, 3), frequency.HighPass())
+    parts = (spaces.Channels("hsv", (0, 2)), patches.Pair(5, 2), jigsaw.Jigsaw(3, 3), frequency.HighPass())
     views = view.Views((view.Chain((geometry.Flip(), view.Fork(parts))),) * 2)
     images, ids = images_of(4), np.arange(4, dtype="int32")
     eager = made(views, images, ids) if engine is traced else arrays(views(images, seed_of(4)))
@@ -104,7 +104,7 @@ def test_any_number_of_channels_passes(channels):
     np.testing.assert_allclose(puzzle[..., -1:], last, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", [color.Jitter(), color.Grayscale(), spaces.Split("hsv", (0,))])
+@pytest.mark.parametrize("change", [color.Jitter(), color.Grayscale(), spaces.Channels("hsv", (0,))])
 def test_colours_need_colours(change):
     with pytest.raises(ValueError, match=f"{type(change).__name__}: expected images .* Received: channels=2."):
         change(images_of(2, 2), seed_of(2))
@@ -122,12 +122,12 @@ class Twice(view.View):
     "make, message",
     [
         (lambda: view.Fork(()), r"Fork: expected `branches` .* Received: branches=\(\)\."),
-        (lambda: view.Fork((SPLIT, spaces.Split)), "Fork: expected `branches` .*parentheses"),
+        (lambda: view.Fork((SPLIT, spaces.Channels)), "Fork: expected `branches` .*parentheses"),
         (lambda: view.Chain((SPLIT, geometry.Flip())), r"Chain: expected only its last step .* Received: step=Fork\("),
         (lambda: view.Chain((view.Chain((SPLIT,)), geometry.Flip())), "Chain: expected only its last step"),
         (lambda: view.Chain((frequency.HighPass(), geometry.Flip())), "Chain: expected only its last step"),
         (lambda: view.Chain((view.Sometimes(frequency.HighPass(), 0.5), geometry.Flip())), "only its last step"),
-        (lambda: view.Chain((view.OneOf((spaces.Split("lab", 0),)), geometry.Flip())), "only its last step"),
+        (lambda: view.Chain((view.OneOf((spaces.Channels("lab", 0),)), geometry.Flip())), "only its last step"),
         (lambda: view.Sometimes(Twice(), 0.5), r"Sometimes: expected `view` to make one view .* Received: view=Twice"),
         (lambda: view.OneOf((geometry.Flip(), SPLIT)), "OneOf: expected `views` to make one view of an image"),
         (lambda: view.OneOf((view.Chain((SPLIT,)),)), "OneOf: expected `views` to make one view of an image"),

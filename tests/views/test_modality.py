@@ -65,7 +65,7 @@ def test_patches_are_cut_from_all_maps_at_the_same_places(last):
 def test_views_take_the_image_of_several_maps():
     given = maps()
     steps = (geometry.Crop(5), geometry.Flip())
-    fork = view.Fork((spaces.Split("lab", (0,)), color.Solarize(), modality.Modality("depth")))
+    fork = view.Fork((spaces.Channels("lab", (0,)), color.Solarize(), modality.Modality("depth")))
     chains = tuple(view.Chain((*steps, last)) for last in (jigsaw.Jigsaw(2, 2), patches.Pair(3, 1), fork))
     found = arrays(view.Views(chains)(given, seed()))
     images = view.Views((*chains[:2], view.Chain((*steps, view.Fork(fork.branches[:2])))))(given["image"], seed())

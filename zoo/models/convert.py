@@ -41,7 +41,7 @@ class Convert(keras.layers.Layer):
     def call(self, images):
         """Images in [0, 1], `[B, H, W, C] -> [B, H, W, c]`."""
         if self.space != "rgb":
-            images = colors.normalised(ops.cast(images, "float32"), self.space)
+            images = colors.normalized(ops.cast(images, "float32"), self.space)
         if self.channels is None:
             return images
         return ops.concatenate([images[..., channel : channel + 1] for channel in self.channels], axis=-1)

@@ -10,6 +10,8 @@ from keras import ops
 from zoo import checks, seeds
 from zoo.views import execution, maps
 
+Draw = dict[str, Any]
+
 
 class View:
     """A pure function of images: everything random is drawn from the seed, one draw per image.
@@ -34,7 +36,7 @@ class View:
     geometric = False
     takes_maps = False
 
-    def draw(self, seed: seeds.Seed, shape: Any) -> dict[str, Any]:
+    def draw(self, seed: seeds.Seed, shape: Any) -> Draw:
         """Draws everything that is random.
 
         Args:
@@ -47,7 +49,7 @@ class View:
         del seed, shape
         return {}
 
-    def apply(self, images: Any, drawn: dict[str, Any]) -> Any:
+    def apply(self, images: Any, drawn: Draw) -> Any:
         """Makes the view that a draw describes.
 
         Args:
@@ -122,7 +124,7 @@ class Chain(View):
         object.__setattr__(self, "final", self.steps[-1].final)
         object.__setattr__(self, "several", self.steps[-1].several)
 
-    def draw(self, seed, shape):
+    def draw(self, seed: seeds.Seed, shape: maps.Shapes) -> Draw:
         """Returns `steps`: the draws of the steps."""
         drawn = []
         for step, step_seed in zip(self.steps, execution.folds(seed, len(self.steps)), strict=True):
@@ -130,13 +132,13 @@ class Chain(View):
             shape = maps.output_shape(step, shape)
         return {"steps": tuple(drawn)}
 
-    def apply(self, images, drawn):
+    def apply(self, images: Any, drawn: Draw) -> Any:
         """Applies all steps in order."""
         for step, step_drawn in zip(self.steps, drawn["steps"], strict=True):
             images = maps.apply(step, images, step_drawn)
         return images
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: maps.Shapes) -> Any:
         """Returns the shape after the last step, or the shapes."""
         for step in self.steps:
             shape = maps.output_shape(step, shape)
@@ -147,8 +149,8 @@ class Chain(View):
 class Fork(View):
     """Makes several views of the same image, one per branch; branch i draws from `seed.fold(i)`.
 
-    It is the last step of a chain. `Chain((Crop(32), Flip(), Fork((Split("lab", (0,)), Split("lab", (1, 2))))))` makes
-    two views of a single crop (CMC, Tian et al., 2019, https://arxiv.org/abs/1906.05849).
+    It is the last step of a chain. `Chain((Crop(32), Flip(), Fork((Channels("lab", (0,)), Channels("lab", (1, 2))))))`
+    makes two views of a single crop (CMC, Tian et al., 2019, https://arxiv.org/abs/1906.05849).
 
     Args:
         branches: tuple of views. A branch that makes several views adds all of them.
@@ -163,12 +165,12 @@ class Fork(View):
     def __post_init__(self):
         object.__setattr__(self, "branches", _views("Fork", "branches", self.branches))
 
-    def draw(self, seed, shape):
+    def draw(self, seed: seeds.Seed, shape: maps.Shapes) -> Draw:
         """Returns `branches`: the draws of the branches."""
         parts = zip(self.branches, execution.folds(seed, len(self.branches)), strict=True)
         return {"branches": tuple(maps.draw(branch, branch_seed, shape) for branch, branch_seed in parts)}
 
-    def apply(self, images, drawn):
+    def apply(self, images: Any, drawn: Draw) -> Any:
         """Returns a tuple of the branches' views."""
         parts = zip(self.branches, drawn["branches"], strict=True)
         return tuple(
@@ -177,7 +179,7 @@ class Fork(View):
             for result in _results(branch, maps.apply(branch, images, branch_drawn))
         )
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: maps.Shapes) -> Any:
         """Returns a tuple of the branches' output shapes."""
         return tuple(after for branch in self.branches for after in _results(branch, maps.output_shape(branch, shape)))
 
@@ -201,17 +203,17 @@ class Sometimes(View):
         checks.fractions("Sometimes", probability=self.probability)
         object.__setattr__(self, "final", self.view.final)
 
-    def draw(self, seed, shape):
+    def draw(self, seed: seeds.Seed, shape: maps.Shapes) -> Draw:
         """Returns `applied` [B], bool, and `view`: the draw of the view, made for every image."""
         self.output_shape(shape)
         drawn = maps.draw(self.view, seed.fold(0), shape)
         return {"applied": seed.bernoulli(self.probability), "view": drawn}
 
-    def apply(self, images, drawn):
+    def apply(self, images: Any, drawn: Draw) -> Any:
         """Applies the view to the images for which it was drawn."""
         return execution.changed(drawn["applied"], lambda images: maps.apply(self.view, images, drawn["view"]), images)
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: maps.Shapes) -> Any:
         """Returns the same shape."""
         checks.require(
             maps.output_shape(self.view, shape) == shape, "Sometimes", "a view that keeps the size", view=self.view
@@ -244,7 +246,7 @@ class OneOf(View):
         expected = f"{len(self.views)} `probabilities` >= 0 that sum to 1"
         checks.require(is_valid, "OneOf", expected, probabilities=self.probabilities)
 
-    def draw(self, seed, shape):
+    def draw(self, seed: seeds.Seed, shape: maps.Shapes) -> Draw:
         """Returns `choice` [B], int32, the number of the view, and `views`: the draws of all views."""
         self.output_shape(shape)
         count = len(self.views)
@@ -254,7 +256,7 @@ class OneOf(View):
         drawn = tuple(maps.draw(view, view_seed, shape) for view, view_seed in parts)
         return {"choice": ops.sum(ops.cast(above, "int32"), axis=1), "views": drawn}
 
-    def apply(self, images, drawn):
+    def apply(self, images: Any, drawn: Draw) -> Any:
         """Returns the drawn view of each image."""
         parts = zip(self.views, drawn["views"], strict=True)
         branches = [functools.partial(maps.apply, view, images, view_drawn) for view, view_drawn in parts]
@@ -265,7 +267,7 @@ class OneOf(View):
             kept = execution.selected(ops.equal(drawn["choice"], number), branch(), kept)
         return kept
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: maps.Shapes) -> Any:
         """Returns the shape that all results have."""
         shapes = [maps.output_shape(view, shape) for view in self.views]
         is_same = all(after == shapes[0] for after in shapes)
@@ -290,12 +292,12 @@ class Views:
     def __post_init__(self):
         object.__setattr__(self, "chains", _views("Views", "chains", self.chains))
 
-    def draw(self, seed: seeds.Seed, shape: maps.Shapes) -> dict[str, Any]:
+    def draw(self, seed: seeds.Seed, shape: maps.Shapes) -> Draw:
         """Returns `chains`: the draws of the chains, for images of shape `(H, W, C)` or a dictionary of shapes."""
         parts = zip(self.chains, execution.folds(seed, len(self.chains)), strict=True)
         return {"chains": tuple(maps.draw(chain, chain_seed, shape) for chain, chain_seed in parts)}
 
-    def apply(self, images: Any, drawn: dict[str, Any]) -> tuple:
+    def apply(self, images: Any, drawn: Draw) -> tuple:
         """Returns a tuple of V views, `[B, H_v, W_v, C_v]` each, made chain by chain."""
         parts = zip(self.chains, drawn["chains"], strict=True)
         return tuple(
