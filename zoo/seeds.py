@@ -1,16 +1,17 @@
-"""Randomness as a value: a seed is folded with what a draw may depend on, then drawn from.
+"""Random numbers as pure functions of a seed, into which everything is folded that they may depend on.
 
-Threefry-2x32 with 20 rounds (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"): counter-based, so
-that a draw is a pure function of its seed, needs no state to save, and is the same on every device and engine.
+The generator is Threefry-2x32 with 20 rounds (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"). As
+it is counter-based, there is no state to save, and draws are the same on every device and engine.
 """
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 from keras import ops
 
-from zoo import engine
+from zoo import checks, engine
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -18,18 +19,18 @@ _PARITY = 0x1BD11BDA
 _FOLD, _DRAW = 0, 1
 
 
-def threefry(key, counter, xp):
-    """Encrypts two counter words under two key words.
+def threefry(key: tuple[Any, Any], counter: tuple[Any, Any], xp: Any) -> tuple[Any, Any]:
+    """Encrypts two words of a counter with two words of a key.
 
     Args:
         key: pair of uint32 arrays.
         counter: pair of uint32 arrays that broadcast against the key.
-        xp: the namespace that computes, `numpy` or `keras.ops`.
+        xp: module that computes, `numpy` or `keras.ops`.
 
     Returns:
         Pair of uint32 arrays.
     """
-    word = np.uint32  # NumPy's constants are faster to trace than tensors
+    word = np.uint32  # constants of NumPy are faster to trace than tensors
     parity = xp.bitwise_xor(xp.bitwise_xor(key[0], key[1]), word(_PARITY))
     keys = (key[0], key[1], parity)
     x, y = counter[0] + keys[0], counter[1] + keys[1]
@@ -54,61 +55,62 @@ def _encrypted(key, counter):
 
 @dataclasses.dataclass(frozen=True)
 class Seed:
-    """A seed, or a batch of them: one per example.
+    """A seed, or a batch of seeds with one per example.
 
-    Fold in everything that a draw should depend on (run, epoch, example id, view), then draw. Folding a vector `[B]`
-    makes a batch of seeds, from which every draw has a leading axis `B`.
+    Fold in everything that a draw should depend on, such as epoch, example and view, then draw. Folding in a vector
+    `[B]` makes a batch of seeds, whose draws have a leading axis B:
+    `Seed(0).fold(epoch).fold(ids).uniform((3,))` has the shape `[B, 3]`.
 
     Args:
-        value: the run's seed, an integer in [0, 2**64).
-        key: pair of uint32 tensors; made from `value` by default.
+        value: seed of the run, an integer in [0, 2**64).
+        key: pair of uint32 tensors; by default the two words of `value`.
     """
 
     value: int = 0
-    key: tuple = None
+    key: Any = None
 
     def __post_init__(self):
         if self.key is None:
-            if isinstance(self.value, bool) or not isinstance(self.value, int) or not 0 <= self.value < 2**64:
-                raise ValueError(f"Seed: expected an integer in [0, 2**64). Received: value={self.value!r}.")
+            is_valid = checks.is_integer(self.value, least=0) and self.value < 2**64
+            checks.require(is_valid, "Seed", "an integer in [0, 2**64)", value=self.value)
             words = (np.uint32(self.value >> 32), np.uint32(self.value & 0xFFFFFFFF))
             object.__setattr__(self, "key", words)
 
-    def fold(self, data):
-        """The seed that depends on `data` too: an int, or integers of shape `[]` or `[B]`."""
+    def fold(self, data: Any) -> "Seed":
+        """Returns the seed that also depends on `data`, an int, or integers of shape `[]` or `[B]`."""
         data = ops.cast(ops.convert_to_tensor(data), "uint32")
         key = tuple(ops.convert_to_tensor(word, dtype="uint32") for word in self.key)
         return Seed(self.value, _encrypted(key, (data, ops.full_like(data, _FOLD))))
 
-    def bits(self, count):
-        """`count` random words per seed, uint32 `[..., count]`."""
+    def bits(self, count: int) -> Any:
+        """Returns `count` random words per seed, uint32 `[..., count]`."""
         key = tuple(ops.convert_to_tensor(word, dtype="uint32")[..., None] for word in self.key)
         pairs = (count + 1) // 2
         counter = ops.convert_to_tensor(np.arange(pairs, dtype=np.uint32))
         x, y = _encrypted(key, (counter, ops.full_like(counter, _DRAW)))
         return ops.concatenate([x, y], axis=-1)[..., :count]
 
-    def uniform(self, shape=(), low=0.0, high=1.0):
-        """Uniform draws in [low, high), float32 `[B, *shape]` (`shape` alone for a single seed)."""
+    def uniform(self, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0) -> Any:
+        """Returns uniform draws in [low, high), float32 `[B, *shape]`, or `shape` for a single seed."""
         count = int(np.prod(shape, dtype=int))
-        # 24 bits are what a float32 in [0, 1) holds exactly.
+        # A float32 in [0, 1) holds 24 bits exactly.
         unit = ops.cast(ops.right_shift(self.bits(count), np.uint32(8)), "float32") * np.float32(2.0**-24)
         batch = tuple(ops.shape(self.key[0])) if len(np.shape(self.key[0])) else ()
         return low + (high - low) * ops.reshape(unit, (*batch, *shape))
 
-    def bernoulli(self, probability, shape=()):
-        """True with `probability`, bool `[B, *shape]`."""
+    def bernoulli(self, probability: float, shape: tuple[int, ...] = ()) -> Any:
+        """Returns draws that are true with `probability`, bool `[B, *shape]`."""
         return self.uniform(shape) < probability
 
-    def permutation(self, count):
-        """A random order of `count` things, int32 `[B, count]`."""
+    def permutation(self, count: int) -> Any:
+        """Returns a random permutation of `range(count)`, int32 `[B, count]`."""
         return ops.cast(ops.argsort(self.uniform((count,)), axis=-1), "int32")
 
 
-def shuffled(count, *folds):
-    """A permutation of `range(count)` that depends on the integers in `folds`, NumPy int64 `[count]`.
+def shuffled(count: int, *folds: int) -> np.ndarray:
+    """Returns a permutation of `range(count)` that depends on the integers `folds`, NumPy int64 `[count]`.
 
-    Computed on the host, for the order in which an epoch visits its examples.
+    It is computed on the host, for the order of the examples in an epoch.
     """
     key = (np.uint32(0), np.uint32(0))
     with np.errstate(over="ignore"):

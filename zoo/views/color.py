@@ -124,7 +124,7 @@ class Jitter(view.View):
         return ops.reshape(ops.transpose(planes, (0, 2, 1)), (-1, height, width, channels))  # [B, H, W, C]
 
     def _blends(self, planes, drawn, kinds, first, end):
-        """Changes brightness, contrast or saturation as `kinds` [B, 3] says, from slot `first` on, clipping each time."""
+        """Applies the changes `kinds` [B, 3] except hue, from slot `first` to `end`, clipping after each to [0, 1]."""
         masks = [ops.cast(kinds == kind, "float32")[:, :, None, None] for kind in range(3)]  # [B, 3, 1, 1] each
 
         def change(i, planes):

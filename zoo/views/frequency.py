@@ -1,6 +1,7 @@
 """Low and high frequencies as views: InfoMin (Tian et al., 2020, https://arxiv.org/abs/2005.10243, appendix).
 
-The width of a Gaussian blur divides the content of an image between the two views; at both extremes one is nearly empty.
+The width of a Gaussian blur divides the content of an image between the two views. At both extremes one of them is
+nearly empty.
 """
 
 import dataclasses

@@ -19,11 +19,11 @@ class Channels(view.View):
 
     Args:
         space: name of the color space, a key of `zoo.colors.SPACES`.
-        channels: indices of the channels to keep, out of 0, 1 and 2.
+        channels: indices of the channels to keep, out of 0, 1 and 2; an integer for a single channel.
     """
 
     space: str
-    channels: int | tuple[int, ...]
+    channels: tuple[int, ...]
 
     final = True
 

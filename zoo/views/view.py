@@ -328,7 +328,7 @@ class Views:
         """
         images = maps.checked("Views", images, seed)
         chain_seeds = execution.folds(seed, len(self.chains))
-        views: dict[int, list] = {}
+        views: dict[int, tuple] = {}
         for numbers in execution.groups(self.chains):
             chain, count = self.chains[numbers[0]], len(numbers)
             drawn = maps.draw(chain, execution.joined([chain_seeds[number] for number in numbers]), maps.shapes(images))
