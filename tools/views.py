@@ -19,9 +19,7 @@ CHANGES = "bcsh"  # brightness, contrast, saturation, hue
 def define_flags():
     """Defines this program's flags."""
     config.define_gin_flags()
-    flags.DEFINE_string(
-        "data", None, "Name of a dataset, such as digits. Default: that of the gin files."
-    )
+    flags.DEFINE_string("data", None, "Name of a dataset, such as digits. Default: that of the gin files.")
     flags.DEFINE_string("split", "train", "Split of the dataset --data.")
     flags.DEFINE_integer("size", None, "Pixels per side to resize the images of --data to.", lower_bound=1)
     flags.DEFINE_integer("count", 8, "Number of images to show.", lower_bound=1)
