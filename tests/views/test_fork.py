@@ -122,7 +122,7 @@ class Twice(view.View):
     "make, message",
     [
         (lambda: view.Fork(()), r"Fork: expected `branches` .* Received: branches=\(\)\."),
-        (lambda: view.Fork((FORK, spaces.Channels)), "Fork: expected `branches` .*parentheses"),
+        (lambda: view.Fork((FORK, spaces.Channels)), "Fork: expected `branches` .*not of classes"),
         (lambda: view.Chain((FORK, geometry.Flip())), r"Chain: expected only its last step .* Received: step=Fork\("),
         (lambda: view.Chain((view.Chain((FORK,)), geometry.Flip())), "Chain: expected only its last step"),
         (lambda: view.Chain((frequency.HighPass(), geometry.Flip())), "Chain: expected only its last step"),

@@ -125,7 +125,7 @@ def test_the_repr_rebuilds_a_view():
     "make, message",
     [
         (lambda: view.Chain(()), r"Chain: expected `steps` .* Received: steps=\(\)\."),
-        (lambda: view.Chain((color.Grayscale,)), "Chain: expected `steps` .*parentheses"),
+        (lambda: view.Chain((color.Grayscale,)), "Chain: expected `steps` .*not of classes"),
         (lambda: view.Views((3,)), r"Views: expected `chains` .* Received: chains=\(3,\)\."),
         (lambda: view.Sometimes(color.Grayscale(), 1.5), r"`probability` in \[0, 1\]. Received: probability=1.5\."),
         (lambda: view.OneOf((color.Grayscale(),), (0.5,)), "OneOf: expected 1 `probabilities`"),

@@ -85,9 +85,7 @@ def _views(who, name, parts):
     """Returns `parts` as a tuple, if they are views."""
     parts = tuple(parts) if isinstance(parts, (list, tuple)) else parts
     is_valid = isinstance(parts, tuple) and len(parts) > 0 and all(isinstance(part, View) for part in parts)
-    checks.require(
-        is_valid, who, f"`{name}` to be a tuple of views (values: in gin, with parentheses)", **{name: parts}
-    )
+    checks.require(is_valid, who, f"`{name}` to be a tuple of views, not of classes", **{name: parts})
     return parts
 
 
