@@ -71,7 +71,8 @@ class Engine:
         # With several replicas, or where it compiles the whole step anyway, it is not asked to.
         sizes = [shape[0] * shape[1] for shape, _ in data.spec.values() if len(shape) == 3]
         pixels = steps * batch_size * max(sizes, default=0)
-        task.compiles_views = self.count == 1 and not jit_compile and pixels > _WORTH_COMPILING
+        if self.count == 1 and not jit_compile and pixels > _WORTH_COMPILING:
+            task.compile_views(data.spec, batch_size)
         advance = self._advance(task, batch_size // self.count, data.spec, jit_compile)
         batches = iter(self._batches(data, batch_size, seed, start))
 
@@ -106,8 +107,9 @@ class Engine:
 
         # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.
         on_replica = tf.autograph.experimental.do_not_convert(on_replica)
-        if jit_compile:
-            on_replica = tf.function(on_replica, jit_compile=True, autograph=False)
+        if jit_compile or self.count == 1:
+            # A function of its own is traced once, though `advance` calls it in two places.
+            on_replica = tf.function(on_replica, jit_compile=jit_compile or None, autograph=False)
 
         # TensorFlow 2.21's dependency optimizer can lose the order of a variable's read and its update: seen where
         # Keras' own train step contains a batch norm of plain operations. Without it the step is no slower (measured).

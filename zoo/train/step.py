@@ -1,6 +1,7 @@
 """One step of training on one replica of TensorFlow: views, loss, gradients, update."""
 
 import functools
+import threading
 
 import keras
 import tensorflow as tf
@@ -31,6 +32,22 @@ class Step(task.Task):
     @functools.cached_property
     def _compiled_views(self):
         return tf.function(self.views_of, jit_compile=True, autograph=False)
+
+    def compile_views(self, spec, batch: int) -> threading.Thread:
+        """Compiles the views in a thread, for XLA takes seconds, while the rest of the step is traced.
+
+        Args:
+            spec: of the examples, see `zoo.data.sources.Source.spec`.
+            batch: images of a step on this replica.
+        """
+        self.compiles_views = True
+        _ = self._compiled_views  # made here, since two threads might make two
+        examples = {name: tf.zeros((batch, *shape), dtype) for name, (shape, dtype) in spec.items()}
+        # As a part of a graph, like the step: what is compiled for a call by itself would be compiled once more.
+        call = tf.function(self.views_of_step, autograph=False)
+        thread = threading.Thread(target=call, args=(examples, tf.constant(0, tf.int64)), daemon=True)
+        thread.start()
+        return thread
 
     def gradients(self, examples, number):
         """Computes a step without the update.
