@@ -43,7 +43,7 @@ CHAINS = {
 
 
 def parsed(name):
-    config.parse([f"views/pycontrast_{name}.gin"], ["SIZE = 224"])
+    config.parse([f"views/pycontrast_{name}.gin"], ["geometry.Crop.size = 224"])
     found = config.binding("views")
     gin.clear_config()
     return found
@@ -72,7 +72,7 @@ def test_blur_of_d_has_23_taps():
 
 
 def test_patches_are_cropped_and_flipped_alone():
-    config.parse(["views/pycontrast_d.gin", "views/jigsaw.gin"], ["SIZE = 224"])
+    config.parse(["views/pycontrast_d.gin", "views/jigsaw.gin"], ["geometry.Crop.size = 224"])
     *others, patches = config.binding("views").chains
     gin.clear_config()
     assert others == [view.Chain(CHAINS["d"])] * 2

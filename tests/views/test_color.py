@@ -14,12 +14,12 @@ def images_of(batch, channels):
     images = np.random.default_rng(2).random((batch, 6, 5, channels), dtype="float32")
     images[:, 0] = 0.0
     images[:, 1] = 1.0
-    images[:, 2] = images[:, 2, :, :1]  # colourless
+    images[:, 2] = images[:, 2, :, :1]  # gray
     return images
 
 
 def drawn_as_numpy(jitter, batch, shape):
-    drawn = jitter.draw(seeds.Seed(7).fold(np.arange(batch)), (batch, *shape))
+    drawn = jitter.draw(seeds.Seed(7).fold(np.arange(batch)), shape)
     return drawn, {name: ops.convert_to_numpy(value) for name, value in drawn.items()}
 
 
@@ -30,10 +30,10 @@ def test_jitter_is_the_four_changes_in_the_drawn_order(recipe, channels, strengt
     jitter, images = color.Jitter(recipe=recipe, strength=strength), images_of(30, channels)
     drawn, numbers = drawn_as_numpy(jitter, 30, images.shape[1:])
     assert len({tuple(order) for order in numbers["order"]}) > 12
-    ours = ops.convert_to_numpy(jitter.apply(ops.convert_to_tensor(images), drawn))
+    found = ops.convert_to_numpy(jitter.apply(ops.convert_to_tensor(images), drawn))
     for row, image in enumerate(images.astype("float64")):
         expected = views_numpy.jittered(image, recipe=recipe, **{name: value[row] for name, value in numbers.items()})
-        np.testing.assert_allclose(ours[row], expected, atol=2e-5)
+        np.testing.assert_allclose(found[row], expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("recipe", ["simclr", "simclr_v1"])
@@ -43,20 +43,20 @@ def test_jitter_is_what_tf_image_makes_of_it(recipe):
     tf = pytest.importorskip("tensorflow")
     jitter, images = color.Jitter(recipe=recipe), images_of(24, 3)
     drawn, numbers = drawn_as_numpy(jitter, 24, images.shape[1:])
-    ours = jitter.apply(tf.constant(images), drawn).numpy()
+    found = jitter.apply(tf.constant(images), drawn).numpy()
     for row, image in enumerate(images):
-        its = {name: value[row] for name, value in numbers.items()}
-        for what in its["order"]:
+        row_drawn = {name: value[row] for name, value in numbers.items()}
+        for what in row_drawn["order"]:
             if what == 0:
-                image = image + its["brightness"] if recipe == "simclr_v1" else image * its["brightness"]
+                image = image + row_drawn["brightness"] if recipe == "simclr_v1" else image * row_drawn["brightness"]
             elif what == 1:
-                image = tf.image.adjust_contrast(image, its["contrast"])
+                image = tf.image.adjust_contrast(image, row_drawn["contrast"])
             elif what == 2:
-                image = tf.image.adjust_saturation(image, its["saturation"])
+                image = tf.image.adjust_saturation(image, row_drawn["saturation"])
             else:
-                image = tf.image.adjust_hue(image, its["hue"])
+                image = tf.image.adjust_hue(image, row_drawn["hue"])
             image = tf.clip_by_value(image, 0.0, 1.0)
-        np.testing.assert_allclose(ours[row], image, atol=2e-5)
+        np.testing.assert_allclose(found[row], image, atol=2e-5)
 
 
 def test_factors_fill_their_ranges():
@@ -83,8 +83,8 @@ def test_factors_fill_their_ranges():
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_no_strength_changes_nothing(recipe):
     images = images_of(5, 3)
-    ours = color.Jitter(strength=0.0, recipe=recipe)(images, seeds.Seed(1).fold(np.arange(5)))
-    np.testing.assert_array_equal(ops.convert_to_numpy(ours), images)
+    found = color.Jitter(strength=0.0, recipe=recipe)(images, seeds.Seed(1).fold(np.arange(5)))
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), images)
 
 
 def test_a_third_of_the_circle_turns_red_into_green():
@@ -95,14 +95,14 @@ def test_a_third_of_the_circle_turns_red_into_green():
 
 def test_grayscale_is_luma():
     images, seed = images_of(3, 3), seeds.Seed(1).fold(np.arange(3))
-    ours = ops.convert_to_numpy(color.Grayscale()(images, seed))
+    found = ops.convert_to_numpy(color.Grayscale()(images, seed))
     expected = np.repeat([views_numpy.luma(image) for image in images], 3, axis=-1)
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
-    one = images[..., :1]
-    np.testing.assert_array_equal(ops.convert_to_numpy(color.Grayscale()(one, seed)), one)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    array = images[..., :1]
+    np.testing.assert_array_equal(ops.convert_to_numpy(color.Grayscale()(array, seed)), array)
 
 
 def test_solarize_inverts_what_is_bright():
     pixels = np.array([0.0, 0.2, 0.49, 0.5, 0.8, 1.0], "float32").reshape(1, 1, 6, 1)
-    ours = ops.convert_to_numpy(color.Solarize()(pixels, seeds.Seed(1).fold(np.arange(1))))
-    np.testing.assert_allclose(ours.ravel(), [0.0, 0.2, 0.49, 0.5, 0.2, 0.0], atol=1e-6)
+    found = ops.convert_to_numpy(color.Solarize()(pixels, seeds.Seed(1).fold(np.arange(1))))
+    np.testing.assert_allclose(found.ravel(), [0.0, 0.2, 0.49, 0.5, 0.2, 0.0], atol=1e-6)

@@ -9,7 +9,7 @@ from zoo.views import frequency, view
 
 def both(sigma, images):
     fork = view.Fork((frequency.LowPass(sigma), frequency.HighPass(sigma)))
-    return [ops.convert_to_numpy(one) for one in fork(images, seeds.Seed(0).fold(np.arange(len(images))))]
+    return [ops.convert_to_numpy(array) for array in fork(images, seeds.Seed(0).fold(np.arange(len(images))))]
 
 
 @pytest.mark.parametrize("sigma, radius", [(0.7, 3), (1.0, 4), (2.0, 8), (5.0, 9)])

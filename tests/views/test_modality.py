@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from zoo import context, engine, seeds
-from zoo.views import color, geometry, jigsaw, modality, view
+from zoo.views import color, geometry, jigsaw, modality, patches, randaugment, spaces, view
 
 CHANNELS = {"image": 3, "depth": 1, "normals": 3}
 FORK = view.Fork(tuple(modality.Modality(name) for name in CHANNELS))
@@ -49,6 +49,51 @@ def test_other_views_change_the_image_alone():
     np.testing.assert_array_equal(found["image"], arrays(chain(given["image"], seed())))
 
 
+@pytest.mark.parametrize("last", [jigsaw.Jigsaw(2, 2), patches.Pair(3, 2)])
+def test_patches_are_cut_from_all_maps_at_the_same_places(last):
+    given = maps()
+    glued = last(np.concatenate(list(given.values()), axis=-1), seed())
+    found = last(given, seed())
+    pairs = zip(found, glued, strict=True) if last.several else [(found, glued)]
+    for parts, whole in pairs:
+        whole, parts = arrays(whole), arrays(parts)
+        np.testing.assert_array_equal(np.concatenate([parts[name] for name in CHANNELS], axis=-1), whole)
+    shapes = last.output_shape((6, 6, 7))
+    assert shapes == ((3, 3, 7), (3, 3, 7)) if last.several else (4, 2, 2, 7)
+
+
+def test_views_take_the_image_of_several_maps():
+    given = maps()
+    steps = (geometry.Crop(5), geometry.Flip())
+    fork = view.Fork((spaces.Channels("lab", (0,)), color.Solarize(), modality.Modality("depth")))
+    chains = tuple(view.Chain((*steps, last)) for last in (jigsaw.Jigsaw(2, 2), patches.Pair(3, 1), fork))
+    found = arrays(view.Views(chains)(given, seed()))
+    images = view.Views((*chains[:2], view.Chain((*steps, view.Fork(fork.branches[:2])))))(given["image"], seed())
+    for made, expected in zip(found[:-1], arrays(images), strict=True):
+        np.testing.assert_allclose(made, expected, atol=1e-6)
+    assert view.Views(chains).output_shapes({name: values.shape[1:] for name, values in given.items()}) == tuple(
+        made.shape[1:] for made in found
+    )
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_randaugment_warps_all_maps_and_changes_the_levels_of_the_image_alone(single):
+    given = {"image": maps(40, 9)["image"]}
+    given["copy"], given["depth"] = given["image"], given["image"][..., :1]
+    warps = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
+    augment = randaugment.RandAugment(operations=("Invert", *warps), probability=0.8, fill=(0, 0, 0))
+    with context.using(image_by_image=single):
+        made = arrays(engine.current().compiled(lambda images: augment(images, seed(40)))(given))
+    np.testing.assert_allclose(made["depth"], made["copy"][..., :1], atol=1e-6)
+    drawn = arrays(augment.draw(seed(40), (9, 9, 3)))
+    is_inverted = ((drawn["operation"] == 0) & drawn["applied"]).any(axis=1)
+    assert 5 < is_inverted.sum() < 35
+    np.testing.assert_allclose(made["image"][~is_inverted], made["copy"][~is_inverted], atol=1e-6)
+    assert (np.abs(made["image"] - made["copy"]).max(axis=(1, 2, 3)) > 0.01)[is_inverted].mean() > 0.8
+    only = ((drawn["operation"] == 0) | ~drawn["applied"]).all(axis=1)
+    np.testing.assert_allclose(made["copy"][only], given["copy"][only], atol=1e-6)
+
+
 def test_views_of_maps_are_images_of_known_shapes():
     crop = geometry.Crop(4)
     views = view.Views((view.Chain((crop, FORK)), view.Chain((crop, color.Grayscale())), view.Chain((FORK,))))
@@ -68,8 +113,12 @@ def test_data_of_one_image_have_no_other_modality():
     ("given", "chain", "message"),
     [
         (maps(), modality.Modality("dept"), "Received: name='dept'. Did you mean 'depth'"),
-        (maps(), jigsaw.Jigsaw(grid=2, size=2), "one map, chosen by `modality.Modality` before this view"),
-        ({"depth": maps()["depth"]}, geometry.Flip(), "an image among the maps"),
+        ({}, geometry.Flip(), "at least one map"),
+        (
+            {"depth": maps()["depth"]},
+            color.Grayscale(),
+            r"Grayscale: expected maps with the key 'image'. Received: keys=",
+        ),
         ({**maps(), "depth": maps(side=5)["depth"]}, geometry.Flip(), "maps of one height and width"),
         ({**maps(), "depth": maps()["depth"] > 0.5}, geometry.Flip(), "depth: expected floating images"),
     ],
@@ -77,3 +126,13 @@ def test_data_of_one_image_have_no_other_modality():
 def test_mistakes_are_refused(given, chain, message):
     with pytest.raises(ValueError, match=message):
         view.Chain((chain,))(given, seed())
+
+
+def test_a_name_is_needed():
+    with pytest.raises(ValueError, match="Modality: expected `name` to be the key of a map. Received: name=''"):
+        modality.Modality("")
+
+
+def test_views_that_make_no_array_are_refused():
+    with pytest.raises(ValueError, match="Views: expected maps with the key 'image'"):
+        view.Views((geometry.Flip(),))({"depth": maps()["depth"]}, seed())

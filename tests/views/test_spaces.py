@@ -7,14 +7,14 @@ from zoo.views import spaces
 
 
 @pytest.mark.parametrize("space, channels", [("lab", (1, 2)), ("ydbdr", [2, 0]), ("hed", 1)])
-def test_split_keeps_normalised_channels(space, channels):
+def test_the_kept_channels_are_normalized(space, channels):
     images = np.random.default_rng(0).random((3, 4, 5, 3), dtype="float32")
-    split = spaces.Split(space, channels)
-    ours = ops.convert_to_numpy(split(images, seeds.Seed(0).fold(np.arange(3))))
+    view = spaces.Channels(space, channels)
+    found = ops.convert_to_numpy(view(images, seeds.Seed(0).fold(np.arange(3))))
     whole, about = ops.convert_to_numpy(colors.convert(images, space)), colors.SPACES[space]
     kept = [channels] if isinstance(channels, int) else list(channels)
-    np.testing.assert_allclose(ours, ((whole - about.mean) / about.std)[..., kept], atol=2e-6)
-    assert hash(split) == hash(spaces.Split(space, tuple(kept))) and split == spaces.Split(space, tuple(kept))
+    np.testing.assert_allclose(found, ((whole - about.mean) / about.std)[..., kept], atol=2e-6)
+    assert hash(view) == hash(spaces.Channels(space, tuple(kept))) and view == spaces.Channels(space, tuple(kept))
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_split_keeps_normalised_channels(space, channels):
 )
 def test_mistakes_are_refused_at_construction(space, channels, message):
     with pytest.raises(ValueError, match=message):
-        spaces.Split(space, channels)
+        spaces.Channels(space, channels)

@@ -31,7 +31,7 @@ def seed_of(ids):
 
 
 def arrays(pair):
-    return [ops.convert_to_numpy(one) for one in pair]
+    return [ops.convert_to_numpy(array) for array in pair]
 
 
 def made(views, images, ids):
@@ -47,19 +47,19 @@ def made(views, images, ids):
 def test_a_view_depends_on_its_own_seed_alone(channels, recipe):
     views, images, ids = simclr(8, recipe=recipe), images_of(7, channels), np.arange(7)
     together = made(views, images, ids)
-    assert [one.shape for one in together] == [(7, 8, 8, channels)] * 2
-    assert all(one.min() >= 0 and one.max() <= 1 and one.dtype == "float32" for one in together)
+    assert [array.shape for array in together] == [(7, 8, 8, channels)] * 2
+    assert all(array.min() >= 0 and array.max() <= 1 and array.dtype == "float32" for array in together)
     order = np.array([4, 2, 6, 0, 1, 5, 3])
-    for one, permuted in zip(together, made(views, images[order], ids[order]), strict=True):
-        np.testing.assert_allclose(permuted, one[order], atol=1e-6)
-    for one, alone in zip(together, made(views, images[4:5], [4]), strict=True):
-        np.testing.assert_allclose(alone, one[4:5], atol=1e-6)
+    for array, permuted in zip(together, made(views, images[order], ids[order]), strict=True):
+        np.testing.assert_allclose(permuted, array[order], atol=1e-6)
+    for array, alone in zip(together, made(views, images[4:5], [4]), strict=True):
+        np.testing.assert_allclose(alone, array[4:5], atol=1e-6)
 
 
 def test_images_and_chains_are_drawn_independently():
     images = np.repeat(images_of(1, 3), 6, axis=0)
-    one, two = made(simclr(8), images, np.arange(6))
-    flat = np.concatenate([one, two]).reshape(12, -1)
+    first, second = made(simclr(8), images, np.arange(6))
+    flat = np.concatenate([first, second]).reshape(12, -1)
     apart = np.abs(flat[:, None] - flat[None]).max(axis=-1) + np.eye(12)
     assert apart.min() > 1e-3
 
@@ -69,31 +69,31 @@ def test_graphs_and_compilers_agree_with_eager(engine):
     views, images, ids = view.Views(simclr(8).chains[:1]), images_of(5, 3), np.arange(5, dtype="int32")
     eager = arrays(views(images, seed_of(ids)))
     graph = engine(lambda batch, numbers: views(batch, seeds.Seed(3).fold(1).fold(numbers)))(images, ids)
-    for one, other in zip(eager, arrays(graph), strict=True):
+    for array, other in zip(eager, arrays(graph), strict=True):
         # Compilers may fuse a multiplication with an addition, and hue and crop amplify the last bit.
-        np.testing.assert_allclose(other, one, atol=2e-5)
+        np.testing.assert_allclose(other, array, atol=2e-5)
 
 
 def test_draws_nest_as_the_views_do():
     views = simclr(8)
-    drawn = views.draw(seed_of(np.arange(4)), (4, 16, 19, 3))
+    drawn = views.draw(seed_of(np.arange(4)), (16, 19, 3))
     crop, flip, jitter, _, _, one_of = drawn["chains"][0]["steps"]
     assert ops.shape(crop["box"]) == (4, 4) and ops.shape(flip["flipped"]) == (4,)
     assert ops.shape(jitter["view"]["order"]) == (4, 4) and len(one_of["views"]) == 3
     images = images_of(4, 3)
-    for one, other in zip(
+    for array, other in zip(
         arrays(views.apply(ops.convert_to_tensor(images), drawn)),
         arrays(views(images, seed_of(np.arange(4)))),
         strict=True,
     ):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(array, other)
 
 
 def test_equal_chains_run_as_one_give_what_each_gives_alone():
     chain, images, seed = simclr(8).chains[1], images_of(4, 3), seed_of(np.arange(4))
     together = arrays(view.Views((chain, chain, chain))(images, seed))
-    for i, one in enumerate(together):
-        np.testing.assert_allclose(ops.convert_to_numpy(chain(images, seed.fold(i))), one, atol=1e-6)
+    for i, array in enumerate(together):
+        np.testing.assert_allclose(ops.convert_to_numpy(chain(images, seed.fold(i))), array, atol=1e-6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ def test_the_repr_rebuilds_a_view():
     "make, message",
     [
         (lambda: view.Chain(()), r"Chain: expected `steps` .* Received: steps=\(\)\."),
-        (lambda: view.Chain((color.Grayscale,)), "Chain: expected `steps` .*parentheses"),
+        (lambda: view.Chain((color.Grayscale,)), "Chain: expected `steps` .*not of classes"),
         (lambda: view.Views((3,)), r"Views: expected `chains` .* Received: chains=\(3,\)\."),
         (lambda: view.Sometimes(color.Grayscale(), 1.5), r"`probability` in \[0, 1\]. Received: probability=1.5\."),
         (lambda: view.OneOf((color.Grayscale(),), (0.5,)), "OneOf: expected 1 `probabilities`"),

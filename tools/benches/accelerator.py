@@ -43,7 +43,7 @@ def step(encoder, size, batch, precision, steps):
     learner = training.learner(encoder, size)
     optimizer = optimizers.SGD(learning_rate=training.RATE, momentum=0.9)
     optimizer.build(learner.trainable_variables)
-    config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
+    config.parse(["views/simclr.gin"], [f"geometry.Crop.size = {size}"])
     engine = on_jax.Engine()
     task = engine.task(learner, config.binding("views"), optimizer, 0, 10**9, 1000)
     data = {

@@ -42,7 +42,7 @@ def ours(size, batch, compiled):
     from zoo.train import step
 
     _on_one_core(tf)
-    config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
+    config.parse(["views/simclr.gin"], [f"geometry.Crop.size = {size}"])
     one = step.Step(None, config.binding("views"), None, 0, 1000)
     one.compiles_views = compiled
     make = tf.function(one.views_of_step, autograph=False)

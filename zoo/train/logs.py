@@ -7,7 +7,8 @@ import pathlib
 from absl import logging
 
 from zoo import files
-from zoo.train import events, pictures
+from zoo.train import events
+from zoo.views import pictures
 
 
 class Logs:
@@ -46,7 +47,7 @@ class Logs:
         self._show("scalars", step, {**values, **(timing or {})})
 
     def views(self, step, views):
-        """Shows view batches in TensorBoard, a row for every image; whatever `pictures.legible` takes."""
+        """Shows view batches in TensorBoard, a row for every image; whatever `pictures.displayable` takes."""
         self._show("picture", step, "views", pictures.sheet(views))
 
     def sync(self):

@@ -1,20 +1,22 @@
-"""Affine warps of images, pixel for pixel those of the Python Imaging Library (PIL): turned, sheared, moved.
+"""Affine warps of images that agree with the Python Imaging Library (PIL) pixel by pixel.
 
-Rows (a, b, c, d, e, f) say where a pixel of the result comes from: x' = a x + b y + c, y' = d x + e y + f, in pixels
-from the image's upper left corner, so that the first pixel's centre is at (0.5, 0.5).
+A warp is a row (a, b, c, d, e, f). The result at (x, y) comes from (a x + b y + c, d x + e y + f) in the image, both in
+pixels from the upper left corner, so that the center of the first pixel is at (0.5, 0.5).
 """
+
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 
-def rotation(degrees, height, width):
-    """Turns images counterclockwise about their centre.
+def rotation(degrees: Any, height: int, width: int) -> Any:
+    """Returns warps that rotate images counterclockwise about their center.
 
     Args:
-        degrees: `[B]`.
-        height: pixels.
-        width: pixels.
+        degrees: angles, `[B]`.
+        height: of the images in pixels.
+        width: of the images in pixels.
 
     Returns:
         `[B, 6]`.
@@ -25,14 +27,14 @@ def rotation(degrees, height, width):
 
 
 def _linear(part):
-    """Weights of two neighbouring pixels, for a point that lies `part` of the way between them."""
+    """Returns the weights of two adjacent pixels for a point that lies the fraction `part` between them."""
     return [1 - part, part]
 
 
 def _cubic(part):
-    """Weights of four pixels in a row, for a point `part` of the way between the middle two.
+    """Returns the weights of four consecutive pixels for a point that lies the fraction `part` between the middle two.
 
-    PIL's warps take the cubic convolution kernel with a = -1; its resizing, and `geometry.Crop`, take a = -1/2.
+    PIL's warps use the cubic convolution kernel with a = -1; its resizing, like `geometry.Crop`, uses a = -1/2.
     """
     square = part * part
     cube = square * part
@@ -44,15 +46,15 @@ INTERPOLATIONS = tuple(_WEIGHTS)
 
 
 def _taps(place, pixels, interpolation):
-    """Which pixels of a line count at each place, and how much.
+    """Returns the pixels of a line that determine its value at a position, and their weights.
 
     Args:
-        place: in pixels from the line's start, `[B, P]`.
-        pixels: length of the line, whose ends repeat beyond it.
+        place: positions in pixels from the start of the line, `[B, P]`.
+        pixels: length of the line, whose end pixels repeat beyond it.
         interpolation: one of `INTERPOLATIONS`.
 
     Returns:
-        List of pairs (int32 `[B, P]`: pixel; `[B, P]`: weight), one for each of 2 or 4 pixels.
+        List of 2 or 4 pairs (pixel, int32 `[B, P]`; weight `[B, P]`).
     """
     first = ops.floor(place - 0.5)
     weights = _WEIGHTS[interpolation](place - 0.5 - first)
@@ -61,13 +63,13 @@ def _taps(place, pixels, interpolation):
     return list(zip(pixel, weights, strict=True))
 
 
-def warped(images, matrix, fill, interpolation="bilinear"):
-    """Every image warped by its own matrix.
+def warped(images: Any, matrix: Any, fill: Any, interpolation: str = "bilinear") -> Any:
+    """Warps every image by its own matrix.
 
     Args:
         images: in [0, 1], `[B, H, W, C]`.
-        matrix: `[B, 6]`.
-        fill: what is seen where a pixel comes from outside of the image, in [0, 1], `[C]`.
+        matrix: warps, `[B, 6]`.
+        fill: color of pixels that come from outside of the image, in [0, 1], `[C]`.
         interpolation: `"bilinear"` or `"bicubic"`.
 
     Returns:
@@ -82,9 +84,12 @@ def warped(images, matrix, fill, interpolation="bilinear"):
     start = ops.arange(ops.shape(images)[0], dtype="int32")[:, None] * (height * width)
     columns = _taps(across, width, interpolation)
     result = 0
-    for row, its in _taps(down, height, interpolation):
+    for row, row_weight in _taps(down, height, interpolation):
         line = start + width * row  # [B, P]
-        result += its[..., None] * sum(w[..., None] * ops.take(pixels, line + at, axis=0) for at, w in columns)
+        across_line = sum(
+            weight[..., None] * ops.take(pixels, line + column, axis=0) for column, weight in columns
+        )  # [B, P, C]
+        result += row_weight[..., None] * across_line
     inside = ops.cast(inside, "float32")[..., None]  # [B, P, 1]
     result = inside * ops.clip(result, 0, 1) + (1 - inside) * np.asarray(fill, "float32")
     return ops.reshape(result, (-1, height, width, channels))

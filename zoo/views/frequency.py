@@ -1,10 +1,12 @@
-"""Coarse and fine as views: InfoMin (Tian et al., 2020, https://arxiv.org/abs/2005.10243, appendix).
+"""Low and high frequencies as views: InfoMin (Tian et al., 2020, https://arxiv.org/abs/2005.10243, appendix).
 
-How an image is shared out between the two is a matter of the blur's width: at both ends one view is nearly empty.
+The width of a Gaussian blur divides the content of an image between the two views. At both extremes one of them is
+nearly empty.
 """
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -12,28 +14,28 @@ from keras import ops
 from zoo import checks
 from zoo.views import blur, geometry, view
 
-# Beyond so many standard deviations a Gaussian is nothing.
+# Standard deviations beyond which the weights of a Gaussian are negligible.
 _REACH = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class LowPass(view.View):
-    """What a Gaussian blur keeps of each image: the first view of InfoMin's pair. Nothing is random.
+    """Blurs each image with a Gaussian of fixed width: the first view of InfoMin's pair. Nothing is random.
 
-    The kernel reaches 4 standard deviations to each side, less in images smaller than that, which are reflected at
+    The kernel reaches 4 standard deviations to each side, or to the border of smaller images, which are reflected at
     their borders.
 
     Args:
-        sigma: standard deviation in pixels; 0.7 is the paper's best.
+        sigma: standard deviation in pixels; 0.7 is best in the paper.
     """
 
     sigma: float = 0.7
 
     def __post_init__(self):
-        checks.require(self.sigma > 0, type(self).__name__, "`sigma` > 0", sigma=self.sigma)
+        checks.positive(type(self).__name__, sigma=self.sigma)
 
-    def apply(self, images, drawn):
-        """The blurred images."""
+    def apply(self, images: Any, drawn: view.Draw) -> Any:
+        """Returns the blurred images."""
         height, width = images.shape[1:3]
         radius = min(math.ceil(_REACH * self.sigma), height - 1, width - 1)
         sigma = np.array([self.sigma], dtype="float32")
@@ -43,16 +45,16 @@ class LowPass(view.View):
 
 @dataclasses.dataclass(frozen=True)
 class HighPass(LowPass):
-    """What `LowPass` of the same `sigma` takes away from each image: the second view of InfoMin's pair, in [-1, 1].
+    """Subtracts from each image what `LowPass` keeps: the second view of InfoMin's pair, in [-1, 1].
 
-    Both of one image: `view.Fork((LowPass(0.7), HighPass(0.7)))`.
+    `view.Fork((LowPass(0.7), HighPass(0.7)))` makes both views of the same image.
 
     Args:
-        sigma: standard deviation in pixels; 0.7 is the paper's best.
+        sigma: standard deviation in pixels; 0.7 is best in the paper.
     """
 
     final = True
 
-    def apply(self, images, drawn):
-        """Images less their blurred selves."""
+    def apply(self, images: Any, drawn: view.Draw) -> Any:
+        """Returns the images minus the blurred images."""
         return images - super().apply(images, drawn)

@@ -1,23 +1,25 @@
-"""Views that move pixels: crops of random size, the centre crop, mirror images.
+"""Views that move pixels: random resized crops, center crops, mirror images.
 
 Random resized crops are those of Szegedy et al., 2015, https://arxiv.org/abs/1409.4842
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from keras import ops
 
-from zoo import checks
-from zoo.views import execution, view
+from zoo import checks, seeds
+from zoo.views import execution, maps, view
 
-# A crop that does not fit is drawn again, this often: as in torchvision.
+# Number of boxes that are drawn to find one that fits, as in torchvision.
 _ATTEMPTS = 10
 
 
-def separable(images, rows, columns):
-    """Every image resampled along its height, then along its width.
+def separable(images: Any, rows: Any, columns: Any) -> Any:
+    """Resamples images along their height, then along their width.
 
     Args:
         images: `[B, H, W, C]`.
@@ -25,7 +27,7 @@ def separable(images, rows, columns):
         columns: weights of the input's columns in each column of the output, `[B, Q, W]`.
 
     Returns:
-        `[B, P, Q, C]`, as exact as the engine multiplies matrices: to about 5e-4 where that means TF32.
+        `[B, P, Q, C]`, with the precision of the engine's matrix products: about 5e-4 in TF32.
     """
     height, width, channels = images.shape[1:]
     tall, wide = rows.shape[1], columns.shape[1]
@@ -40,38 +42,40 @@ def _triangle(distance):
 
 
 def _keys(distance):
-    """The cubic convolution kernel with a = -1/2 (Keys, 1981)."""
+    """Returns the cubic convolution kernel with a = -1/2 (Keys, 1981)."""
     near = (1.5 * distance - 2.5) * distance * distance + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return ops.where(distance < 1, near, ops.where(distance < 2, far, 0.0))
 
 
-_KERNELS = {"bilinear": _triangle, "bicubic": _keys}
-_REACH = {"bilinear": 1, "bicubic": 2}  # pixels to each side that count
+_KERNELS: dict[str, Callable] = {"bilinear": _triangle, "bicubic": _keys}
+_REACH = {"bilinear": 1, "bicubic": 2}  # pixels to each side with a weight
 
 
-def interpolation_weights(start, length, inputs, outputs, interpolation="bilinear", antialias=False):
-    """How much each input pixel counts in each output pixel, when a segment is cut out and then resized.
+def interpolation_weights(
+    start: Any, length: Any, inputs: int, outputs: int, interpolation: str = "bilinear", antialias: bool = False
+) -> Any:
+    """Returns the weights by which a segment is cut out of a line of pixels and resized.
 
-    Pixel centres lie at half-integers. Pixels outside of the segment count nothing and the others make up for it, which
-    for bilinear weights is the same as repeating the segment's ends.
+    Centers of pixels lie at half-integers. Pixels outside of the segment have no weight, and the weights of the others
+    are scaled to sum to 1; for bilinear weights this is the same as repeating the ends of the segment.
 
     Args:
         start: first pixel of the segment, float `[B]`.
-        length: pixels in the segment, float `[B]`.
-        inputs: pixels of the input.
-        outputs: pixels of the output.
+        length: number of pixels in the segment, float `[B]`.
+        inputs: number of pixels of the input.
+        outputs: number of pixels of the output.
         interpolation: `"bilinear"` or `"bicubic"`.
         antialias: whether the kernel widens when the segment shrinks.
 
     Returns:
-        `[B, outputs, inputs]`, each row sums to 1.
+        Weight of each input pixel (last axis) in each output pixel, `[B, outputs, inputs]`.
     """
     start, length = start[:, None, None], length[:, None, None]  # [B, 1, 1]
     scale = length / outputs
-    there = start + (np.arange(outputs, dtype="float32")[:, None] + 0.5) * scale - 0.5  # [B, outputs, 1]
+    source = start + (np.arange(outputs, dtype="float32")[:, None] + 0.5) * scale - 0.5  # [B, outputs, 1]
     pixels = np.arange(inputs, dtype="float32")  # [inputs]
-    distance = ops.abs(pixels - there)  # [B, outputs, inputs]
+    distance = ops.abs(pixels - source)  # [B, outputs, inputs]
     if antialias:
         distance = distance / ops.maximum(scale, 1)
     inside = ops.logical_and(pixels >= start, pixels < start + length)  # [B, 1, inputs]
@@ -80,15 +84,15 @@ def interpolation_weights(start, length, inputs, outputs, interpolation="bilinea
 
 
 def _fetched(images, start, length, outputs, interpolation):
-    """What `interpolation_weights` does, not antialiased, along the first axis of every image.
+    """Cuts out and resizes along the height, with the weights of `interpolation_weights` without antialiasing.
 
-    Each output pixel lies between two or four input pixels: to fetch these costs less than a matrix product.
+    Each output pixel depends on two or four input pixels, and taking these costs less than a matrix product.
 
     Args:
         images: `[B, H, W, C]`.
-        start: first pixel of the segment, a whole number, float `[B]`.
-        length: pixels in the segment, likewise.
-        outputs: pixels of the output, P.
+        start: first pixel of the segment, an integer, as float `[B]`.
+        length: number of pixels in the segment, likewise.
+        outputs: number of pixels of the output, P.
         interpolation: `"bilinear"` or `"bicubic"`.
 
     Returns:
@@ -96,11 +100,11 @@ def _fetched(images, start, length, outputs, interpolation):
     """
     height, *line = images.shape[1:]
     start, last = start[:, None, None], (start + length)[:, None, None] - 1  # [B, 1, 1]
-    there = start + (np.arange(outputs, dtype="float32")[:, None] + 0.5) * (length[:, None, None] / outputs) - 0.5
+    source = start + (np.arange(outputs, dtype="float32")[:, None] + 0.5) * (length[:, None, None] / outputs) - 0.5
     reach = _REACH[interpolation]
-    pixels = ops.floor(there) + np.arange(1 - reach, 1 + reach, dtype="float32")  # [B, P, 2 * reach]
+    pixels = ops.floor(source) + np.arange(1 - reach, 1 + reach, dtype="float32")  # [B, P, 2 * reach]
     inside = ops.logical_and(pixels >= start, pixels <= last)
-    weights = ops.where(inside, _KERNELS[interpolation](ops.abs(pixels - there)), 0.0)
+    weights = ops.where(inside, _KERNELS[interpolation](ops.abs(pixels - source)), 0.0)
     weights = weights / ops.sum(weights, axis=-1, keepdims=True)
     first = height * ops.arange(ops.shape(images)[0], dtype="int32")[:, None, None]  # [B, 1, 1]
     weights, numbers = execution.barrier((weights, first + ops.cast(ops.clip(pixels, 0, height - 1), "int32")))
@@ -111,69 +115,74 @@ def _fetched(images, start, length, outputs, interpolation):
 
 @dataclasses.dataclass(frozen=True)
 class _Boxed(view.View):
-    """What crops share: the box they draw is cut out and resized to `size`."""
+    """What crops have in common: a drawn box is cut out and resized to `size`."""
 
-    size: int | tuple | None = None
+    size: int | tuple[int, int] | None = None
 
     geometric = True
+    interpolation = "bilinear"
+    antialias = False
 
     def __post_init__(self):
         who = type(self).__name__
         if self.size is not None:
             size = (self.size, self.size) if isinstance(self.size, int) else self.size
-            valid = isinstance(size, (tuple, list)) and len(size) == 2 and all(checks.is_integer(n) for n in size)
-            checks.require(valid, who, "`size` to be a positive integer or (height, width)", size=self.size)
+            is_valid = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(checks.is_integer, size))
+            checks.require(is_valid, who, "`size` to be a positive integer or (height, width)", size=self.size)
             object.__setattr__(self, "size", tuple(size))
         checks.one_of(who, "interpolation", self.interpolation, tuple(_KERNELS))
 
-    def apply(self, images, drawn):
-        """The boxes, resized to `[B, *size, C]`."""
+    def apply(self, images: Any, drawn: view.Draw) -> Any:
+        """Returns the boxes, resized to `[B, *size, C]`."""
         top, left, tall, wide = (drawn["box"][:, i] for i in range(4))  # [B] each
         height, width = images.shape[1:3]
-        size = self.size or (height, width)
+        size = self._size(images.shape[1:])
         if not self.antialias:
             images = _fetched(images, top, tall, size[0], self.interpolation)  # [B, P, W, C]
             images = execution.barrier(ops.transpose(images, (0, 2, 1, 3)))  # [B, W, P, C]
             images = _fetched(images, left, wide, size[1], self.interpolation)  # [B, Q, P, C]
             return ops.clip(ops.transpose(images, (0, 2, 1, 3)), 0, 1)
-        how = {"interpolation": self.interpolation, "antialias": self.antialias}
-        rows = interpolation_weights(top, tall, height, size[0], **how)  # [B, P, H]
-        columns = interpolation_weights(left, wide, width, size[1], **how)  # [B, Q, W]
+        rows = interpolation_weights(top, tall, height, size[0], self.interpolation, True)  # [B, P, H]
+        columns = interpolation_weights(left, wide, width, size[1], self.interpolation, True)  # [B, Q, W]
         images = separable(images, rows, columns)  # [B, P, Q, C]
         # Cubic weights overshoot at edges, rounding does everywhere.
         return ops.clip(images, 0, 1)
 
-    def output_shape(self, shape):
-        """`(B, *size, C)`."""
-        return (shape[0], *(self.size or shape[1:3]), shape[3])
+    def output_shape(self, shape: maps.Shape) -> maps.Shape:
+        """Returns `(*size, C)`."""
+        return (*self._size(shape), shape[2])
+
+    def _size(self, shape):
+        """Returns height and width of the result."""
+        return tuple(shape[:2]) if self.size is None else self.size
 
 
 def _interval(who, name, value, low, high):
-    """Checks that `value` is (lowest, highest) within (low, high]."""
-    are = isinstance(value, (tuple, list)) and len(value) == 2 and low < value[0] <= value[1] <= high
-    checks.require(are, who, f"`{name}` to be (lowest, highest) within ({low}, {high}]", **{name: value})
+    """Raises ValueError unless `value` is (lowest, highest) within (low, high]."""
+    is_valid = isinstance(value, (tuple, list)) and len(value) == 2 and low < value[0] <= value[1] <= high
+    checks.require(is_valid, who, f"`{name}` to be (lowest, highest) within ({low}, {high}]", **{name: value})
 
 
 @dataclasses.dataclass(frozen=True)
 class Crop(_Boxed):
-    """Cuts out a box of random size, shape and place and resizes it: the random resized crop.
+    """Cuts out a box of random area, aspect ratio and position and resizes it: the random resized crop.
 
-    Ten boxes are drawn, area uniform and aspect log-uniform; the first that fits is placed uniformly. If none fits, the
-    largest central box of an admissible aspect is taken.
+    Ten boxes are drawn, with uniform area and log-uniform aspect ratio. The first that fits is placed uniformly. If
+    none fits, the largest central box of an admissible aspect ratio is taken.
 
     Args:
-        size: side of the result in pixels, or (height, width); by default that of the image.
-        area: least and greatest share of the image's area.
-        aspect: least and greatest width / height.
+        size: side of the result in pixels, or (height, width); by default the size of the images.
+        area: smallest and largest fraction of the area of the image.
+        aspect: smallest and largest ratio of width to height.
         interpolation: `"bilinear"` or `"bicubic"`.
-        antialias: whether to average over the pixels that a shrunk one covers.
+        antialias: whether to average over all pixels that shrink into one.
 
-    Differs from the paper: SimCLR's sampler draws the aspect uniformly and, given it, the height uniformly, which
-    favours small boxes, and tries 100 times; this is torchvision's, like that of MoCo, SwAV and most reproductions.
+    Differs from the paper: SimCLR's sampler draws the aspect ratio uniformly, then the height uniformly, which favors
+    small boxes, and tries 100 times. This sampler is torchvision's, as in MoCo, SwAV and most reproductions.
     """
 
-    area: tuple = (0.08, 1.0)
-    aspect: tuple = (3 / 4, 4 / 3)
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
     interpolation: str = "bilinear"
     antialias: bool = False
 
@@ -182,32 +191,32 @@ class Crop(_Boxed):
         _interval("Crop", "area", self.area, 0, 1)
         _interval("Crop", "aspect", self.aspect, 0, float("inf"))
 
-    def draw(self, seed, shape):
-        """`box` [B, 4], float32: top, left, height, width, whole numbers of pixels."""
-        height, width = shape[1:3]
+    def draw(self, seed: seeds.Seed, shape: maps.Shape) -> view.Draw:
+        """Draws `box` [B, 4], float32: top, left, height and width in pixels, all integers."""
+        height, width = shape[:2]
         unit = seed.uniform((2 * _ATTEMPTS + 2,))  # [B, 22]
         low, high = (float(np.log(aspect)) for aspect in self.aspect)
         area = self.area[0] + (self.area[1] - self.area[0]) * unit[:, :_ATTEMPTS]  # [B, 10]
         aspect = ops.exp(low + (high - low) * unit[:, _ATTEMPTS : 2 * _ATTEMPTS])  # [B, 10]
         tall = ops.round(ops.sqrt(height * width * area / aspect))
         wide = ops.round(ops.sqrt(height * width * area * aspect))
-        # The fallback stands last and always fits: the first box that fits is the one to take.
+        # The fallback comes last and always fits, so that there is a first box that fits.
         last = np.array(self._fallback(height, width), dtype="float32")
-        aside = ops.zeros_like(tall[:, :1])
-        tall = ops.concatenate([tall, aside + last[0]], axis=1)  # [B, 11]
-        wide = ops.concatenate([wide, aside + last[1]], axis=1)
+        zeros = ops.zeros_like(tall[:, :1])
+        tall = ops.concatenate([tall, zeros + last[0]], axis=1)  # [B, 11]
+        wide = ops.concatenate([wide, zeros + last[1]], axis=1)
         fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)  # [B, 11]
-        # Ranked, because which of several equal maxima is found may differ between devices.
+        # Ranked, because devices may differ in which of several equal maxima they find.
         first = ops.argmax(ops.where(fits, np.arange(_ATTEMPTS + 1, 0, -1), 0), axis=1)[:, None]  # [B, 1]
         tall = ops.take_along_axis(tall, first, axis=1)[:, 0]  # [B]
         wide = ops.take_along_axis(wide, first, axis=1)[:, 0]
-        centred = first[:, 0] == _ATTEMPTS
-        top = ops.where(centred, (height - last[0]) // 2, ops.floor(unit[:, -2] * (height - tall + 1)))
-        left = ops.where(centred, (width - last[1]) // 2, ops.floor(unit[:, -1] * (width - wide + 1)))
+        centered = first[:, 0] == _ATTEMPTS
+        top = ops.where(centered, (height - last[0]) // 2, ops.floor(unit[:, -2] * (height - tall + 1)))
+        left = ops.where(centered, (width - last[1]) // 2, ops.floor(unit[:, -1] * (width - wide + 1)))
         return {"box": ops.stack([top, left, tall, wide], axis=1)}
 
     def _fallback(self, height, width):
-        """Height and width of the largest box of an admissible aspect."""
+        """Returns height and width of the largest box of an admissible aspect ratio."""
         if width < self.aspect[0] * height:
             return min(round(width / self.aspect[0]), height), width
         if width > self.aspect[1] * height:
@@ -217,13 +226,13 @@ class Crop(_Boxed):
 
 @dataclasses.dataclass(frozen=True)
 class CenterCrop(_Boxed):
-    """Cuts out the central box of the result's aspect and resizes it: what models are judged on; nothing is random.
+    """Cuts out a central box of the aspect ratio of the result and resizes it, as for evaluation. Nothing is random.
 
     Args:
-        size: side of the result in pixels, or (height, width); by default that of the image.
-        proportion: of the largest such box, in (0, 1]. 1 only resizes, if the aspects agree.
+        size: side of the result in pixels, or (height, width); by default the size of the images.
+        proportion: side of the box as a fraction of the side of the largest such box, in (0, 1].
         interpolation: `"bilinear"` or `"bicubic"`.
-        antialias: whether to average over the pixels that a shrunk one covers.
+        antialias: whether to average over all pixels that shrink into one.
     """
 
     proportion: float = 0.875
@@ -234,22 +243,24 @@ class CenterCrop(_Boxed):
         super().__post_init__()
         checks.require(0 < self.proportion <= 1, "CenterCrop", "`proportion` in (0, 1]", proportion=self.proportion)
 
-    def draw(self, seed, shape):
-        """`box` [B, 4], float32: the same for every image."""
-        height, width = shape[1:3]
-        size = self.size or (height, width)
+    def draw(self, seed: seeds.Seed, shape: maps.Shape) -> view.Draw:
+        """Returns `box` [B, 4], float32, the same for every image."""
+        height, width = shape[:2]
+        size = self._size(shape)
         ratio = self.proportion * min(height / size[0], width / size[1])
         tall, wide = max(round(ratio * size[0]), 1), max(round(ratio * size[1]), 1)
         box = np.array([(height - tall) // 2, (width - wide) // 2, tall, wide], dtype="float32")
-        return {"box": ops.tile(box[None], (shape[0], 1))}
+        return {"box": ops.tile(box[None], (ops.shape(seed.key[0])[0], 1))}
 
 
 @dataclasses.dataclass(frozen=True)
 class Flip(view.View):
-    """Mirrors left and right.
+    """Mirrors images horizontally with a probability.
+
+    Maps of vectors, such as surface normals, are mirrored as well, but the vectors themselves keep their direction.
 
     Args:
-        probability: in [0, 1], per image.
+        probability: in [0, 1].
     """
 
     probability: float = 0.5
@@ -257,12 +268,12 @@ class Flip(view.View):
     geometric = True
 
     def __post_init__(self):
-        checks.require(0 <= self.probability <= 1, "Flip", "`probability` in [0, 1]", probability=self.probability)
+        checks.fractions("Flip", probability=self.probability)
 
-    def draw(self, seed, shape):
-        """`flipped` [B], bool."""
+    def draw(self, seed: seeds.Seed, shape: maps.Shape) -> view.Draw:
+        """Draws `flipped` [B], bool."""
         return {"flipped": seed.bernoulli(self.probability)}
 
-    def apply(self, images, drawn):
-        """The mirror image where it was drawn."""
-        return execution.where(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)
+    def apply(self, images: Any, drawn: view.Draw) -> Any:
+        """Returns the mirror images of the images for which they were drawn."""
+        return execution.changed(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)

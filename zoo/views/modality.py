@@ -3,26 +3,27 @@
 import dataclasses
 
 from zoo import checks
-from zoo.views import view
+from zoo.views import maps, view
 
 
 @dataclasses.dataclass(frozen=True)
 class Modality(view.View):
-    """Chooses one map of a dictionary of maps, `{name: [B, H, W, C]} -> [B, H, W, C]`.
+    """Chooses one map of a dictionary, `{key: [B, H, W, C]} -> [B, H, W, C]`.
 
-    Cropping and mirroring before it treats all maps alike:
+    Geometric views before it treat all maps alike:
     `view.Chain((Crop(64), view.Fork((Modality("image"), Modality("depth")))))`.
 
     Args:
-        name: of the map, as the data has it.
+        name: key of the map.
     """
 
     name: str
 
-    structural = True
+    takes_maps = True
 
     def __post_init__(self):
-        checks.require(isinstance(self.name, str), "Modality", "`name` to be the name of a map", name=self.name)
+        is_valid = isinstance(self.name, str) and self.name != ""
+        checks.require(is_valid, "Modality", "`name` to be the key of a map", name=self.name)
 
     def apply(self, images, drawn):
         """Returns the map."""
@@ -32,10 +33,8 @@ class Modality(view.View):
         """Returns the shape of the map."""
         return self._chosen(shape)
 
-    def _chosen(self, maps):
-        if not isinstance(maps, dict):
-            # Data of a single image come as an array.
-            checks.one_of("Modality", "name", self.name, ("image",))
-            return maps
-        checks.one_of("Modality", "name", self.name, tuple(maps))
-        return maps[self.name]
+    def _chosen(self, images):
+        # Data with a single image come as an array.
+        known = tuple(images) if isinstance(images, dict) else (maps.IMAGE,)
+        checks.one_of("Modality", "name", self.name, known)
+        return images[self.name] if isinstance(images, dict) else images

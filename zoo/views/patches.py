@@ -1,22 +1,23 @@
-"""Patches at a distance as views: InfoMin (Tian et al., 2020, https://arxiv.org/abs/2005.10243).
+"""Pairs of patches as views: InfoMin (Tian et al., 2020, https://arxiv.org/abs/2005.10243).
 
-How far apart two patches lie says how much they share: the further, the less.
+The distance between two patches controls how much information they share: the larger, the less.
 """
 
 import dataclasses
+from typing import Any
 
 from keras import ops
 
-from zoo import checks
-from zoo.views import view
+from zoo import checks, seeds
+from zoo.views import maps, view
 
 
-def cut(images, corners, size):
-    """Squares out of images, exact copies.
+def cut(images: Any, corners: Any, size: int) -> Any:
+    """Copies squares out of images.
 
     Args:
         images: `[B, H, W, C]`.
-        corners: top and left of every square in pixels, int32 `[B, P, 2]`; the squares lie inside the images.
+        corners: top and left of every square in pixels, int32 `[B, P, 2]`. All squares must lie inside the images.
         size: side of the squares in pixels.
 
     Returns:
@@ -26,7 +27,7 @@ def cut(images, corners, size):
     count = corners.shape[1]
     steps = ops.arange(size, dtype="int32")
     first = height * ops.arange(ops.shape(images)[0], dtype="int32")[:, None, None]  # [B, 1, 1]
-    rows = first + corners[:, :, :1] + steps  # [B, P, size], in the batch's images one below the other
+    rows = first + corners[:, :, :1] + steps  # [B, P, size], as if the images stood in one column
     columns = corners[:, :, 1:] + steps  # [B, P, size]
     pixels = rows[:, :, :, None] * width + columns[:, :, None, :]  # [B, P, size, size]
     taken = ops.take(ops.reshape(images, (-1, channels)), ops.reshape(pixels, (-1,)), axis=0)
@@ -35,13 +36,14 @@ def cut(images, corners, size):
 
 @dataclasses.dataclass(frozen=True)
 class Pair(view.View):
-    """Two patches of an image: one anywhere, the other `distance` pixels down and right of it.
+    """Makes two views of an image, patches at a fixed distance.
 
-    The place is uniform among those where both fit.
+    The first patch is placed uniformly among the positions where both fit. The second lies `distance` pixels down and
+    `distance` pixels to the right of it.
 
     Args:
         size: side of the patches in pixels, 64 in the paper.
-        distance: pixels between the patches' corners along either axis; the paper sweeps 64 to 384.
+        distance: pixels between the corners of the patches along either axis; the paper tries 64 to 384.
     """
 
     size: int
@@ -49,27 +51,27 @@ class Pair(view.View):
 
     final = True
     several = True
+    geometric = True
 
     def __post_init__(self):
-        checks.require(isinstance(self.size, int) and self.size > 0, "Pair", "`size` > 0, an integer", size=self.size)
-        are = isinstance(self.distance, int) and self.distance >= 0
-        checks.require(are, "Pair", "`distance` >= 0, an integer", distance=self.distance)
+        checks.integers("Pair", size=self.size)
+        checks.integers("Pair", least=0, distance=self.distance)
 
-    def draw(self, seed, shape):
-        """`corners` [B, 2, 2], int32: top and left of both patches, in pixels."""
-        room = [pixels - self.size - self.distance for pixels in shape[1:3]]
-        given = {"size": self.size, "distance": self.distance, "height": shape[1], "width": shape[2]}
-        checks.require(min(room) >= 0, "Pair", "images of at least `size + distance` pixels a side", **given)
-        places = ops.cast([pixels + 1 for pixels in room], "float32")  # [2]
-        corner = ops.cast(ops.floor(seed.uniform((2,)) * places), "int32")  # [B, 2]
+    def draw(self, seed: seeds.Seed, shape: maps.Shape) -> view.Draw:
+        """Draws `corners` [B, 2, 2], int32: top and left of both patches, in pixels."""
+        room = [pixels - self.size - self.distance for pixels in shape[:2]]
+        received = {"size": self.size, "distance": self.distance, "height": shape[0], "width": shape[1]}
+        checks.require(min(room) >= 0, "Pair", "images of at least `size + distance` pixels a side", **received)
+        positions = ops.cast([pixels + 1 for pixels in room], "float32")  # [2]
+        corner = ops.cast(ops.floor(seed.uniform((2,)) * positions), "int32")  # [B, 2]
         return {"corners": ops.stack([corner, corner + self.distance], axis=1)}
 
-    def apply(self, images, drawn):
-        """The two patches, `[B, size, size, C]` each."""
+    def apply(self, images: Any, drawn: view.Draw) -> tuple[Any, Any]:
+        """Returns both patches, `[B, size, size, C]` each."""
         both = cut(images, drawn["corners"], self.size)  # [B, 2, size, size, C]
         return both[:, 0], both[:, 1]
 
-    def output_shape(self, shape):
-        """Twice `(B, size, size, C)`."""
-        one = (shape[0], self.size, self.size, shape[3])
-        return one, one
+    def output_shape(self, shape: maps.Shape) -> tuple[maps.Shape, maps.Shape]:
+        """Returns `(size, size, C)` twice."""
+        patch = (self.size, self.size, shape[2])
+        return patch, patch
