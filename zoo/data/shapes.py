@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-Array = np.ndarray
+Array: TypeAlias = np.ndarray
 # x, y, z, u, v -> bound on the distance.
 Bound = Callable[[Array, Array, Array, Array, Array], Array]
 
