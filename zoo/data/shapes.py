@@ -8,6 +8,7 @@ point does not depend on other points.
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
