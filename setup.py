@@ -31,9 +31,6 @@ SERVING = [
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING, *SERVING]
 DEVELOPMENT = [
-    *("pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "mypy>=1.15"),
-    *("build", "jax>=0.7", "scikit-image"),
-]
     "pytest>=8",
     "pytest-timeout",
     "pytest-xdist",
