@@ -30,7 +30,19 @@ SERVING = [
     "requests>=2.31",
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING, *SERVING]
-DEVELOPMENT = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "build", "jax>=0.7", "scikit-image"]
+DEVELOPMENT = [
+    *("pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "mypy>=1.15"),
+    *("build", "jax>=0.7", "scikit-image"),
+]
+    "pytest>=8",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff>=0.12",
+    "mypy>=1.15",
+    "build",
+    "jax>=0.7",
+    "scikit-image",
+]
 PROGRAMS = ["train", "evaluate", "export", "serve", "views", "data", "bench"]
 
 setuptools.setup(
@@ -49,7 +61,7 @@ setuptools.setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     # TensorFlow comes by extra, as with Keras itself: a hard requirement would install a second one beside a CPU build.
-    install_requires=["keras>=3.13", "numpy>=1.26", "absl-py>=2.1", "gin-config>=0.5.0", "rich>=13"],
+    install_requires=["keras>=3.15", "numpy>=1.26", "absl-py>=2.1", "gin-config>=0.5.0", "rich>=13"],
     extras_require={
         "tf": ["tensorflow>=2.21,<2.22", *TRAINING, *SERVING],
         "cpu": CPU,
@@ -65,6 +77,6 @@ setuptools.setup(
         *("zoo.tools", "zoo.tools.benches", "zoo.tools.benches.peers", "zoo.gin", "zoo.saved_models"),
     ],
     package_dir={"zoo.tools": "tools", "zoo.gin": "gin", "zoo.saved_models": "saved_models"},
-    package_data={"zoo.gin": ["**/*.gin"], "zoo.saved_models": ["**/*"]},
+    package_data={"zoo": ["py.typed"], "zoo.gin": ["**/*.gin"], "zoo.saved_models": ["**/*"]},
     entry_points={"console_scripts": [f"zoo-{name} = zoo.tools.{name}:cli" for name in PROGRAMS]},
 )

@@ -43,6 +43,7 @@ STANDARD = {
     "re",
     "shutil",
     "tempfile",
+    "types",
     "typing",
     "warnings",
 }

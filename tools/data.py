@@ -1,4 +1,4 @@
-"""Looks after data sets: imports raw files from disk, prepares TFDS data, and says what there is.
+"""Manages datasets: imports raw files from disk, prepares and exports TFDS datasets, and lists what is available.
 
 zoo-data import fashion_mnist --from=/usr/share/datasets/fashion-mnist
 zoo-data import openclipart --from=/usr/share/openclipart/png
@@ -13,14 +13,15 @@ zoo-data list
 import argparse
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from absl import app, logging
 from absl.flags import argparse_flags
 
 
-def parser():
-    """The command line's parser."""
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     described = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
     top = argparse_flags.ArgumentParser(prog="zoo-data", **described)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -28,35 +29,41 @@ def parser():
     def command(name, action, about):
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(action=action)
-        sub.add_argument("--data_dir", help="Folder of TFDS; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")
+        sub.add_argument("--data_dir", help="Data folder of TFDS; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")
         return sub
 
-    importing = command("import", seed, "Verify raw files, enter them as TFDS downloads, and prepare the data set.")
-    importing.add_argument("name", help="Data set, as `zoo-data list` shows.")
-    importing.add_argument("--from", dest="folder", help="Folder of the raw files; where the package puts them.")
-    preparing = command("prepare", prepare, "Download and prepare a TFDS data set.")
-    preparing.add_argument("name", help="TFDS name, such as cifar10.")
-    telling = command("info", info, "Shape, classes and counts of a source.")
-    telling.add_argument("name", help="digits, folder:/path/to/images, or a TFDS name.")
-    telling.add_argument("--split", default="train", help="Split string, such as train[:10%%].")
-    exporting = command("export", export, "Decode a data set, all its splits, into arrays that any engine reads.")
-    exporting.add_argument("name", help="digits, folder:/path/to/images, or a TFDS name.")
-    exporting.add_argument("--channels", type=int, help="1 or 3; by default what the images have.")
+    importing = command("import", import_package, "Verify raw files on disk, and prepare a TFDS dataset from them.")
+    importing.add_argument("name", help="Name of the dataset, as shown by `zoo-data list`.")
+    importing.add_argument(
+        "--from", dest="folder", help="Folder of the raw files; by default that of the system package."
+    )
+    preparing = command("prepare", prepare, "Download and prepare a TFDS dataset.")
+    preparing.add_argument("name", help="TFDS name of the dataset, such as cifar10.")
+    describing = command("info", info, "Show the size, shapes and classes of a dataset.")
+    describing.add_argument("name", help="Name of the dataset: digits, folder:/path/to/images, or a TFDS name.")
+    describing.add_argument("--split", default="train", help="Split string, such as train[:10%%].")
+    exporting = command("export", export, "Decode all splits of a dataset into arrays, which every backend can read.")
+    exporting.add_argument("name", help="Name of the dataset: digits, folder:/path/to/images, or a TFDS name.")
+    exporting.add_argument(
+        "--channels", type=int, help="Number of channels of the image, 1 or 3; by default what the dataset has."
+    )
     exporting.add_argument(
         "--out",
-        help="A compressed archive if it ends in .npz, else a folder, for data that exceed the memory; by default "
-        "where training looks for it.",
+        help="File or folder to write: a name that ends in .npz makes a compressed archive, any other a folder, for "
+        "data that exceed the memory. By default, the archive in which training looks for the dataset.",
     )
-    for sub in (telling, exporting):
-        sub.add_argument("--size", type=int, help="Side of the square that images are fitted to.")
-        sub.add_argument("--image", help="Feature of a TFDS dataset that is the image, if it has several.")
+    for sub in (describing, exporting):
+        sub.add_argument(
+            "--size", type=int, help="Side in pixels of the square that images are cropped and resized to."
+        )
+        sub.add_argument("--image", help="Feature of a TFDS dataset that becomes the image, where it has several.")
         sub.add_argument(
             "--extra",
             type=names,
             default=(),
-            help="Further features of a TFDS dataset, separated by commas, such as depth,normals.",
+            help="Further features of a TFDS dataset to keep, separated by commas, such as depth,normals.",
         )
-    command("list", known, "Data that is here, or that can be imported from disk.")
+    command("list", known, "List datasets that are on this machine, or that can be imported from disk.")
     return top
 
 
@@ -65,22 +72,22 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
 
 
-def seed(args):
-    """`zoo-data import`."""
+def import_package(args: argparse.Namespace) -> None:
+    """Runs `zoo-data import`."""
     from zoo.data import packaged
 
     report(packaged.imported(args.name, args.folder, args.data_dir))
 
 
-def prepare(args):
-    """`zoo-data prepare`."""
+def prepare(args: argparse.Namespace) -> None:
+    """Runs `zoo-data prepare`."""
     from zoo.data import builders
 
     report(builders.prepared(args.name, args.data_dir))
 
 
-def report(builder):
-    """Prints where a builder's data lies and how much of it there is."""
+def report(builder: Any) -> None:
+    """Prints the folder of a TFDS dataset and the size of every split."""
     print(f"{builder.info.full_name} in {builder.data_dir}")
     for name, split in builder.info.splits.items():
         print(f"  {name:12} {split.num_examples:>10,} examples in {split.num_shards} files")
@@ -146,17 +153,17 @@ def _logged(source, split):
             )
 
 
-def known(args):
-    """`zoo-data list`."""
+def known(args: argparse.Namespace) -> None:
+    """Runs `zoo-data list`."""
     import pathlib
 
     import tensorflow_datasets as tfds
 
     from zoo.data import packaged
 
-    print("digits: with scikit-learn, always here")
-    print("folder:/path/to/images: your own")
-    print("scenes: rendered when first asked for")
+    print("digits: part of scikit-learn, always available")
+    print("folder:/path/to/images: your own images")
+    print("scenes: rendered on first use")
     for name, package in sorted(packaged.PACKAGES.items()):
         state = "its package is installed" if pathlib.Path(package.folder).is_dir() else "its package is not installed"
         print(f"{name}: zoo-data import {name} --from={package.folder} ({state})")
@@ -165,8 +172,8 @@ def known(args):
         print(f"{path.parent.relative_to(pathlib.Path(folder).expanduser())}: prepared in {folder}")
 
 
-def main(args):
-    """Runs a command; a mistake of the user ends with a message and status 1, without a traceback."""
+def main(args: argparse.Namespace) -> int:
+    """Runs a command; an error is reported in one line, without a traceback, and yields status 1."""
     logging.use_absl_handler()
     try:
         args.action(args)
@@ -177,8 +184,8 @@ def main(args):
     return 0
 
 
-def cli():
-    """The program `zoo-data`."""
+def cli() -> None:
+    """Runs the program `zoo-data`."""
     app.run(main, flags_parser=lambda argv: parser().parse_args(argv[1:]))
 
 

@@ -76,13 +76,27 @@ def _check_flags():
         raise ValueError("--overwrite: expected without --serving, which adds versions; give a new --version.")
 
 
+def _of_fixed_size(encoder, run):
+    """Returns the encoder for images of the size that the run gave it: that of the first view it takes."""
+    from zoo.models import architecture
+    from zoo.models import encoder as encoding
+
+    if None not in encoder.input_shape[1:]:
+        return encoder
+    shapes = run["spec"]["view_shapes"]
+    fitting = [shape for shape in shapes if encoding.takes(encoder, shape)]
+    if not fitting:
+        raise ValueError(f"--workdir: expected a run with a view that its encoder takes. Received: views of {shapes}.")
+    return architecture.resized(encoder, fitting[0])
+
+
 def _export(out, name):
     """Writes the model folder of a run."""
     from zoo.methods import method as methods
     from zoo.serving import export
 
     method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
-    encoder = methods.encoder_named(method, FLAGS.encoder)
+    encoder = _of_fixed_size(methods.encoder_named(method, FLAGS.encoder), run)
     kind = encoder.architecture["factory"].rpartition(":")[2]
     made = f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels."
     card = {

@@ -1,20 +1,71 @@
-"""A zoo of contrastive encoders: list the published models, read their cards, load them as Keras models."""
+"""A zoo of contrastive encoders: load published models, or train, evaluate and export your own.
+
+Names are looked up on first use (PEP 562): `import zoo` imports neither TensorFlow nor Keras.
+"""
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Names are looked up on first use (PEP 562), so that listing models imports neither TensorFlow nor Keras.
-_HOMES = {"load": "zoo.hub.pretrained", "list_models": "zoo.hub.cards", "info": "zoo.hub.cards"}
+if TYPE_CHECKING:  # for editors and type checkers
+    from zoo import train, views
+    from zoo.features import extract
+    from zoo.hub.cards import info, list_models
+    from zoo.hub.pretrained import load
+    from zoo.methods.cmc import CMC
+    from zoo.methods.cmc_v2 import CMCv2
+    from zoo.methods.infomin import InfoMin
+    from zoo.methods.insdis import InsDis
+    from zoo.methods.moco import MoCo
+    from zoo.methods.pirl import PIRL
+    from zoo.methods.simclr import SimCLR
+    from zoo.transfer.evaluate import evaluate
 
-__all__ = ["__version__", "info", "list_models", "load"]
+# Name -> module and the name there; None for the module itself.
+_HOMES: dict[str, tuple[str, str | None]] = {
+    "load": ("zoo.hub.pretrained", "load"),
+    "list_models": ("zoo.hub.cards", "list_models"),
+    "info": ("zoo.hub.cards", "info"),
+    "train": ("zoo.train", None),
+    "evaluate": ("zoo.transfer.evaluate", "evaluate"),
+    "extract": ("zoo.features", "extract"),
+    "views": ("zoo.views", None),
+    "SimCLR": ("zoo.methods.simclr", "SimCLR"),
+    "MoCo": ("zoo.methods.moco", "MoCo"),
+    "InsDis": ("zoo.methods.insdis", "InsDis"),
+    "PIRL": ("zoo.methods.pirl", "PIRL"),
+    "InfoMin": ("zoo.methods.infomin", "InfoMin"),
+    "CMC": ("zoo.methods.cmc", "CMC"),
+    "CMCv2": ("zoo.methods.cmc_v2", "CMCv2"),
+}
+
+__all__ = [
+    "CMC",
+    "CMCv2",
+    "InfoMin",
+    "InsDis",
+    "MoCo",
+    "PIRL",
+    "SimCLR",
+    "__version__",
+    "evaluate",
+    "extract",
+    "info",
+    "list_models",
+    "load",
+    "train",
+    "views",
+]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, attribute = _HOMES[name]
+    found = importlib.import_module(module)
+    return found if attribute is None else getattr(found, attribute)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})

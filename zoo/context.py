@@ -1,6 +1,6 @@
-"""The circumstances under which a step is traced: the library's only context variable.
+"""Settings that hold while a step is computed or traced, in the only context variable of the library.
 
-Layers and views are called by Keras and by each other, with arguments that have no room for these settings.
+They reach layers and views that are called by Keras or by each other, with arguments that leave no room for settings.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ class Context:
     """Settings of the present thread.
 
     Args:
-        replicas: the replicas that train together, where the engine itself cannot tell.
-        bn_groups: groups of the global batch that batch norm normalizes separately, see `zoo.models.norm`.
-        xla: whether XLA compiles what is traced, and so updates buffers in place by its own means.
-        image_by_image: whether views are made one image at a time, see `zoo.views.execution`.
+        replicas: the replicas that train together, if the engine itself does not know them.
+        bn_groups: number of groups of the global batch that batch norm normalizes separately, see `zoo.models.norm`.
+        xla: whether the traced code is compiled by XLA, which updates variables in place by itself.
+        image_by_image: whether views are made of one image at a time, see `zoo.views.execution`.
     """
 
     replicas: group.Replicas = dataclasses.field(default_factory=group.Alone)
@@ -33,16 +33,16 @@ _context: contextvars.ContextVar[Context] = contextvars.ContextVar("context", de
 
 
 def current() -> Context:
-    """Returns the settings that hold here."""
+    """Returns the settings that hold for the calling code."""
     return _context.get()
 
 
 @contextlib.contextmanager
 def using(**changes: Any) -> Iterator[Context]:
-    """Changes some settings within a `with` block, for the present thread only.
+    """Changes some settings within a `with` block, for the present thread.
 
     Args:
-        **changes: fields of `Context`.
+        **changes: fields of `Context`, such as `bn_groups=8`.
 
     Yields:
         The settings that hold within the block.

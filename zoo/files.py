@@ -5,14 +5,15 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 
-def write(path, text):
-    """Writes a text in one step: readers see the old file or the new one, also when the process dies in between.
+def write(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a file in one step: readers see the old file or the new one, also when the process dies in between.
 
     Args:
         path: the file; its folder must exist.
-        text: written as UTF-8.
+        content: bytes, or a string that is written as UTF-8.
 
     Raises:
         OSError: when it cannot be written. The old file, if any, is as it was.
@@ -20,8 +21,8 @@ def write(path, text):
     path = pathlib.Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
@@ -29,7 +30,7 @@ def write(path, text):
 
 
 @contextlib.contextmanager
-def folder(path, overwrite=False):
+def folder(path: str | os.PathLike, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """A folder that appears at its path in one step, filled, when the `with` block ends; after an error, not at all.
 
     Args:
@@ -58,7 +59,7 @@ def folder(path, overwrite=False):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(new, path):
+def _swap(new: pathlib.Path, path: pathlib.Path) -> None:
     aside = new.with_name(f"{new.name}.old")
     os.rename(path, aside)
     try:

@@ -1,4 +1,4 @@
-"""What an objective may know of the other replicas: how many there are, which one this is, and everyone's rows."""
+"""Replicas as objectives and layers see them: their number, the index of this one, and the rows and sums of all."""
 
 from typing import Any, Protocol
 
@@ -15,17 +15,14 @@ class Replicas(Protocol):
     index: Any
 
     def gather(self, rows: Any) -> Any:
-        """Returns everyone's rows in the order of the replicas, `[B, ...] -> [N, ...]`, N = R * B.
-
-        Gradients flow through.
-        """
+        """Returns the rows of all replicas in their order, `[B, ...] -> [R * B, ...]`; gradients flow through."""
 
     def sum(self, value: Any) -> Any:
         """Returns the sum of `value`, a tensor or a nest of tensors, over the replicas; gradients flow through."""
 
 
 class Alone:
-    """A single replica."""
+    """The only replica."""
 
     count: int = 1
     index: Any = 0

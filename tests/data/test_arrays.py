@@ -40,17 +40,17 @@ def exported(out, name, *more):
 def test_an_export_is_what_it_was_made_of(pictures, tmp_path, form, split, capsys):
     name = exported(tmp_path / form, pictures, "--size=4")
     assert "7 examples of image (4, 4, 3)" in capsys.readouterr().out
-    ours, theirs = sources.load(name, split), sources.load(pictures, split, size=4)
-    assert ours.classes == theirs.classes == ["a", "b"] and ours.image_shape == (4, 4, 3)
-    np.testing.assert_array_equal(ours.images, theirs.images)
-    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    read, original = sources.load(name, split), sources.load(pictures, split, size=4)
+    assert read.classes == original.classes == ["a", "b"] and read.image_shape == (4, 4, 3)
+    np.testing.assert_array_equal(read.images, original.images)
+    np.testing.assert_array_equal(read.labels, original.labels)
     assert sources.counts(name) == sources.counts(pictures) == {"train": 7, "test": 3}
 
 
 @pytest.mark.parametrize("form", ["whole.npz", "folder"])
 def test_another_engine_reads_the_same_batches(tmp_path, form):
     name = exported(tmp_path / form, "digits")
-    theirs = sources.load(name, "train[:50]")
+    original = sources.load(name, "train[:50]")
     program = (
         "import sys, json, hashlib, itertools\n"
         "from zoo.data import sources\n"
@@ -64,7 +64,7 @@ def test_another_engine_reads_the_same_batches(tmp_path, form):
     import hashlib
 
     for line, batch in zip(
-        found.stdout.splitlines(), theirs.batches(8, 3, start=4, steps=9, shard=(1, 2)), strict=True
+        found.stdout.splitlines(), original.batches(8, 3, start=4, steps=9, shard=(1, 2)), strict=True
     ):
         ids, labels, digest = json.loads(line)
         assert ids == batch["id"].numpy().tolist() and labels == batch["label"].numpy().tolist()
@@ -75,15 +75,13 @@ def test_batches_from_memory_are_those_of_the_pipeline():
     data = sources.load("digits", "train[:37]")
     store = numpy_stores.Arrays({"image": data.images}, data.labels)
     rows = numpy_stream.shuffled(37, 6, 5, start=4, steps=20)
-    ours = numpy_stream.batches(rows, store, np.arange(37), data.ids)
-    for mine, theirs in zip(ours, data.batches(6, 5, start=4, steps=20), strict=True):
-        for key, value in mine.items():
-            np.testing.assert_array_equal(value, theirs[key])
-            assert value.dtype == theirs[key].numpy().dtype
-    mine = [
-        batch["id"] for batch in numpy_stream.batches(numpy_stream.in_order(37, 10), store, np.arange(37), data.ids)
-    ]
-    np.testing.assert_array_equal(np.concatenate(mine), data.ids)
+    found = numpy_stream.batches(rows, store, np.arange(37), data.ids)
+    for batch, expected in zip(found, data.batches(6, 5, start=4, steps=20), strict=True):
+        for key, value in batch.items():
+            np.testing.assert_array_equal(value, expected[key])
+            assert value.dtype == expected[key].numpy().dtype
+    ids = [batch["id"] for batch in numpy_stream.batches(numpy_stream.in_order(37, 10), store, np.arange(37), data.ids)]
+    np.testing.assert_array_equal(np.concatenate(ids), data.ids)
 
 
 def test_names_say_where_an_export_lies(tmp_path):

@@ -81,10 +81,10 @@ def test_streamed_is_in_memory(data_dir):
         )
         assert memory.image_shape == disk.image_shape
         np.testing.assert_array_equal(memory.ids, disk.ids)
-        for one, two in zip(memory.batches(6, 1, 3, 9), disk.batches(6, 1, 3, 9), strict=True):
-            tf.nest.map_structure(np.testing.assert_array_equal, one, two)
-        for one, two in zip(memory.in_order(11), disk.in_order(11), strict=True):
-            tf.nest.map_structure(np.testing.assert_array_equal, one, two)
+        for kept, streamed in zip(memory.batches(6, 1, 3, 9), disk.batches(6, 1, 3, 9), strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, kept, streamed)
+        for kept, streamed in zip(memory.in_order(11), disk.in_order(11), strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, kept, streamed)
         part = disk.subset([20, 1])
         np.testing.assert_array_equal(part.fetch([0, 1]), memory.images[[20, 1]])
         np.testing.assert_array_equal(part.labels, memory.labels[[20, 1]])

@@ -22,7 +22,7 @@ def test_info(program, capsys):
     assert "digits test: 500 examples" in out and "image   uint8 (8, 8, 1)" in out and "classes 10" in out
 
 
-def test_info_of_an_unlabelled_folder(program, capsys, tmp_path):
+def test_info_of_an_unlabeled_folder(program, capsys, tmp_path):
     Image.fromarray(np.zeros((5, 6, 3), np.uint8)).save(tmp_path / "1.png")
     assert program("info", f"folder:{tmp_path}", "--size=4") == 0
     assert "1 examples\n  image   uint8 (4, 4, 3)" in capsys.readouterr().out

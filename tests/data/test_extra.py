@@ -157,8 +157,8 @@ def test_parts_of_a_source_keep_them(data_dir):
     for source in (memory.subset([3, 1]), disk.subset([3, 1]), disk.subset([3, 1]).decoded()):
         for key, values in source.examples([0, 1]).items():
             np.testing.assert_array_equal(values, expected[key])
-    for one, two in zip(memory.batches(6, 1, 2, 5), disk.batches(6, 1, 2, 5), strict=True):
-        tf.nest.map_structure(np.testing.assert_array_equal, one, two)
+    for kept, streamed in zip(memory.batches(6, 1, 2, 5), disk.batches(6, 1, 2, 5), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, kept, streamed)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -182,10 +182,10 @@ def test_an_export_has_them(data_dir, tmp_path, form):
     out = tmp_path / form
     flags = [f"--data_dir={data_dir}", f"--out={out}", "--extra=depth,mask,box", "--size=5"]
     assert data.main(data.parser().parse_args(["export", "zoo_paired", *flags])) == 0
-    theirs = load(data_dir, size=5, extra=("depth", "mask", "box"), split="train[3:]+test")
+    original = load(data_dir, size=5, extra=("depth", "mask", "box"), split="train[3:]+test")
     found = sources.load(f"arrays:{out}", "train[3:]+test")
-    assert found.spec == theirs.spec and found.classes == ["x", "y"]
-    for key, values in theirs.examples(range(found.size)).items():
+    assert found.spec == original.spec and found.classes == ["x", "y"]
+    for key, values in original.examples(range(found.size)).items():
         np.testing.assert_array_equal(found.examples(range(found.size))[key], values)
     assert list(sources.load(f"arrays:{out}", extra=("box",)).spec) == ["image", "box", "label", "id"]
     with pytest.raises(ValueError, match="Did you mean 'depth'"):

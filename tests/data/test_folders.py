@@ -71,8 +71,8 @@ def test_streamed_is_in_memory(tmp_path):
         assert memory.image_shape == disk.image_shape == (6, 6, channels)
         np.testing.assert_array_equal(memory.labels, disk.labels)
         np.testing.assert_array_equal(memory.fetch([3, 11, 3]), disk.fetch([3, 11, 3]))
-        for one, two in zip(memory.batches(4, 0, 2, 5), disk.batches(4, 0, 2, 5), strict=True):
-            tf.nest.map_structure(np.testing.assert_array_equal, one, two)
+        for kept, streamed in zip(memory.batches(4, 0, 2, 5), disk.batches(4, 0, 2, 5), strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, kept, streamed)
         assert [len(batch["id"]) for batch in disk.in_order(5)] == [5, 5, 2]
 
 
@@ -102,7 +102,7 @@ def test_several_shapes_need_a_size(tmp_path):
 
 
 def test_refuses(tmp_path):
-    with pytest.raises(ValueError, match="expected a folder"):
+    with pytest.raises(ValueError, match="expected an existing folder"):
         sources.load(f"folder:{tmp_path}/none")
     with pytest.raises(ValueError, match="expected a file ending in"):
         sources.load(f"folder:{tmp_path}")

@@ -54,7 +54,7 @@ def test_transparency_lies_over_white(mode, channels):
     assert (found[pixels[..., -1] == 0] == 255).all()
 
 
-def test_of_an_animation_the_first_frame():
+def test_an_animation_yields_its_first_frame():
     first, second = (Image.fromarray(np.full((4, 5), value, np.uint8)) for value in (10, 200))
     file = io.BytesIO()
     first.save(file, "GIF", save_all=True, append_images=[second])
@@ -69,7 +69,7 @@ def test_fitted_to_its_own_size_is_the_central_square():
 def test_halving_a_constant_and_a_ramp():
     ramp = np.tile(np.arange(0, 128, 4, dtype=np.uint8)[:, None, None], (1, 32, 1))
     halved = images.fitted(tf.constant(ramp), 16).numpy()[..., 0]
-    # Away from the border an antialiased halving of a ramp is the mean of its neighbours: 8 i + 2.
+    # Away from the border an antialiased halving of a ramp is the mean of its neighbors: 8 i + 2.
     np.testing.assert_array_equal(halved[1:-1, 5], 8 * np.arange(1, 15) + 2)
     assert (images.fitted(tf.fill((7, 9, 3), tf.constant(77, tf.uint8)), 4).numpy() == 77).all()
 

@@ -12,7 +12,7 @@ needs_debian = pytest.mark.skipif(not DEBIAN.is_dir(), reason="the package datas
 
 
 def test_tfds_still_names_the_same_files():
-    # What seed_downloads leans on without a promise from TFDS: names and the note's place.
+    # TFDS does not promise the names and the place of the note on which seed_downloads relies.
     from tensorflow_datasets.core.download import resource
 
     builder = tfds.builder("fashion_mnist")
@@ -45,7 +45,7 @@ def test_other_contents(tmp_path, content):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="expected one of fashion_mnist"):
+    with pytest.raises(ValueError, match="expected `name` to be one of 'fashion_mnist', 'openclipart'"):
         packaged.imported("mnist")
 
 

@@ -46,7 +46,7 @@ def test_depths_lie_on_what_the_segmentation_says(drawn):
         *normal, offset = layout.wall[:, scene]
         assert np.abs(wall @ normal - offset).max(initial=0) < far
         np.testing.assert_allclose(normals[kinds == 0], np.tile(normal, (len(wall), 1)), atol=0.01)
-        own = layout.rotation[..., scene].T @ (solid - layout.centre[:, scene]).T / layout.scale[scene]
+        own = layout.rotation[..., scene].T @ (solid - layout.center[:, scene]).T / layout.scale[scene]
         bound = shapes.SHAPES[layout.label[scene]](*own, *layout.proportions[:, scene])
         assert len(solid) and np.abs(bound).max() < far / layout.scale[scene]
 
@@ -56,8 +56,8 @@ def test_a_sphere_is_where_its_formula_says():
     layout = dataclasses.replace(layout, distractors=0 * layout.distractors)
     pictures = raycast.rendered(layout, SIDE)
     eye, rays, axes = camera(layout, 0)
-    centre, radius = layout.centre[:, 0], layout.scale[0] * (0.6 + 0.25 * layout.proportions[0, 0])
-    a, b, c = (rays**2).sum(1), rays @ (eye - centre), ((eye - centre) ** 2).sum() - radius**2
+    center, radius = layout.center[:, 0], layout.scale[0] * (0.6 + 0.25 * layout.proportions[0, 0])
+    a, b, c = (rays**2).sum(1), rays @ (eye - center), ((eye - center) ** 2).sum() - radius**2
     inside = b**2 - a * c
     hit = inside > 0
     certain = np.abs(inside) > 1e-2  # the silhouette itself may go either way
@@ -67,7 +67,7 @@ def test_a_sphere_is_where_its_formula_says():
     np.testing.assert_allclose(
         pictures["depth"].ravel()[hit] * LEVEL + raycast.NEAR, depth, atol=LEVEL / 2 + 2e-3, rtol=0
     )
-    normals = (eye + depth[:, None] * rays[hit] - centre) / radius @ axes.T
+    normals = (eye + depth[:, None] * rays[hit] - center) / radius @ axes.T
     np.testing.assert_allclose(pictures["normals"].reshape(-1, 3)[hit] / 127.5 - 1, normals, atol=0.02)
 
 
@@ -99,7 +99,7 @@ def test_light_from_above_casts_a_round_shadow():
         np.testing.assert_allclose(image[kinds == 2], 255 * lit * colors[0, :, 2, scene], atol=2)
 
 
-def test_scenes_do_not_depend_on_their_neighbours(drawn):
+def test_scenes_do_not_depend_on_their_neighbors(drawn):
     _, together = drawn
     for number in (0, 17, 59):
         alone = raycast.rendered(scenes.layout([number]), SIDE)

@@ -39,9 +39,9 @@ def test_what_there_is_to_see():
     normal, offset = layout.wall[:3], layout.wall[3]
     np.testing.assert_allclose((normal**2).sum(0), 1, atol=1e-5)
     # The solid's ball lies over the ground, before the wall, and touches no small sphere.
-    assert (layout.centre[1] >= layout.scale).all()
-    assert ((normal * layout.centre).sum(0) - offset > layout.scale).all()
-    apart = np.sqrt(((layout.distractors[:, :3] - layout.centre) ** 2).sum(1))
+    assert (layout.center[1] >= layout.scale).all()
+    assert ((normal * layout.center).sum(0) - offset > layout.scale).all()
+    apart = np.sqrt(((layout.distractors[:, :3] - layout.center) ** 2).sum(1))
     assert (apart > layout.distractors[:, 3] + layout.scale).all()
     share = (layout.distractors[:, 3] > 0).mean()
     assert 0.45 < share < 0.55
@@ -56,7 +56,7 @@ def test_rotations_are_uniform():
 
 def test_nothing_but_the_shape_tells_the_class():
     layout = scenes.layout(np.arange(20_000))
-    for name in ("proportions", "scale", "centre", "rotation", "target", "distance", "light", "ambient", "colors"):
+    for name in ("proportions", "scale", "center", "rotation", "target", "distance", "light", "ambient", "colors"):
         values = getattr(layout, name).reshape(-1, 20_000).astype(np.float64)
         whole, spread = values.mean(1), values.std(1) / np.sqrt(2000)
         for label in range(10):

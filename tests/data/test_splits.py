@@ -57,14 +57,14 @@ def test_did_you_mean():
 def test_reads_as_tfds_does(split):
     infos = {name: tfds.core.SplitInfo(name=name, shard_lengths=[count], num_bytes=0) for name, count in COUNTS.items()}
     try:
-        theirs = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+        instructions = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
     except (ValueError, NotImplementedError):
         with pytest.raises(ValueError, match="x: expected"):
             splits.rows(split, COUNTS, "x")
         return
     starts = {"train": 0, "extra": 130, "test": 150}
     expected = []
-    for part in theirs:
+    for part in instructions:
         every = range(starts[part.splitname], starts[part.splitname] + COUNTS[part.splitname])
         expected += every[part.from_ : part.to]
     np.testing.assert_array_equal(splits.rows(split, COUNTS, "x"), expected)

@@ -27,13 +27,13 @@ def test_the_interface_says_what_a_method_lacks():
 
 
 def test_embedders_return_unit_vectors_of_float32():
-    embedder = networks.Embedder(presets.encoder, presets.projector, 3)
+    embedder = networks.Embedder(presets.encoder, presets.projector, presets.SHAPE)
     vectors = ops.convert_to_numpy(embedder(presets.images("moco")[0]))
     assert vectors.shape == (8, embedder.width) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
 def test_an_embedder_takes_images_of_any_size():
-    embedder = networks.Embedder(presets.encoder, presets.projector, 3)
+    embedder = networks.Embedder(presets.encoder, presets.projector, presets.SHAPE)
     assert embedder(np.zeros((2, 12, 9, 3), "float32")).shape == (2, 4)
     assert embedder.encoder.input_shape == (None, None, None, 3)

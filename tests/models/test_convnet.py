@@ -65,14 +65,22 @@ def test_a_compiled_step_learns(jit, policy):
     ("factory", "kwargs", "message"),
     (
         (convnet.convnet, {"image_shape": (4, 4, 1)}, "convnet: expected images of at least 8 x 8 pixels"),
-        (convnet.convnet, {"image_shape": (8, 8, None)}, "expected images of a known number of channels"),
+        (convnet.convnet, {"image_shape": (8, 8, None)}, "expected `image_shape` to have a known number of channels"),
         (convnet.convnet, {"space": "labb"}, "Did you mean 'lab'"),
         (convnet.convnet, {"image_shape": (8, 8, 1), "space": "lab"}, "images of 3 channels for lab"),
-        (convnet.convnet, {"channels": (3,)}, "expected channels below 3"),
-        (convnet.convnet, {"widths": ()}, r"expected one or more positive integers. Received: widths=\(\)."),
+        (convnet.convnet, {"channels": (3,)}, "expected channel numbers below 3"),
+        (
+            convnet.convnet,
+            {"widths": ()},
+            r"expected `widths` to be one or more positive integers. Received: widths=\(\).",
+        ),
         (convnet.convnet, {"widths": (4, 0)}, "Received: widths="),
         (convnet.convnet, {"depth": 0}, "Received: depth=0."),
-        (mlp.mlp, {"image_shape": (None, None, 1)}, r"mlp: expected \(height, width, channels\)."),
+        (
+            mlp.mlp,
+            {"image_shape": (None, None, 1)},
+            r"mlp: expected `image_shape` to be \(height, width, channels\) of known",
+        ),
         (mlp.mlp, {"widths": 3}, "Received: widths=3."),
     ),
 )

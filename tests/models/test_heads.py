@@ -93,7 +93,7 @@ def test_errors():
         heads.projector(6, widths=())
     with pytest.raises(ValueError, match="Received: features="):
         heads.projector(None)
-    with pytest.raises(ValueError, match="expected between 1 and the head's 1 hidden layers. Received: layers=2."):
+    with pytest.raises(ValueError, match="expected `layers` from 1 to the head's 1 hidden layers. Received: layers=2."):
         heads.truncated(heads.projector(6, widths=(5, 3)), layers=2)
 
 

@@ -14,15 +14,15 @@ SHAPES = ((3, 3, 40, 50), (700, 60), (90,))
 @pytest.mark.parametrize("name", ["he_normal", "he_uniform", "glorot_uniform", "lecun_normal", "random_normal"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_distribution_is_that_of_keras(name, shape):
-    ours, theirs = initial.get(name), keras.initializers.get(name)
-    assert type(ours).__module__ == "zoo.models.initial"
-    mine, keras_drew = ours(shape), np.asarray(keras.ops.convert_to_numpy(theirs(shape)))
-    assert mine.shape == shape and mine.dtype == np.float32
-    # The deviation of n draws is known to about 1 / sqrt(2 n); the extremes of the bounded kinds are alike.
-    assert mine.std() == pytest.approx(keras_drew.std(), rel=6 / np.sqrt(mine.size))
-    assert abs(mine.mean()) < 5 * mine.std() / np.sqrt(mine.size)
-    if name != "random_normal" and mine.size > 1000:
-        assert np.abs(mine).max() == pytest.approx(np.abs(keras_drew).max(), rel=0.02)
+    initializer, original = initial.get(name), keras.initializers.get(name)
+    assert type(initializer).__module__ == "zoo.models.initial"
+    drawn, expected = initializer(shape), np.asarray(keras.ops.convert_to_numpy(original(shape)))
+    assert drawn.shape == shape and drawn.dtype == np.float32
+    # The deviation of n draws is known to about 1 / sqrt(2 n); the extremes of the bounded distributions are alike.
+    assert drawn.std() == pytest.approx(expected.std(), rel=6 / np.sqrt(drawn.size))
+    assert abs(drawn.mean()) < 5 * drawn.std() / np.sqrt(drawn.size)
+    if name != "random_normal" and drawn.size > 1000:
+        assert np.abs(drawn).max() == pytest.approx(np.abs(expected).max(), rel=0.02)
 
 
 def test_variance_of_an_untruncated_normal():
@@ -58,8 +58,8 @@ def test_known_numbers_hold_on_every_engine():
 
 def test_others_are_left_alone():
     assert isinstance(initial.get("zeros"), keras.initializers.Zeros)
-    ours = initial.fan_in()
-    assert initial.get(ours) is ours
+    initializer = initial.fan_in()
+    assert initial.get(initializer) is initializer
 
 
 def test_a_clone_has_weights_of_its_own_unless_a_seed_was_given():

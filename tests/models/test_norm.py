@@ -140,7 +140,7 @@ def test_configuration_survives():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"BatchNorm: expected a momentum in \[0, 1\]. Received: momentum=2."):
+    with pytest.raises(ValueError, match=r"BatchNorm: expected `momentum` in \[0, 1\]. Received: momentum=2."):
         norm.BatchNorm(momentum=2)
     with pytest.raises(ValueError, match="Received: epsilon=0."):
         norm.BatchNorm(epsilon=0)
@@ -149,31 +149,31 @@ def test_errors():
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 4, 3), (8, 3)])
-def test_split_groups_are_normalised_each_by_itself(shape):
+def test_groups_are_normalized_separately(shape):
     x = np.random.default_rng(0).normal(size=shape).astype("float32") * np.arange(1, 9).reshape(
         8, *[1] * (len(shape) - 1)
     )
-    whole, split = norm.BatchNorm(), norm.BatchNorm()
-    model = keras.Sequential([split])
+    whole, grouped = norm.BatchNorm(), norm.BatchNorm()
+    model = keras.Sequential([grouped])
     model(x[:1])
     expected = np.concatenate(
         [ops.convert_to_numpy(norm.BatchNorm()(x[i : i + 2], training=True)) for i in (0, 2, 4, 6)]
     )
     with context.using(bn_groups=4):
         found = model(x, training=True)
-        assert norm_of(split, x).shape == model(x).shape
+        assert norm_of(grouped, x).shape == model(x).shape
     np.testing.assert_allclose(found, expected, atol=1e-5)
     means, variances = [], []
     for i in (0, 2, 4, 6):
-        one = norm.BatchNorm()
-        one(x[i : i + 2], training=True)
-        means.append(ops.convert_to_numpy(one.moving_mean))
-        variances.append(ops.convert_to_numpy(one.moving_variance))
-    np.testing.assert_allclose(split.moving_mean, np.mean(means, axis=0), atol=1e-6)
-    np.testing.assert_allclose(split.moving_variance, np.mean(variances, axis=0), rtol=1e-5)
+        alone = norm.BatchNorm()
+        alone(x[i : i + 2], training=True)
+        means.append(ops.convert_to_numpy(alone.moving_mean))
+        variances.append(ops.convert_to_numpy(alone.moving_variance))
+    np.testing.assert_allclose(grouped.moving_mean, np.mean(means, axis=0), atol=1e-6)
+    np.testing.assert_allclose(grouped.moving_variance, np.mean(variances, axis=0), rtol=1e-5)
     whole(x, training=True)
-    assert np.abs(whole.moving_variance - split.moving_variance).max() > 1e-3
-    np.testing.assert_allclose(model(x), norm_of(split, x), atol=1e-5)  # inference knows no groups
+    assert np.abs(whole.moving_variance - grouped.moving_variance).max() > 1e-3
+    np.testing.assert_allclose(model(x), norm_of(grouped, x), atol=1e-5)  # inference knows no groups
 
 
 def norm_of(layer, x):
@@ -183,5 +183,10 @@ def norm_of(layer, x):
 
 def test_refuses_groups_of_unequal_size():
     layer = norm.BatchNorm()
-    with pytest.raises(ValueError, match="groups of equal size"), context.using(bn_groups=4):
+    with (
+        pytest.raises(
+            ValueError, match="BatchNorm: expected `bn_groups` that divide .* 1 x 6 .* Received: bn_groups=4."
+        ),
+        context.using(bn_groups=4),
+    ):
         layer(np.ones((6, 3), "float32"), training=True)

@@ -137,13 +137,13 @@ def test_poolings():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     (
-        ({"image_shape": (32, 32)}, r"resnet18: expected \(height, width, channels\)"),
-        ({"image_shape": (32, 32, None)}, "expected images of a known number of channels"),
+        ({"image_shape": (32, 32)}, r"resnet18: expected `image_shape` to be \(height, width, channels\), None for"),
+        ({"image_shape": (32, 32, None)}, "expected `image_shape` to have a known number of channels"),
         ({"image_shape": (28, 28, 1)}, "expected images of at least 32 x 32 pixels"),
         ({"image_shape": (4, 4, 1), "stem": "small"}, "expected images of at least 8 x 8 pixels"),
         ({"stem": "smal"}, "Did you mean 'small'"),
-        ({"padding": "same"}, "expected one of 'torch', 'simclr', 'byol'. Received: padding='same'."),
-        ({"width": 0}, "expected a positive width. Received: width=0."),
+        ({"padding": "same"}, "expected `padding` to be one of 'torch', 'simclr', 'byol'. Received: padding='same'."),
+        ({"width": 0}, "expected `width` > 0. Received: width=0."),
         ({"pooling": "mean"}, "Received: pooling='mean'"),
         ({"mean": (0.5, 0.5)}, "Received: mean="),
         ({"widht": 2}, "Did you mean 'width'"),

@@ -19,7 +19,7 @@ def test_values_per_channel_and_for_all():
     np.testing.assert_array_equal(ops.convert_to_numpy(standardize.Standardize()(images)), images)
 
 
-def test_pixels_are_standardised_before_they_are_narrowed():
+def test_pixels_are_standardized_before_they_are_narrowed():
     # At a mean of .75 bfloat16 pixels differ by 1/256; their distance to the mean is finer than that.
     x = np.full((1, 1, 1, 1), 0.7501, "float32")
     y = standardize.Standardize(0.75, 1.0, dtype="mixed_bfloat16")(x)
@@ -51,7 +51,7 @@ def test_configuration_survives():
     (
         ({"mean": "imagenet"}, "Received: mean='imagenet'"),
         ({"std": (0.5, 0.0, 0.5)}, "expected a positive standard deviation"),
-        ({"mean": (0.5, 0.5)}, "expected 1 number or one for each of 3 channels"),
+        ({"mean": (0.5, 0.5)}, "expected `mean` to be 1 number, or one for each of 3 channels"),
     ),
 )
 def test_errors(kwargs, message):

@@ -21,7 +21,7 @@ class MultiCrop(method.Method):
     """Prototypes and crops of two sizes (SwAV): codes of the large crops are predicted from every other crop."""
 
     def begin(self, spec):
-        self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0][-1])
+        self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0])
         self.prototypes = layers.Dense(6, use_bias=False, name="prototypes")
         self.prototypes.build((None, self.embedder.width))
         self.sizes = [shape[0] for shape in spec.view_shapes]
@@ -58,7 +58,7 @@ class SlowTarget(method.Method):
     def begin(self, spec):
         self.expect_views(spec, "online", "target")
         self.online, self.target = (
-            networks.Embedder(encoder, head, spec.view_shapes[0][-1], name=name) for name in ("online", "target")
+            networks.Embedder(encoder, head, spec.view_shapes[0], name=name) for name in ("online", "target")
         )
         self.predictor = head(self.online.width, name="predictor")
         self.average = memory.Average(self.online.trainable_variables, self.target.trainable_variables)
@@ -84,7 +84,7 @@ class Labels(method.Method):
     def begin(self, spec):
         if not spec.classes:
             raise ValueError("Labels: expected data with labels. Received: classes=0.")
-        self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0][-1])
+        self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0])
 
     def contrast(self, batch, step):
         z = self.embedder(ops.concatenate(batch.views), training=True)  # [2B, D]
@@ -107,7 +107,7 @@ class Clusters(method.Method):
     """K-means over all images before every epoch; an image is drawn to the center of its cluster (PCL)."""
 
     def begin(self, spec):
-        self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0][-1])
+        self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0])
         state = {"trainable": False, "autocast": False, "initializer": "zeros"}
         self.centers = self.add_weight(shape=(5, self.embedder.width), name="centers", **state)
         self.assignments = self.add_weight(shape=(len(spec.ids),), dtype="int32", name="assignments", **state)
@@ -139,7 +139,7 @@ class Adversary(method.Method):
 
     def begin(self, spec):
         channels = spec.view_shapes[0][-1]
-        self.embedder = networks.Embedder(encoder, head, channels)
+        self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0])
         self.generator = keras.Sequential([layers.Conv2D(4, 1, name="in"), layers.Conv2D(channels, 1, name="out")])
         self.generator.build((None, None, None, channels))
 

@@ -7,7 +7,7 @@ from reference import presets
 
 import zoo
 from zoo.methods import method
-from zoo.models import convnet, joined
+from zoo.models import architecture, convnet, joined
 from zoo.serving import export
 
 IMAGES = np.random.default_rng(0).uniform(size=(4, *presets.SHAPE)).astype("float32")
@@ -28,7 +28,7 @@ def card(name):
     [("cmc", "joined"), ("cmc", "luma"), ("cmc_v2", "chroma"), ("cmc_v2", "joined"), ("moco", "image")],
 )
 def test_every_encoder_takes_rgb_images_wherever_it_is_loaded(name, encoder_name, tmp_path):
-    encoder = method.encoder_named(presets.begun(name), encoder_name)
+    encoder = architecture.resized(method.encoder_named(presets.begun(name), encoder_name), presets.SHAPE)
     expected = encoder(IMAGES).numpy()
     folder = tmp_path / f"cmc_convnet_digits.{encoder_name}"
     written = export.export(encoder, folder, card(folder.name), warmup=False)

@@ -5,7 +5,7 @@ from sklearn import datasets, neighbors
 from zoo.transfer import knn
 
 
-def transcribed(train, labels, test, k, temperature):
+def from_the_paper(train, labels, test, k, temperature):
     """Section 3.4: w_c = sum over the k nearest of class c of exp(cosine / temperature); the largest wins."""
     predicted = []
     for query in test.astype(np.float64):
@@ -25,22 +25,22 @@ def digits():
 
 @pytest.mark.parametrize("k", [1, 7, 200])
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
-def test_the_paper_transcribed(k, temperature):
+def test_equals_the_paper(k, temperature):
     rng = np.random.default_rng(k)
     train, test = rng.standard_normal((300, 5)), rng.standard_normal((80, 5))
     labels = rng.integers(0, 4, 300)
     found = knn.predict(train, labels, test, k, temperature)
-    np.testing.assert_array_equal(found, transcribed(train, labels, test, k, temperature))
+    np.testing.assert_array_equal(found, from_the_paper(train, labels, test, k, temperature))
 
 
 @pytest.mark.parametrize("k", [1, 20])
 def test_the_same_as_scikit_learn(digits, k):
     x, y, test, truth = digits
 
-    def weigh(distance):
+    def weight(distance):
         return np.exp((1 - distance) / 0.07)
 
-    peer = neighbors.KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weigh).fit(x, y)
+    peer = neighbors.KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weight).fit(x, y)
     np.testing.assert_array_equal(knn.predict(x, y, test, k), peer.predict(test))
     accuracy, settings = knn.knn_accuracy(x, y, test, truth, k)
     assert accuracy == pytest.approx(peer.score(test, truth))
@@ -49,9 +49,9 @@ def test_the_same_as_scikit_learn(digits, k):
 
 def test_search_in_blocks_is_the_same(digits, monkeypatch):
     x, _, test, _ = digits
-    whole = knn.neighbours(x, test, 9)
+    whole = knn.neighbors(x, test, 9)
     monkeypatch.setattr(knn, "_BLOCK", 7 * len(x))
-    for part, all_at_once in zip(knn.neighbours(x, test, 9), whole, strict=True):
+    for part, all_at_once in zip(knn.neighbors(x, test, 9), whole, strict=True):
         np.testing.assert_allclose(part, all_at_once, rtol=1e-6)
 
 
@@ -72,19 +72,19 @@ def test_votes_in_closed_form():
 
 def test_ties_go_to_the_first():
     train = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    _, rows = knn.neighbours(train, np.array([[1.0, 0.0]]), 2)
+    _, rows = knn.neighbors(train, np.array([[1.0, 0.0]]), 2)
     assert rows.tolist() == [[0, 1]]
     assert knn.predict(train, np.array([2, 1, 0]), np.array([[1.0, 0.0]]), 2).tolist() == [1]
 
 
 def test_a_feature_without_direction_is_unlike_all():
-    similarities, _ = knn.neighbours(np.eye(3), np.zeros((1, 3)), 3)
+    similarities, _ = knn.neighbors(np.eye(3), np.zeros((1, 3)), 3)
     assert similarities.tolist() == [[0, 0, 0]]
 
 
 def test_leave_one_out_never_finds_itself(digits):
     x = np.concatenate([digits[0][:50], digits[0][:50]])  # every example has a twin
-    similarities, rows = knn.neighbours(x, x, 1, leave_one_out=True)
+    similarities, rows = knn.neighbors(x, x, 1, leave_one_out=True)
     np.testing.assert_array_equal(rows[:, 0], (np.arange(100) + 50) % 100)
     np.testing.assert_allclose(similarities, 1, rtol=1e-5)
 
@@ -94,12 +94,12 @@ def test_k_is_chosen_by_the_other_training_examples(digits):
     right = {}
     for k in (1, 5, 10, 20, 50):
         others = [np.delete(np.arange(60), row) for row in range(60)]
-        won = [transcribed(x[rows], y[rows], x[row : row + 1], k, 0.07)[0] for row, rows in enumerate(others)]
+        won = [from_the_paper(x[rows], y[rows], x[row : row + 1], k, 0.07)[0] for row, rows in enumerate(others)]
         right[k] = (np.array(won) == y).sum()
     assert knn.chosen_k(x, y) == max(right, key=lambda k: (right[k], -k))
 
 
-def test_k_grows_where_single_neighbours_mislead():
+def test_k_grows_where_single_neighbors_mislead():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 400)
     angle = y * 0.8 + rng.normal(0, 0.6, 400)
@@ -109,7 +109,9 @@ def test_k_grows_where_single_neighbours_mislead():
 
 @pytest.mark.parametrize("k", [0, 4, 1.5, True])
 def test_refuses_k(k):
-    with pytest.raises(ValueError, match=r"knn: expected an integer from 1 to the 3 training examples\. Received: k="):
+    with pytest.raises(
+        ValueError, match=r"knn: expected `k` to be an integer from 1 to the 3 training examples\. Received: k="
+    ):
         knn.predict(np.eye(3), np.arange(3), np.eye(3), k)
 
 
@@ -118,7 +120,7 @@ def test_refuses_labels_and_temperatures():
         knn.predict(np.eye(3), np.array([0, -1, 1]), np.eye(3), 1)
     with pytest.raises(ValueError, match="expected 3 integer labels"):
         knn.predict(np.eye(3), np.array([0, 1]), np.eye(3), 1)
-    with pytest.raises(ValueError, match="as many features each"):
+    with pytest.raises(ValueError, match="same number of features"):
         knn.predict(np.eye(3), np.arange(3), np.eye(4), 1)
     with pytest.raises(ValueError, match="`temperature` > 0"):
         knn.predict(np.eye(3), np.arange(3), np.eye(3), 1, temperature=0)
@@ -136,6 +138,6 @@ def test_two_stages_prefer_the_lower_of_equals(count, leave_one_out):
         np.fill_diagonal(similarities, -np.inf)
     for k in (1, 4, count // 2):
         expected = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        values, rows = knn.neighbours(keys, queries, k, leave_one_out)
+        values, rows = knn.neighbors(keys, queries, k, leave_one_out)
         np.testing.assert_array_equal(rows, expected)
         np.testing.assert_array_equal(values, np.take_along_axis(similarities, expected, axis=1))

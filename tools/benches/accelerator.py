@@ -41,11 +41,11 @@ def step(encoder, size, batch, precision, steps):
 
     keras.config.set_dtype_policy(loop.PRECISIONS[precision])
     learner = training.learner(encoder, size)
-    teacher = optimizers.SGD(learning_rate=training.RATE, momentum=0.9)
-    teacher.build(learner.trainable_variables)
+    optimizer = optimizers.SGD(learning_rate=training.RATE, momentum=0.9)
+    optimizer.build(learner.trainable_variables)
     config.parse(["views/simclr.gin"], [f"geometry.Crop.size = {size}"])
     engine = on_jax.Engine()
-    task = engine.task(learner, config.binding("views"), teacher, 0, 1000)
+    task = engine.task(learner, config.binding("views"), optimizer, 0, 10**9, 1000)
     data = {
         "image": inputs.images(batch, views.side(size)),
         "id": np.arange(batch, dtype=np.int32),
@@ -53,7 +53,7 @@ def step(encoder, size, batch, precision, steps):
     }
     train = engine.trainer(task, _Same(data), batch, 0, 0, 10**9, True)
     starts = iter(range(0, 10**9, steps))
-    make, epochs = jax.jit(task.make_views), iter(range(0, 10**9, 1000))
+    make, epochs = jax.jit(task.views_of), iter(range(0, 10**9, 1000))
 
     def check(first):
         if not np.isfinite(first):

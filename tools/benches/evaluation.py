@@ -8,11 +8,11 @@ CLASSES = 10
 
 
 def neighbours(train, test, width, k):
-    """`zoo.transfer.knn.neighbours`, with the scaling to unit length."""
+    """`zoo.transfer.knn.neighbors`, with the scaling to unit length."""
     from zoo.transfer import knn
 
     features, queries = inputs.unit(train, width), inputs.unit(test, width, 1)
-    return lambda: knn.neighbours(features, queries, k), lambda found: checked(*found)
+    return lambda: knn.neighbors(features, queries, k), lambda found: checked(*found)
 
 
 def checked(similarities, rows):

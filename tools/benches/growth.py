@@ -12,7 +12,7 @@ def replicated(count, batch):
     import numpy as np
     import tensorflow as tf
 
-    from zoo.methods import simclr
+    from zoo.methods import method, simclr
     from zoo.models import convnet, heads
     from zoo.tools.benches.peers import inputs
     from zoo.train import optimizers, strategies
@@ -22,24 +22,26 @@ def replicated(count, batch):
     strategy = strategies.strategy("mirrored" if count > 1 else "default")
     with strategy.scope():
         learner = simclr.SimCLR(
-            functools.partial(convnet.convnet, image_shape=(32, 32, 3), widths=(32, 64, 128), depth=2),
+            functools.partial(convnet.convnet, widths=(32, 64, 128), depth=2),
             functools.partial(heads.projector, widths=(256, 64)),
         )
-        teacher = optimizers.SGD(learning_rate=0.01, momentum=0.9)
-        teacher.build(learner.trainable_variables)
-    one = steps.Step(learner, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
+        learner.begin(method.Spec(((32, 32, 3),) * 2, np.arange(batch), batch))
+        optimizer = optimizers.SGD(learning_rate=0.01, momentum=0.9)
+        optimizer.build(learner.trainable_variables)
+    optimizer = steps.without_reduction(optimizer)
+    train = steps.Step(learner, lambda images, seed: (images, images[:, :, ::-1]), optimizer, 0, 10**6, 1000)
     share = batch // count
     data = {
         "image": tf.constant(inputs.images(share, 32)),
         "id": tf.range(share),
-        "label": tf.constant(np.full(share, -1, np.int64)),
+        "label": tf.constant(np.full(share, -1, np.int32)),
     }
 
-    one = tf.autograph.experimental.do_not_convert(one)
+    train = tf.autograph.experimental.do_not_convert(train)
 
     @tf.function
     def advance(now):
-        logs = strategy.run(one, (data, now))
+        logs = strategy.run(train, (data, now))
         return strategy.reduce("MEAN", logs["loss"], axis=None)
 
     now = tf.constant(0, tf.int64)

@@ -73,14 +73,14 @@ def _ended(found):
 
 
 def queue(size, batch, compiled):
-    """MoCo's loss by `info_nce.against_memory` and `memory.Queue`, which the keys then enter."""
+    """MoCo's loss by `info_nce.against_memory` and `memory.MomentumQueue`, which the keys then enter."""
     import tensorflow as tf
 
     from zoo import context
     from zoo.methods import memory
     from zoo.objectives import info_nce
 
-    store = memory.Queue(size, WIDTH)
+    store = memory.MomentumQueue(size, WIDTH)
     store.keys.assign(inputs.unit(size, WIDTH, seed=5))
     query, key = (tf.constant(each) for each in inputs.pairs(batch, WIDTH))
 
@@ -89,7 +89,7 @@ def queue(size, batch, compiled):
         with context.using(xla=compiled):
             with tf.GradientTape() as tape:
                 tape.watch(query)
-                negatives, allowed = store.candidates(ids)
+                negatives, allowed = store.negatives(ids)
                 losses, _ = info_nce.against_memory(query, key, negatives, TEMPERATURE, allowed)
                 value = tf.reduce_mean(losses)
             gradient = tape.gradient(value, query)

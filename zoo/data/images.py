@@ -1,19 +1,19 @@
-"""Encoded images to uint8 tensors of one shape: decode, unify the channels, crop the centre, resize."""
+"""Encoded images to uint8 tensors of one shape: decode, unify the channels, crop the center, resize."""
 
 import tensorflow as tf
 
 _LUMA = (299, 587, 114)  # thousandths, ITU-R BT.601
 
 
-def decoded(data, channels, stored=None):
-    """An encoded image as uint8 `[H, W, C]`; of an animation the first frame.
+def decoded(data: tf.Tensor, channels: int, stored: int | None = None) -> tf.Tensor:
+    """Decodes an image to uint8 `[H, W, C]`; an animation yields the first frame.
 
-    Transparency is laid over white; colour becomes gray by its luma (ITU-R BT.601).
+    Transparent pixels are blended with white. Color images become gray by luma (ITU-R BT.601).
 
     Args:
         data: bytes of a JPEG, PNG, BMP, GIF or WebP file, string `[]`.
         channels: 1 or 3.
-        stored: number of channels to decode, 1 to 4; whatever the file has if None.
+        stored: number of channels to decode, 1 to 4; as many as the file has if None.
     """
     image = tf.io.decode_image(data, channels=stored or 0, expand_animations=False)
     if stored is not None:
@@ -26,8 +26,13 @@ def decoded(data, channels, stored=None):
     return tf.switch_case(tf.shape(image)[-1] - 1, [branch(count) for count in range(1, 5)])
 
 
-def unified(image, channels):
-    """uint8 `[..., 1 to 4 channels]` (gray, gray and alpha, RGB, RGB and alpha) as uint8 `[..., channels]`."""
+def unified(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """Converts uint8 images of 1 to 4 channels (gray, gray and alpha, RGB, RGB and alpha) to uint8 `[..., channels]`.
+
+    Args:
+        image: uint8 `[..., C]`.
+        channels: 1 or 3.
+    """
     stored = image.shape[-1]
     if stored == channels:
         return image
@@ -42,10 +47,11 @@ def unified(image, channels):
     return tf.cast(image, tf.uint8)
 
 
-def fitted(images, size):
-    """The central square of uint8 `[..., H, W, C]`, resized to uint8 `[..., size, size, C]`.
+def fitted(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Crops the central square of uint8 `[..., H, W, C]` and resizes it to uint8 `[..., size, size, C]`.
 
-    Bilinear, antialiased when it shrinks: the same as to resize the shorter side and then to crop.
+    Resizing is bilinear, and antialiased when the square shrinks. The result is the same as that of resizing the
+    shorter side first and cropping then.
     """
     if images.shape[-3:-1] == (size, size):
         return images

@@ -1,26 +1,27 @@
-"""The TFDS dataset `openclipart`: the Open Clip Art Library's pictures as Debian's package openclipart-png holds them.
+"""The TFDS dataset `openclipart`: pictures of the Open Clip Art Library, as in Debian's package openclipart-png.
 
-Its files are read from disk (`zoo-data import openclipart`), as the library no longer offers them in one piece.
+`zoo-data import openclipart` reads the files from disk, because the library no longer offers them in one download.
 """
 
 import dataclasses
 import hashlib
 import io
+import logging
 import os
 import pathlib
 import warnings
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from PIL import Image
 from rich import console, progress
 
+_log = logging.getLogger(__name__)
 FOLDER = "/usr/share/openclipart/png"
 SIDE = 64
-# Of which version the counts in a report are known: files, and the digest of `Collection.manifest`.
+# The version that published results use, its number of files, and its `Collection.manifest`.
 DEBIAN = ("1:0.18+dfsg-19", 8121, "a71bb08eb35a89074d5866a2430d9a932e23e5cdc7a8936f1fda6bbeac5abcc1")
-# Beyond these, a picture takes gigabytes to decode, or is too small to show anything.
+# Larger pictures take gigabytes to decode; smaller ones show nothing.
 MOST_PIXELS, LEAST_SIDE = 40_000_000, 8
 CATEGORIES = (
     "animals buildings buttons computer containers decorations education electronics food geography logos office "
@@ -30,30 +31,30 @@ CATEGORIES = (
 
 @dataclasses.dataclass
 class Collection:
-    """What a folder of pictures came to.
+    """The pictures of a folder.
 
     Args:
-        pictures: relative POSIX path -> uint8 `[SIDE, SIDE, 3]`, no two alike.
-        counts: how many files there were, and how many were left out, by reason.
+        pictures: relative POSIX path -> uint8 `[SIDE, SIDE, 3]`, without duplicates.
+        counts: number of files, and number of files that were left out, by reason.
         manifest: SHA-256 of all paths and contents.
     """
 
-    pictures: dict
-    counts: dict
+    pictures: dict[str, np.ndarray]
+    counts: dict[str, int]
     manifest: str
 
 
-def collected(folder):
-    """Reads all PNG files below a folder; of pictures that look the same, it keeps the first.
+def collected(folder: str | os.PathLike) -> Collection:
+    """Reads all PNG files below a folder, and keeps the first of all pictures that look the same.
 
-    Files come before links to files, and each by path: of a picture that the package shows in several categories, the
-    one that holds the file counts.
+    Files are sorted by path, and links to files come last. A picture that the package links into several categories is
+    therefore kept in the category that holds the file.
 
     Args:
-        folder: whose folders are the categories.
+        folder: a folder with one folder per category.
 
     Raises:
-        ValueError: there is no PNG file, or a category that is not among `CATEGORIES`.
+        ValueError: there is no PNG file, or a category is not among `CATEGORIES`.
     """
     folder = pathlib.Path(folder).expanduser()
     paths = sorted(folder.rglob("*.png"), key=lambda path: (path.is_symlink(), path.as_posix()))
@@ -64,67 +65,68 @@ def collected(folder):
             f"openclipart: expected PNG files in folders among {', '.join(CATEGORIES)}. "
             f"Received: folder={str(folder)!r} with {', '.join(unknown[:3]) or 'none'}."
         )
-    pictures, seen, manifest = {}, set(), hashlib.sha256()
+    pictures: dict[str, np.ndarray] = {}
+    seen, manifest = set(), hashlib.sha256()
     counts = {"files": len(names), "unreadable": 0, "extreme": 0, "blank": 0, "duplicate": 0}
-    shown = progress.track(
+    tracked = progress.track(
         zip(names, paths, strict=True), "Reading pictures", len(names), console=console.Console(stderr=True)
     )
-    for name, path in shown:
+    for name, path in tracked:
         data = path.read_bytes()
         digest = hashlib.sha256(data).digest()
         manifest.update(name.encode() + b"\0" + digest)
-        # Most duplicates are so to the byte, and need not be decoded to be told.
+        # Most duplicates are byte for byte the same, and are recognized without decoding them.
         picture, reason = (None, "duplicate") if digest in seen else fitted(data)
         seen.add(digest)
         if picture is not None:
             look = hashlib.sha256(picture.tobytes()).digest()
             reason = "duplicate" if look in seen else None
             seen.add(look)
-        if reason:
-            counts[reason] += 1
+        if picture is None or reason:
+            counts[str(reason)] += 1
         else:
             pictures[name] = picture
     return Collection(pictures, counts, manifest.hexdigest())
 
 
-def fitted(data):
-    """A picture on white, padded with white to a square, and resized.
+def fitted(data: bytes) -> tuple[np.ndarray | None, str | None]:
+    """Lays a picture over white, pads it with white to a square, and resizes it.
 
     Args:
         data: bytes of an image file.
 
     Returns:
-        uint8 `[SIDE, SIDE, 3]` and None, or None and why there is none: `unreadable`, `extreme` (over `MOST_PIXELS`, or
-        a side below `LEAST_SIDE`) or `blank` (of one colour).
+        uint8 `[SIDE, SIDE, 3]` and None; or None and the reason why the picture is left out: `unreadable`, `extreme`
+        (more than `MOST_PIXELS`, or a side below `LEAST_SIDE`) or `blank` (a single color).
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-        width, height = image.size
+            file = Image.open(io.BytesIO(data))
+        width, height = file.size
         if width * height > MOST_PIXELS or min(width, height) < LEAST_SIDE:
             return None, "extreme"
-        image = image.convert("RGBA")
+        image = file.convert("RGBA")
     except Image.DecompressionBombError:
         return None, "extreme"
-    except (OSError, ValueError, SyntaxError):  # Pillow calls a broken PNG chunk a syntax error.
+    except (OSError, ValueError, SyntaxError):  # Pillow raises a SyntaxError for a broken PNG chunk.
         return None, "unreadable"
     side = max(width, height)
     square = Image.new("RGBA", (side, side), "white")
     square.alpha_composite(image, ((side - width) // 2, (side - height) // 2))
-    # Antialiased; what is many times too large is first averaged over whole blocks.
+    # Antialiased; a picture that is many times too large is first averaged over whole blocks.
     square = square.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
     pixels = np.array(square)
     return (None, "blank") if (pixels == pixels[0, 0]).all() else (pixels, None)
 
 
-def is_test(name):
-    """Whether a relative path falls to the test split: about every fifth does, by its SHA-256."""
+def is_test(name: str) -> bool:
+    """Returns whether a relative path belongs to the test split; its SHA-256 puts about every fifth path there."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest(), "big") % 5 == 0
 
 
 class Openclipart(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder of `openclipart`; the folder of the pictures is its `manual_dir`."""
+    """TFDS builder of `openclipart`; its `manual_dir` is the folder of the pictures."""
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Debian's package openclipart-png puts the pictures into {FOLDER}."
@@ -149,9 +151,9 @@ class Openclipart(tfds.core.GeneratorBasedBuilder):
         found = collected(os.fspath(dl_manager.manual_dir))
         version, files, manifest = DEBIAN
         if found.manifest != manifest:
-            logging.warning(
-                "openclipart: expected the %d files of openclipart-png %s (manifest %s). Received: %d files of "
-                "manifest %s; results on them compare with no others.",
+            _log.warning(
+                "openclipart: expected the %d files of openclipart-png %s (manifest %s). Received: %d files with "
+                "manifest %s; results on them are not comparable with published ones.",
                 files,
                 version,
                 manifest,
@@ -160,7 +162,9 @@ class Openclipart(tfds.core.GeneratorBasedBuilder):
             )
         self.info.metadata.update(found.counts, kept=len(found.pictures), manifest=found.manifest)
         return {
-            split: self._generate_examples({n: p for n, p in found.pictures.items() if is_test(n) == test})
+            split: self._generate_examples(
+                {name: picture for name, picture in found.pictures.items() if is_test(name) == test}
+            )
             for split, test in (("train", False), ("test", True))
         }
 

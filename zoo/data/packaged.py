@@ -1,36 +1,36 @@
-"""Raw files that reached this machine by another road than TFDS, put where TFDS keeps its downloads."""
+"""Datasets whose raw files were installed by a package manager instead of downloaded by TFDS."""
 
 import dataclasses
 import gzip
 import hashlib
-import os
 import pathlib
-import tempfile
+from typing import Any
 
 import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core.download import checksums, resource
 
+from zoo import checks, files
 from zoo.data import openclipart
 
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A dataset's raw files, known by what they hold rather than by how they were compressed.
+    """The raw files of a dataset, identified by their decompressed contents.
 
     Args:
-        builder: TFDS name.
-        folder: where the system's package manager puts the files.
-        digests: file name -> SHA-256 of the decompressed bytes; None if the builder reads the folder itself, as its
-            `manual_dir`, and knows whether it is the one expected.
+        builder: TFDS name of the dataset.
+        folder: folder in which the package manager installs the files.
+        digests: file name -> SHA-256 of the decompressed bytes; None if the TFDS builder reads and verifies the folder
+            itself, as its `manual_dir`.
     """
 
     builder: str
     folder: str
-    digests: dict | None
+    digests: dict[str, str] | None
 
 
-# Debian recompresses the files, so the hash of the compressed bytes that TFDS knows does not hold for its package.
+# Debian compresses the files anew, so the checksums of TFDS, which are those of compressed bytes, do not match.
 PACKAGES = {
     "fashion_mnist": Package(
         "fashion_mnist",
@@ -46,41 +46,41 @@ PACKAGES = {
 }
 
 
-def seed_downloads(name, folder=None, data_dir=None):
-    """Verifies a package's raw files and enters them as finished downloads of TFDS.
+def seed_downloads(name: str, folder: Any = None, data_dir: Any = None) -> Any:
+    """Verifies the raw files of a package and stores them as finished downloads of TFDS.
 
-    Afterwards `tfds.load(name)` needs no network. Every file is verified before the first is written.
+    Afterwards `tfds.load(name)` needs no network. All files are verified before the first is written.
 
     Args:
-        name: a key of `PACKAGES`, whose digests are known.
-        folder: where the files are; the package manager's place by default.
-        data_dir: TFDS data directory; TFDS' own default if None.
+        name: a key of `PACKAGES` that has digests.
+        folder: folder of the files; that of the package manager by default.
+        data_dir: data folder of TFDS; the default of TFDS if None.
 
     Returns:
         The TFDS builder, not yet prepared.
 
     Raises:
-        ValueError: an unknown name, or a file that holds something else.
+        ValueError: an unknown name, or a file with other contents.
         FileNotFoundError: a missing file.
     """
     package = _known(name)
     folder = pathlib.Path(folder or package.folder).expanduser()
-    sources = {file: _verified(folder / file, digest) for file, digest in package.digests.items()}
+    sources = {file: _verified(folder / file, digest) for file, digest in (package.digests or {}).items()}
 
     builder = tfds.builder(package.builder, data_dir=data_dir)
     downloads = pathlib.Path(builder.data_dir).parents[1] / "downloads" / builder.name
     urls = {info.filename: (url, info) for url, info in builder.url_infos.items()}
     if set(urls) != set(sources):
         raise ValueError(
-            f"import: expected TFDS to download {', '.join(sorted(sources))}. "
+            f"import: expected a version of TFDS that downloads {', '.join(sorted(sources))}. "
             f"Received: {', '.join(sorted(urls))} from tensorflow_datasets {tfds.__version__}."
         )
     downloads.mkdir(parents=True, exist_ok=True)
     for file, source in sources.items():
         url, info = urls[file]
         target = downloads / resource.get_dl_fname(url, info.checksum)
-        _copy(source, target)
-        # TFDS trusts a download by its name and this note, which therefore comes last.
+        files.write(target, source.read_bytes())
+        # TFDS trusts a download that has this note, which is therefore written last.
         resource.write_info_file(
             url=url,
             path=epath.Path(target),
@@ -109,26 +109,19 @@ def _verified(path, digest):
     return path
 
 
-def _copy(source, target):
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".import-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(source.read_bytes())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def imported(name: str, folder: Any = None, data_dir: Any = None) -> Any:
+    """Prepares a dataset from the raw files of a package.
 
-
-def imported(name, folder=None, data_dir=None):
-    """The data set prepared from a package's raw files, by way of `seed_downloads` where TFDS would download them.
+    Args:
+        name: a key of `PACKAGES`.
+        folder: folder of the files; that of the package manager by default.
+        data_dir: data folder of TFDS; the default of TFDS if None.
 
     Returns:
         The prepared TFDS builder.
 
     Raises:
-        ValueError: an unknown name, or files that hold something else.
+        ValueError: an unknown name, or files with other contents.
         FileNotFoundError: a missing file or folder.
     """
     package = _known(name)
@@ -145,6 +138,5 @@ def imported(name, folder=None, data_dir=None):
 
 
 def _known(name):
-    if name not in PACKAGES:
-        raise ValueError(f"import: expected one of {', '.join(sorted(PACKAGES))}. Received: name={name!r}.")
+    checks.one_of("import", "name", name, sorted(PACKAGES))
     return PACKAGES[name]

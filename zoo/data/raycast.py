@@ -1,8 +1,8 @@
 """Scenes of one solid, small spheres, a ground and a wall, drawn by casting one ray through every pixel.
 
-Arrays have their components first and the scenes last: `[3, S]` is a point per scene, `[3, S, P]` one per pixel. The
-world's y points up and the ground is y = 0. All is computed by element, so that a scene's images do not depend on the
-scenes that are drawn with it.
+Arrays have the components first and the scenes after them: `[3, S]` is a point per scene, `[3, S, P]` a point per
+pixel. The y axis of the world points up, and the ground is y = 0. All computations are elementwise, so that the images
+of a scene do not depend on the scenes that are drawn with it.
 """
 
 import dataclasses
@@ -11,41 +11,42 @@ import numpy as np
 
 from zoo.data import shapes
 
-# What a pixel shows.
+# Class of a pixel.
 BACKGROUND, GROUND, OBJECT, DISTRACTOR = range(4)
-# Camera-space depths that 0 and 255 stand for.
+# Depths, in front of the camera, that become 0 and 255.
 NEAR, FAR = 2.0, 8.5
-# Half the picture's width, at distance 1 from the camera.
+# Half the width of what the camera sees at distance 1.
 TANGENT = 0.3
 _STEPS, _CLOSE = 64, 5e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What there is to see in S scenes; float32 but for `label` and `textures`.
+    """The contents of S scenes; float32 except for `label` and `textures`.
 
     Args:
         label: class of the solid, a position in `shapes.SHAPES`, int64 `[S]`.
-        proportions: of the solid, `[2, S]` in [0, 1).
+        proportions: proportions of the solid, `[2, S]` in [0, 1).
         scale: radius of the ball that holds the solid, `[S]`.
-        centre: of that ball, `[3, S]`.
-        rotation: from the solid's own axes to the world's, `[3, 3, S]`.
-        target: the point that the middle of the picture shows, `[3, S]`.
-        elevation: of the camera above the horizon, radians `[S]`.
-        distance: from the camera to the target, `[S]`.
+        center: center of that ball, `[3, S]`.
+        rotation: rotation from the axes of the solid to those of the world, `[3, 3, S]`.
+        target: point in the middle of the picture, `[3, S]`.
+        elevation: elevation of the camera above the horizon, radians `[S]`.
+        distance: distance from the camera to the target, `[S]`.
         wall: unit normal towards the camera, and offset: the wall is where `normal . p = offset`, `[4, S]`.
-        distractors: centres and radii of two small spheres, `[2, 4, S]`; radius 0 for none.
+        distractors: centers and radii of two small spheres, `[2, 4, S]`; a sphere of radius 0 is absent.
         light: unit vector towards the light, `[3, S]`.
-        ambient: part of the light that comes from everywhere, `[S]` in [0, 1].
-        colors: two per surface (wall, ground, solid, both spheres), RGB in [0, 1], `[2, 3, 5, S]`.
-        textures: of each surface, 0 plain, 1 stripes, 2 checks, 3 clouds, int64 `[5, S]`.
-        grain: from positions to the texture's own, a rotation times a frequency in radians, `[3, 3, 5, S]`.
+        ambient: share of the light that comes from all directions, `[S]` in [0, 1].
+        colors: two colors per surface (wall, ground, solid, both spheres), RGB in [0, 1], `[2, 3, 5, S]`.
+        textures: texture of each surface: 0 plain, 1 stripes, 2 checks, 3 clouds, int64 `[5, S]`.
+        grain: map from positions to coordinates of the texture, a rotation times a frequency in radians,
+            `[3, 3, 5, S]`.
     """
 
     label: np.ndarray
     proportions: np.ndarray
     scale: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     rotation: np.ndarray
     target: np.ndarray
     elevation: np.ndarray
@@ -59,10 +60,11 @@ class Layout:
     grain: np.ndarray
 
 
-def rendered(layout, side):
-    """The pictures of some scenes.
+def rendered(layout: Layout, side: int) -> dict[str, np.ndarray]:
+    """Renders scenes.
 
-    The camera looks along +z, tilted down by its elevation; its own axes are x to the right, y up, and z back to it.
+    The camera looks along +z, tilted down by its elevation. In camera axes, x points to the right, y up, and z towards
+    the camera.
 
     Args:
         layout: a `Layout` of S scenes.
@@ -70,14 +72,14 @@ def rendered(layout, side):
 
     Returns:
         Dict of uint8 arrays: `image` `[S, side, side, 3]`, RGB by ambient light and Lambert's law with hard shadows;
-        `depth` `[S, side, side, 1]`, the distance along the camera's axis, 0 at `NEAR` and 255 at `FAR`; `normals`
-        `[S, side, side, 3]` in the camera's axes, from -1 as 0 to 1 as 255; `segmentation` `[S, side, side, 1]`:
-        0 wall, 1 ground, 2 the solid, 3 small spheres.
+        `depth` `[S, side, side, 1]`, the distance along the viewing direction, 0 at `NEAR` and 255 at `FAR`; `normals`
+        `[S, side, side, 3]` in camera axes, where 0 is -1 and 255 is 1; `segmentation` `[S, side, side, 1]`, 0 wall,
+        1 ground, 2 the solid, 3 small spheres.
     """
     eye, rays, axes = _camera(layout, side)
     depth, surface, normals = _first_hit(layout, eye, rays)
     points = eye + depth * rays
-    # Off the surface, or rounding would let it shade itself.
+    # Shadow rays start above the surface; otherwise, rounding would let the surface shade itself.
     lifted = points + np.float32(4e-3) * normals
     light = layout.light[:, :, None]
     facing = np.maximum(dot(normals, light), 0)
@@ -95,8 +97,8 @@ def rendered(layout, side):
     return {name: _pixels(value, side) for name, value in levels.items()}
 
 
-def dot(a, b):
-    """Inner product over the first axis, of length 3."""
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns the inner product over the first axis, which has length 3."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
@@ -107,11 +109,11 @@ def _pixels(values, side):
 
 
 def _camera(layout, side):
-    """The eye `[3, S, 1]`, a ray per pixel `[3, S, P]`, 1 along the camera's axis, and the axes `[3, 3, S]`."""
+    """The eye `[3, S, 1]`, a ray per pixel `[3, S, P]` (1 along the viewing direction), the axes `[3, 3, S]`."""
     sine, cosine = np.sin(layout.elevation), np.cos(layout.elevation)
-    zero, one = np.zeros_like(sine), np.ones_like(sine)
-    forward = np.stack([zero, -sine, cosine])
-    right, up = np.stack([one, zero, zero]), np.stack([zero, cosine, sine])
+    zeros, ones = np.zeros_like(sine), np.ones_like(sine)
+    forward = np.stack([zeros, -sine, cosine])
+    right, up = np.stack([ones, zeros, zeros]), np.stack([zeros, cosine, sine])
     steps = ((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1) * np.float32(TANGENT)
     across, down = np.tile(steps, side), np.repeat(steps, side)
     rays = forward[..., None] + right[..., None] * across - up[..., None] * down
@@ -120,7 +122,7 @@ def _camera(layout, side):
 
 
 def _first_hit(layout, eye, rays):
-    """Along every ray: its parameter `[S, P]`, the surface there int64 `[S, P]`, and the unit normal `[3, S, P]`."""
+    """The first hit of every ray: its parameter `[S, P]`, the surface int64 `[S, P]`, the unit normal `[3, S, P]`."""
     wall = layout.wall[:, :, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         to_wall = (wall[3] - dot(wall, eye)) / dot(wall, rays)
@@ -150,7 +152,7 @@ def _first_hit(layout, eye, rays):
 
 
 def _ball(origin, rays, radius):
-    """Where rays enter and leave a ball around 0; inf where they pass by it or it lies behind."""
+    """Where rays enter and leave a ball around 0; inf for rays that miss it or have it behind them."""
     a, b, c = dot(rays, rays), dot(origin, rays), dot(origin, origin) - radius * radius
     inside = b * b - a * c
     root = np.sqrt(np.maximum(inside, 0))
@@ -160,7 +162,7 @@ def _ball(origin, rays, radius):
 
 
 def _blocked(layout, points, light):
-    """Whether something stands between each point and the light, bool `[S, P]`."""
+    """Whether something lies between a point and the light, bool `[S, P]`."""
     blocked = np.zeros(points.shape[1:], bool)
     for ball in layout.distractors[..., None]:
         entered, left = _ball(points - ball[:3], light, ball[3])
@@ -171,13 +173,13 @@ def _blocked(layout, points, light):
 
 
 def _solids(layout, origin, rays, with_normals):
-    """Rays that hit their scene's solid, shape by shape: parameters `[n]`, unit normals `[3, n]`, scenes and pixels."""
+    """Yields the rays that hit the solid, by shape: parameters `[n]`, normals `[3, n]`, scenes and pixels `[n]`."""
     for kind in np.unique(layout.label):
         chosen = np.flatnonzero(layout.label == kind)
         turn = layout.rotation[:, :, chosen, None]
         scale = layout.scale[chosen, None]
-        # Where the solid lies within the unit ball and along its own axes; parameters of rays stay as they are.
-        start = origin[:, chosen] - layout.centre[:, chosen, None]
+        # Coordinates in which the solid lies within the unit ball, along its axes; parameters of rays stay the same.
+        start = origin[:, chosen] - layout.center[:, chosen, None]
         start = np.stack([dot(turn[:, axis], start) for axis in range(3)]) / scale
         along = np.stack([dot(turn[:, axis], rays[:, chosen]) for axis in range(3)]) / scale
         enter, leave = _ball(start, along, np.float32(1))
@@ -199,27 +201,27 @@ def _solids(layout, origin, rays, with_normals):
 
 
 def _marched(bound, start, along, proportions, near, far):
-    """The parameters `[n]` at which rays first touch a solid, between `near` and `far`; inf where they do not."""
+    """The parameters `[n]` at which rays first touch a solid, between `near` and `far`; inf for rays that miss it."""
     found = np.full(near.shape, np.inf, np.float32)
     rows = np.arange(len(near))
     rate = 1 / np.sqrt(dot(along, along))
-    at = near
+    reached = near
     for step in range(_STEPS):
-        x, y, z = start + at * along
+        x, y, z = start + reached * along
         apart = bound(x, y, z, *proportions)
-        at = at + apart * rate
-        # Rays that are done are dropped now and then: to copy what is left costs as much as a step.
+        reached = reached + apart * rate
+        # Finished rays are dropped every few steps only, because copying the others costs as much as a step.
         if step % 4 == 3 or step == _STEPS - 1:
             touched = apart < _CLOSE
-            found[rows[touched]] = at[touched]
-            left = ~touched & (at < far)
-            rows, at, far, rate = rows[left], at[left], far[left], rate[left]
+            found[rows[touched]] = reached[touched]
+            left = ~touched & (reached < far)
+            rows, reached, far, rate = rows[left], reached[left], far[left], rate[left]
             start, along, proportions = start[:, left], along[:, left], proportions[:, left]
     return found
 
 
 def _slope(bound, points, proportions):
-    """The unit gradient of a bound, `[3, n]`, from differences over the corners of a tetrahedron."""
+    """The unit gradient of a bound, `[3, n]`, from finite differences over the corners of a tetrahedron."""
     gradient = np.zeros_like(points)
     for corner in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
         corner = np.array(corner, np.float32)[:, None]
@@ -229,12 +231,12 @@ def _slope(bound, points, proportions):
 
 
 def _albedo(layout, points, surface):
-    """The share of light that is given back at points `[3, S, P]` of surfaces `[S, P]`: RGB `[3, S, P]`."""
-    # A texture is part of the solid, and turns with it.
+    """The share of the light that points `[3, S, P]` of surfaces `[S, P]` reflect: RGB `[3, S, P]`."""
+    # The texture of the solid moves with it.
     scenes = np.arange(len(layout.label))[:, None]
     grain = layout.grain[:, :, surface, scenes]
-    centred = points - np.where(surface == OBJECT, layout.centre[..., None], 0)
-    p, q, r = (np.sin(dot(grain[axis], centred)) for axis in range(3))
+    centered = points - np.where(surface == OBJECT, layout.center[..., None], 0)
+    p, q, r = (np.sin(dot(grain[axis], centered)) for axis in range(3))
     kind = layout.textures[surface, scenes]
     clouds = 0.5 + 0.25 * (np.sin(2 * p + 3 * q) + np.sin(2 * q - 3 * r + 1))
     blend = np.select([kind == 1, kind == 2, kind == 3], [p > 0, p * q > 0, clouds], 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What `sources.load` reads by TensorFlow: TFDS datasets, folders of images, and images fitted to a size."""
+"""The readers of `sources.load` that need TensorFlow: TFDS datasets, folders of images, digits of another size."""
 
 from collections.abc import Sequence
 from typing import Any

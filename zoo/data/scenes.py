@@ -1,10 +1,11 @@
-"""The TFDS dataset `scenes`: one solid among others, as colours, depths, normals and segmentation of the same pixels.
+"""The TFDS dataset `scenes`: rendered scenes of one solid, as color, depth, normals and segmentation of every pixel.
 
-A stand-in for RGB-D data such as NYU-v2, which contrastive multiview coding learns from (Tian et al., 2020,
-https://arxiv.org/abs/1906.05849), that needs no download: it is rendered when first asked for, in under a minute.
+It stands in for RGB-D data such as NYU-v2, on which contrastive multiview coding was evaluated (Tian et al., 2020,
+https://arxiv.org/abs/1906.05849). It needs no download: the scenes are rendered on first use, in under a minute.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -13,27 +14,24 @@ from zoo import seeds
 from zoo.data import raycast, shapes
 
 SIDE = 48
-# Of every draw; how many numbers a scene may use; scenes rendered at once.
+# Key of all draws, largest number of draws of a scene, number of scenes that are rendered at once.
 _KEY, _NUMBERS, _CHUNK = 20, 96, 50
 
 
-def layout(indices):
-    """What there is to see in the scenes of these numbers: a pure function of each number.
+def layout(indices: Any) -> raycast.Layout:
+    """Returns the contents of scenes, each a pure function of the number of the scene.
 
-    The class goes round with the number; everything else is drawn alike for every class, so that neither colours,
-    light, size nor place tell it.
+    The class is the number modulo the number of classes. Everything else has the same distribution for every class, so
+    that color, light, size and place say nothing about the class.
 
     Args:
-        indices: integers `[S]` in [0, 2**32).
-
-    Returns:
-        A `raycast.Layout`.
+        indices: numbers of S scenes, integers `[S]` in [0, 2**32).
     """
     indices = np.asarray(indices, np.uint32)
     take = _Uniforms(indices)
     scale = take.between(0.75, 1.0)
-    centre = np.stack([0 * scale, scale * take.between(1.0, 1.15), 0 * scale])
-    target = centre + take.between(-0.1, 0.1, 3)
+    center = np.stack([0 * scale, scale * take.between(1.0, 1.15), 0 * scale])
+    target = center + take.between(-0.1, 0.1, 3)
     bearing = take.between(-0.5, 0.5)
     facing = np.stack([np.sin(bearing), 0 * bearing, -np.cos(bearing)])
     light = np.stack([take.between(-1, 1), take.between(0.6, 1.4), take.between(-1.2, -0.2)])
@@ -41,7 +39,7 @@ def layout(indices):
         label=(indices % len(shapes.SHAPES)).astype(np.int64),
         proportions=take.between(0, 1, 2),
         scale=scale,
-        centre=centre,
+        center=center,
         rotation=_rotation(take),
         target=target,
         elevation=take.between(math.radians(8), math.radians(35)),
@@ -57,7 +55,7 @@ def layout(indices):
 
 
 def _distractor(take, scale):
-    """A small sphere on the ground beside the solid, or, of radius 0, none."""
+    """A small sphere on the ground beside the solid; its radius is 0 if there is none."""
     radius = take.between(0.12, 0.3)
     away = (scale + radius) * take.between(1.05, 1.6)
     bearing = take.between(-math.pi, math.pi)
@@ -66,19 +64,19 @@ def _distractor(take, scale):
 
 
 def _colors(take):
-    """Two per surface, of any hue; those of the solid are lighter than those of the wall and the ground."""
+    """Two colors per surface, of any hue; those of the solid are lighter than those of the wall and the ground."""
     ranges = ((0.05, 0.6), (0.05, 0.6), (0.45, 1), (0.05, 1), (0.05, 1))
     first, second = np.stack([take.between(*bounds, 6).reshape(2, 3, -1) for bounds in ranges], axis=2)
-    # Full contrast would make the texture most of what there is to see.
+    # At full contrast the texture would dominate the image.
     return np.stack([first, first + np.float32(0.4) * (second - first)])
 
 
 def _rotation(take):
     """Uniform over all rotations (Shoemake, 1992, "Uniform random rotations"), `[3, 3, S]`."""
     first, *angles = take.between(0, 1, 3)
-    one, two = (np.float32(2 * math.pi) * angle for angle in angles)
+    alpha, beta = (np.float32(2 * math.pi) * angle for angle in angles)
     short, long = np.sqrt(1 - first), np.sqrt(first)
-    x, y, z, w = short * np.sin(one), short * np.cos(one), long * np.sin(two), long * np.cos(two)
+    x, y, z, w = short * np.sin(alpha), short * np.cos(alpha), long * np.sin(beta), long * np.cos(beta)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
         (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
@@ -88,10 +86,10 @@ def _rotation(take):
 
 
 class _Uniforms:
-    """Numbers in [0, 1), used one after another, that depend on nothing but the scene's number.
+    """A stream of numbers in [0, 1) that depend on the number of the scene alone.
 
     Args:
-        indices: np.uint32 `[S]`.
+        indices: numbers of the scenes, np.uint32 `[S]`.
     """
 
     def __init__(self, indices):
@@ -102,18 +100,18 @@ class _Uniforms:
         self._used = 0
 
     def between(self, low, high, count=None):
-        """Uniform in [low, high): float32 `[S]`, or `[count, S]`."""
+        """Returns the next numbers, uniform in [low, high): float32 `[S]`, or `[count, S]`."""
         start, self._used = self._used, self._used + (count or 1)
         taken = self._numbers[start : self._used]
         return np.float32(low) + np.float32(high - low) * (taken[0] if count is None else taken)
 
     def below(self, limit, count):
-        """Uniform integers in [0, limit), int64 `[count, S]`."""
+        """Returns uniform integers in [0, limit), int64 `[count, S]`."""
         return self.between(0, limit, count).astype(np.int64)
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder of `scenes`: 12,000 to train, 3,000 to test, ten shapes as often each."""
+    """TFDS builder of `scenes`: 12,000 to train, 3,000 to test; ten shapes, all equally frequent."""
 
     VERSION = tfds.core.Version("1.0.0")
     COUNTS = {"train": 12_000, "test": 3_000}
@@ -134,7 +132,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             description=__doc__,
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
-            license="Apache-2.0. Rendered by the zoo; contains nothing of third parties.",
+            license="Apache-2.0. Rendered by the zoo, without material of third parties.",
         )
 
     def _split_generators(self, dl_manager):

@@ -1,21 +1,24 @@
-"""Split strings such as `train[:10%]` or `train+test[100:200]`, read as TFDS reads them, for any data."""
+"""Split strings such as `train[:10%]` or `train+test[100:200]`, with the meaning they have in TFDS, for any data."""
 
-import difflib
 import re
 import types
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+
+from zoo import checks
 
 _PART = re.compile(r"(?P<name>[\w-]+)(\[(?P<first>-?[\d_.]+%?)?(?P<colon>:)(?P<last>-?[\d_.]+%?)?\])?")
 
 
-def rows(split, counts, who):
-    """The positions that a split string selects within the concatenation of all splits.
+def rows(split: Any, counts: Mapping[str, int], who: str) -> np.ndarray:
+    """Returns the positions that a split string selects within the concatenation of all splits.
 
-    Splits are concatenated `train` first, the others by name, so that a position identifies an example.
+    Splits are concatenated in the order `train`, then the others by name, so that a position identifies an example.
 
     Args:
-        split: string, or the `tfds.core.ReadInstruction` that `tfds.even_splits` returns.
+        split: string, or a `tfds.core.ReadInstruction` as `tfds.even_splits` returns them.
         counts: split name -> number of examples.
         who: name of the data, for messages.
 
@@ -27,35 +30,34 @@ def rows(split, counts, who):
     """
     starts = dict(zip(ordered(counts), offsets(counts), strict=True))
     try:
-        parts = _slices(split, counts) if isinstance(split, str) else _told(split, counts)
+        parts = _slices(split, counts) if isinstance(split, str) else _instructed(split, counts)
     except (ValueError, AssertionError) as error:
-        close = difflib.get_close_matches(str(split).partition("[")[0], list(counts), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close and close[0] not in str(split) else ""
+        hint = checks.suggestion(str(split).partition("[")[0], [name for name in counts if name not in str(split)])
         raise ValueError(
             f"{who}: expected splits {', '.join(ordered(counts))} or slices of them. "
             f"Received: split={str(split)!r} ({error}).{hint}"
         ) from error
-    chosen = [starts[name] + np.arange(first, last, dtype=np.int64) for name, first, last in parts]
-    chosen = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+    ranges = [starts[name] + np.arange(first, last, dtype=np.int64) for name, first, last in parts]
+    chosen = np.concatenate(ranges) if ranges else np.zeros(0, np.int64)
     if not len(chosen):
         raise ValueError(f"{who}: expected a split with at least one example. Received: split={str(split)!r}.")
     return chosen
 
 
-def _told(split, counts):
-    """What an instruction of TFDS selects, as `_slices`."""
+def _instructed(split, counts):
+    """The ranges that an instruction of TFDS selects, in the form of `_slices`."""
     infos = {name: types.SimpleNamespace(num_examples=n, shard_lengths=[n]) for name, n in counts.items()}
     parts = [(part.splitname, slice(part.from_, part.to)) for part in split.to_absolute(infos)]
     return [(name, *rows.indices(counts[name])[:2]) for name, rows in parts]
 
 
 def _slices(split, counts):
-    """What a split string selects: triples of a split's name, first row and end."""
+    """The ranges that a split string selects: triples of the name of a split, the first row and the end."""
     if split == "all":
         return [(name, 0, count) for name, count in counts.items()]
     found = [_PART.fullmatch(part.strip()) for part in split.split("+")]
     if not all(found) or any(part["colon"] and not (part["first"] or part["last"]) for part in found):
-        raise ValueError("neither NAME nor NAME[FROM:TO]")
+        raise ValueError("the parts must have the form NAME or NAME[FROM:TO]")
     unknown = [part["name"] for part in found if part["name"] not in counts]
     if unknown:
         raise ValueError(f"there is no split {unknown[0]!r}")
@@ -64,7 +66,7 @@ def _slices(split, counts):
 
 def _slice(part, count):
     bounds = part["first"], part["last"]
-    percent = any(bound and bound.endswith("%") for bound in bounds)  # of one bound is of both
+    percent = any(bound and bound.endswith("%") for bound in bounds)  # a percent sign at one bound holds for both
     first, last = (_row(bound, count, percent) for bound in bounds)
     first, last = first or 0, count if last is None else last
     if max(abs(first), abs(last)) > count:
@@ -79,17 +81,18 @@ def _row(bound, count, percent):
     return round(float(number) * count / 100) if percent else int(number)
 
 
-def within(rows, counts):
-    """The splits that some positions lie in, and the same positions within the concatenation of these splits alone.
+def within(rows: np.ndarray, counts: Mapping[str, int]) -> tuple[list[str], np.ndarray]:
+    """Returns the splits that some positions lie in, and the positions within these splits alone.
 
     Args:
-        rows: np.int64 `[n]`, as `rows` returns them.
+        rows: np.int64 `[n]`, positions as the function `rows` returns them.
         counts: split name -> number of examples.
 
     Returns:
-        Names, in the order of `ordered`, and np.int64 `[n]`.
+        Names in the order of `ordered`, and np.int64 `[n]`: positions within the concatenation of these splits.
     """
-    names, positions, before = [], np.empty(len(rows), np.int64), 0
+    names: list[str] = []
+    positions, before = np.empty(len(rows), np.int64), 0
     for name, start in zip(ordered(counts), offsets(counts), strict=True):
         inside = (rows >= start) & (rows < start + counts[name])
         if inside.any():
@@ -99,12 +102,12 @@ def within(rows, counts):
     return names, positions
 
 
-def ordered(counts):
-    """Split names: `train`, then the others by name."""
+def ordered(counts: Iterable[str]) -> list[str]:
+    """Returns split names in their order: `train`, then the others by name."""
     return sorted(counts, key=lambda name: (name != "train", name))
 
 
-def offsets(counts):
-    """Position of each split's first example, in the order of `ordered`."""
+def offsets(counts: Mapping[str, int]) -> list[int]:
+    """Returns the position of the first example of each split, in the order of `ordered`."""
     numbers = [counts[name] for name in ordered(counts)]
     return [int(start) for start in np.cumsum([0, *numbers[:-1]])]

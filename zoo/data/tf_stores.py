@@ -53,7 +53,7 @@ class Memory:
 
 
 class _OnDisk:
-    """What `Files` and `Records` share: their examples are decoded whenever they are read."""
+    """The common part of `Files` and `Records`, which decode examples whenever they read them."""
 
     fallible = True
     in_memory = False

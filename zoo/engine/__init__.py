@@ -1,6 +1,6 @@
-"""The little that the core must know of its engine, TensorFlow or JAX; Keras has no name for these things.
+"""The few operations that depend on the engine, TensorFlow or JAX, and that Keras does not offer.
 
-`engine.current()` is the engine that Keras runs on. Each is one file of this folder.
+`engine.current()` returns the engine that Keras runs on. Every engine is a file of this folder.
 """
 
 import functools
@@ -13,45 +13,46 @@ from zoo import replicas
 
 
 class Engine(Protocol):
-    """What an engine can do for the core."""
+    """Operations of an engine."""
 
     def on_cpu(self) -> bool:
         """Returns whether this machine has no accelerator that the engine can use."""
 
     def replicas(self) -> replicas.Replicas:
-        """Returns the replicas for which the present code computes."""
+        """Returns the replicas that train together, seen from the one that runs the calling code."""
 
     def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
-        """Compiles a function of arrays, once for every set of shapes that it meets.
+        """Compiles a function of arrays, once for every set of shapes that it is called with.
 
         Args:
-            function: of arrays, to arrays. It may read variables; on TensorFlow it may also change them.
-            variables: those that it reads, a sequence or a function that returns one. Their present values count.
+            function: function from arrays to arrays. It may read variables; on TensorFlow it may also change them.
+            variables: the variables that it reads, a sequence or a function that returns one. Every call uses their
+                values at the time of the call.
 
         Returns:
             A function of the same arguments.
         """
 
     def occasional(self, function: Callable) -> Callable:
-        """Prepares a function of arrays that runs now and then, for which tracing would cost more than it saves."""
+        """Compiles a function of arrays that runs rarely, unless compiling it would take longer than running it."""
 
     def node(self, function: Callable) -> Callable:
-        """Makes a pure function of tensors one node of the graphs that use it, traced once for every signature.
+        """Wraps a pure function of tensors, which becomes one node in graphs and is traced once for every signature.
 
-        For functions of many small operations that graphs use often, such as random bits.
+        This is for functions of many small operations that graphs use often, such as random bits.
         """
 
     def barrier(self, tensors: Any) -> Any:
-        """Returns the same tensors, nested or not, computed before anything that uses them.
+        """Returns the same tensors, nested or not, which are computed before anything that uses them.
 
-        A compiler would otherwise fuse what makes them into everything that uses them, and compute it anew each time.
+        Without a barrier, a compiler may fuse their computation into every operation that uses them, and so repeat it.
         """
 
     def value(self, variable: Any) -> Any:
         """Returns the present value of a variable as a tensor, without a copy where the engine allows it."""
 
     def rows(self, variable: Any, indices: Any) -> Any:
-        """Returns some rows of a variable without copying or locking the others.
+        """Returns some rows of a variable, without copying or locking the other rows.
 
         Args:
             variable: `[K, D]`.
@@ -71,28 +72,28 @@ class Engine(Protocol):
         """
 
     def assign_block(self, variable: Any, start: Any, values: Any) -> None:
-        """Replaces consecutive rows of a variable in place, for variables that are otherwise read as a whole.
+        """Replaces consecutive rows in place, of a variable that is otherwise read as a whole.
 
-        A tensor that `value` returned before may show the new rows: assign after its last use.
+        A tensor that `value` returned before may change, too, so assign after its last use.
 
         Args:
             variable: `[K, ...]`.
-            start: int32 `[]`, the first of the rows; the block must end by row K.
+            start: int32 `[]`, number of the first row; start + N is at most K.
             values: `[N, ...]`.
         """
 
     def fused_batch_norm(self, x: Any, gamma: Any, beta: Any, moments: tuple | None, epsilon: float) -> tuple | None:
-        """Normalizes by one fused kernel, forward and backward, where the engine has one.
+        """Normalizes by a kernel that is fused forward and backward, if the engine has one.
 
         Args:
             x: `[B, ..., C]`.
             gamma: `[C]`, float32.
             beta: `[C]`, float32.
-            moments: mean and variance `[C]` to normalize by; None for those of the batch.
+            moments: mean `[C]` and variance `[C]` to normalize by; None for those of the batch.
             epsilon: added to the variance.
 
         Returns:
-            The normalized `[B, ..., C]`, mean `[C]` and unbiased variance `[C]` of the batch; None without a kernel.
+            Normalized x `[B, ..., C]`, and mean `[C]` and unbiased variance `[C]` of the batch; None without a kernel.
         """
 
 

@@ -1,4 +1,6 @@
-"""JAX under the core."""
+"""JAX as an engine."""
+
+from collections.abc import Callable, Sequence
 
 import jax
 import keras
@@ -7,14 +9,14 @@ from zoo.engine import plain
 
 
 class JAX(plain.Plain):
-    """Functions are jitted, variables passed in and out; see `zoo.engine.Engine`."""
+    """Compiles functions by `jax.jit`, to which the values of variables are arguments, see `zoo.engine.Engine`."""
 
     def on_cpu(self) -> bool:
         """Returns whether JAX computes on the CPU by default."""
         return jax.default_backend() == "cpu"
 
-    def compiled(self, function, variables=()):
-        """Compiles a function; JAX would compile every operation by itself otherwise."""
+    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
+        """Compiles a function; otherwise JAX would compile every operation by itself."""
 
         def read():
             return variables() if callable(variables) else variables
@@ -26,6 +28,6 @@ class JAX(plain.Plain):
 
         return lambda *arguments: stateless([variable.value for variable in read()], *arguments)
 
-    def node(self, function):
+    def node(self, function: Callable) -> Callable:
         """Compiles a pure function by itself."""
         return jax.jit(function)

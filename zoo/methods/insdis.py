@@ -50,7 +50,7 @@ class InsDis(method.Method):
     def begin(self, spec: method.Spec) -> None:
         """Makes the encoder and a bank with a row for every image."""
         self.expect_views(spec, "image")
-        self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0][-1])
+        self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0])
         self.bank = memory.MemoryBank(spec.ids, self.embedder.width, self.bank_momentum)
         self.bank.check_candidates(self.num_candidates, self.per_image)
         self.estimator = self.make_estimator and self.make_estimator(population=self.bank.size)

@@ -8,6 +8,7 @@ from keras import ops
 
 from zoo import checks
 from zoo.methods import networks
+from zoo.models import encoder as encoding
 
 
 class PatchEmbedder(keras.layers.Layer):
@@ -25,6 +26,7 @@ class PatchEmbedder(keras.layers.Layer):
     def __init__(self, embedder: networks.Embedder, head: Callable, shape: tuple, name: str = "patch_embedder"):
         super().__init__(name=name, autocast=False)
         checks.require(len(shape) == 4, "PatchEmbedder", "a view of patches (P, h, w, C)", shape=shape)
+        encoding.check_size("PatchEmbedder", embedder.encoder, shape[1:])
         self.encoder = embedder.encoder
         self.head = head(self.encoder.output_shape[-1], embedder.width, patches=shape[0])
         self.built = True

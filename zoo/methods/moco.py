@@ -45,9 +45,9 @@ class MoCo(method.Method):
     def begin(self, spec: method.Spec) -> None:
         """Makes the query encoder, its slow copy and the queue, for a view of the query and one of the key."""
         self.expect_views(spec, *self.views)
-        parts = self.make_encoder, self.make_projector, spec.view_shapes[0][-1]
-        self.query_encoder = networks.Embedder(*parts, name="query_encoder")
-        key_network = networks.Embedder(*parts, name="key_encoder")
+        parts, shapes = (self.make_encoder, self.make_projector), spec.view_shapes
+        self.query_encoder = networks.Embedder(*parts, shapes[0], name="query_encoder")
+        key_network = networks.Embedder(*parts, shapes[1], name="key_encoder")
         self.key_encoder = memory.MomentumEncoder(key_network, self.query_encoder, self.momentum, self.bn_groups)
         self.queue = memory.MomentumQueue(self.queue_size, self.query_encoder.width)
         for part in (self.key_encoder, self.queue):

@@ -1,10 +1,12 @@
 """The network that most methods train: an encoder with its projector."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from zoo.models import encoder as encoding
 
 
 def unit(embeddings: Any) -> Any:
@@ -18,7 +20,7 @@ class Embedder(keras.layers.Layer):
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
-        channels: C.
+        shape: (H, W, C) of the images, which must not be too small for the encoder.
         name: of the layer.
 
     Attributes:
@@ -27,9 +29,10 @@ class Embedder(keras.layers.Layer):
         width: D.
     """
 
-    def __init__(self, encoder: Callable, projector: Callable, channels: int, name: str = "embedder"):
+    def __init__(self, encoder: Callable, projector: Callable, shape: Sequence[int], name: str = "embedder"):
         super().__init__(name=name, autocast=False)
-        self.encoder = encoder(image_shape=(None, None, channels))
+        self.encoder = encoder(image_shape=(None, None, shape[-1]))
+        encoding.check_size("Embedder", self.encoder, shape)
         self.projector = projector(self.encoder.output_shape[-1])
         self.width = self.projector.output_shape[-1]
         self.built = True

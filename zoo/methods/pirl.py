@@ -52,7 +52,7 @@ class PIRL(method.Method):
     def begin(self, spec: method.Spec) -> None:
         """Makes the encoder, the bank and the head of the patches."""
         self.expect_views(spec, "image", "patches")
-        self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0][-1])
+        self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0])
         self.bank = memory.MemoryBank(spec.ids, self.embedder.width, self.bank_momentum)
         self.bank.check_candidates(self.num_candidates, self.per_image)
         self.patch_embedder = jigsaw.PatchEmbedder(self.embedder, self.make_jigsaw, spec.view_shapes[1])

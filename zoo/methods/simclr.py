@@ -43,7 +43,7 @@ class SimCLR(method.Method):
         self.expect_views(spec, "first view", "second view")
         shapes = spec.view_shapes
         checks.require(shapes[0] == shapes[1], "SimCLR", "two views of one shape", view_shapes=shapes)
-        self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0][-1])
+        self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0])
         if self.kept_layers:
             heads.kept(self.embedder.encoder, self.embedder.projector, self.kept_layers)  # refuses a wrong number
 

@@ -71,7 +71,7 @@ class Towers:
         if self.joined is None:
             self.joined = self.names if len(shapes) == 1 else ()
         parts = zip(self.names, self.factories, self.spread(shapes), strict=True)
-        return [networks.Embedder(make, self.projector, shape[-1], name + suffix) for name, make, shape in parts]
+        return [networks.Embedder(make, self.projector, shape, name + suffix) for name, make, shape in parts]
 
     def embed(self, embedders: Sequence[networks.Embedder], views: Sequence, training: bool = False) -> list:
         """Returns the unit vectors of every tower, M of `[B, D]`."""

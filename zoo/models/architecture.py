@@ -1,60 +1,81 @@
-"""A record of how a model was built, kept as plain data so that a card can hold it and build the model again."""
+"""Records of how models were built: plain data that a card can hold and from which a model is built again."""
 
-import difflib
 import functools
 import importlib
 import inspect
 import re
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
+
+import keras
+
+from zoo import checks
 
 _FACTORY = re.compile(r"(zoo\.models\.\w+):(\w+)")
+_Parameters = ParamSpec("_Parameters")
 
 
-def recorded(factory):
-    """Decorates a model factory: what it returns carries `architecture`, the factory's name and all its arguments.
+def recorded(factory: Callable[_Parameters, keras.Model]) -> Callable[_Parameters, keras.Model]:
+    """Decorates a model factory, so that its models know how they were built.
 
     Args:
-        factory: function that returns a `keras.Model`; its arguments must be what JSON can hold.
+        factory: function that returns a `keras.Model`. JSON must be able to hold its arguments.
 
     Returns:
-        Function whose model has the attribute `architecture`, a dict
-        `{"factory": "zoo.models.resnet:resnet18", "arguments": {...}}` with the defaults filled in. Raises ValueError
-        where an argument is unknown or is not data.
+        The factory. Its models have an attribute `architecture`, a dict with the name of the factory and all arguments,
+        including defaults: `{"factory": "zoo.models.resnet:resnet18", "arguments": {...}}`. Raises ValueError if it is
+        called with an unknown argument, or with one that JSON cannot hold.
     """
     signature = inspect.signature(factory)
-    name = f"{factory.__module__}:{factory.__name__}"
 
     @functools.wraps(factory)
-    def build_and_record(*args, **kwargs):
+    def build_and_record(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> keras.Model:
         for unknown in kwargs.keys() - signature.parameters.keys():
-            expected = f"{factory.__name__}: expected an argument out of {', '.join(signature.parameters)}."
-            raise ValueError(f"{expected} Received: {unknown}.{_suggestion(unknown, signature.parameters)}")
+            expected = f"{factory.__name__}: expected arguments out of {', '.join(signature.parameters)}."
+            raise ValueError(f"{expected} Received: {unknown}.{checks.suggestion(unknown, signature.parameters)}")
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = {key: _as_data(factory.__name__, key, value) for key, value in bound.arguments.items()}
         model = factory(*args, **kwargs)
-        # Past Keras' own attribute setter, which would swap the dict for a wrapper that json cannot write.
-        vars(model)["architecture"] = {"factory": name, "arguments": arguments}
+        # A factory that composes models, such as `heads.headed`, has recorded its parts as they were built.
+        if "architecture" not in vars(model):
+            write_record(model, factory, arguments)
         return model
 
-    build_and_record.factory = name
+    setattr(build_and_record, "factory", _name(factory))  # noqa: B010, a function has no such attribute for mypy
     return build_and_record
 
 
-def build(record, **overrides):
-    """The model that a record describes, with fresh weights.
-
-    A card is data and may come from anywhere, so only recorded factories inside `zoo.models` can be named.
+def write_record(model: keras.Model, factory: Callable, arguments: dict[str, Any]) -> None:
+    """Records in a model's `architecture` which factory builds it, with which arguments.
 
     Args:
-        record: dict as in a model's `architecture`.
-        **overrides: arguments that replace the recorded ones.
+        model: the model.
+        factory: function decorated by `recorded`.
+        arguments: all arguments of the factory, as JSON holds them.
+    """
+    # Past Keras' own attribute setter, which would replace the dict by a wrapper that json cannot write.
+    vars(model)["architecture"] = {"factory": _name(factory), "arguments": arguments}
+
+
+def build(record: dict[str, Any], **overrides: Any) -> keras.Model:
+    """Builds the model that a record describes, with fresh weights.
+
+    A card is data and may come from anywhere, so a record can name only the recorded factories of `zoo.models`.
+
+    Args:
+        record: the `architecture` of a model.
+        **overrides: arguments of the factory that replace the recorded ones.
 
     Returns:
-        A `keras.Model`. Raises ValueError where the record names anything but such a factory.
+        A `keras.Model`.
+
+    Raises:
+        ValueError: the record does not name such a factory, or the arguments do not fit it.
     """
     factory = record.get("factory")
     named = _FACTORY.fullmatch(factory) if isinstance(factory, str) else None
-    expected = "architecture.build: expected a model factory of zoo.models, as 'zoo.models.resnet:resnet18'."
+    expected = "architecture.build: expected a model factory of zoo.models, such as 'zoo.models.resnet:resnet18'."
     if named is None:
         raise ValueError(f"{expected} Received: factory={factory!r}.")
     try:
@@ -62,26 +83,54 @@ def build(record, **overrides):
     except ModuleNotFoundError as error:
         raise ValueError(f"{expected} Received: factory={factory!r}.") from error
     found = getattr(module, named[2], None)
-    # What a module imports from elsewhere carries another name, what is no factory carries none.
-    if getattr(found, "factory", None) != factory:
+    # Factories that the module imports have another name; functions that are no factories have none.
+    if found is None or getattr(found, "factory", None) != factory:
         factories = [
             key for key, value in vars(module).items() if getattr(value, "factory", None) == f"{named[1]}:{key}"
         ]
-        raise ValueError(f"{expected} Received: factory={factory!r}.{_suggestion(named[2], factories)}")
+        raise ValueError(f"{expected} Received: factory={factory!r}.{checks.suggestion(named[2], factories)}")
     return found(**{**record.get("arguments", {}), **overrides})
 
 
-def _as_data(who, name, value):
-    """`value` as JSON gives it back: tuples become lists."""
+def resized(encoder: keras.Model, image_shape: Sequence[int | None]) -> keras.Model:
+    """Returns a copy of an encoder that takes images of another height and width.
+
+    Encoders are trained with inputs of any size, `(None, None, C)`; an exported one states the size of its images.
+
+    Args:
+        encoder: network from a factory of `zoo.models`, `heads.kept` or `joined.join`.
+        image_shape: (H, W, C), with the encoder's C.
+
+    Returns:
+        A model with the same weights (copies of them), whose input and `architecture` have the given shape.
+
+    Raises:
+        ValueError: the encoder does not take images of this shape.
+    """
+    channels = encoder.input_shape[-1]
+    valid = len(image_shape) == 3 and image_shape[-1] == channels
+    checks.require(valid, "architecture.resized", f"an `image_shape` (H, W, {channels})", image_shape=image_shape)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(encoder.dtype_policy)
+    try:
+        copy = build(encoder.architecture, image_shape=tuple(image_shape))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy.set_weights(encoder.get_weights())
+    copy.trainable = encoder.trainable
+    return copy
+
+
+def _name(factory: Callable) -> str:
+    return f"{factory.__module__}:{factory.__name__}"
+
+
+def _as_data(who: str, name: str, value: Any) -> Any:
+    """Returns `value` as JSON would give it back: tuples become lists."""
     if isinstance(value, tuple | list):
         return [_as_data(who, name, item) for item in value]
     if isinstance(value, dict):
         return {str(key): _as_data(who, name, item) for key, item in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(f"{who}: expected an argument that JSON can hold. Received: {name}={value!r}.")
-
-
-def _suggestion(word, words):
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    valid = value is None or isinstance(value, bool | int | float | str)
+    checks.require(valid, who, f"`{name}` to be a value that JSON can hold", **{name: value})
+    return value

@@ -1,26 +1,31 @@
-"""Heads: from an encoder's features to the embeddings that are compared.
+"""Heads: small networks from the features of an encoder to the embeddings that are compared.
 
-SimCLR's (Chen et al., 2020, https://arxiv.org/abs/2002.05709 and https://arxiv.org/abs/2006.10029) is the default,
-MoCo's (https://arxiv.org/abs/2003.04297) and BYOL's (https://arxiv.org/abs/2006.07733) are a matter of arguments.
+The default is SimCLR's (Chen et al., 2020, https://arxiv.org/abs/2002.05709 and https://arxiv.org/abs/2006.10029).
+Other arguments give those of MoCo (https://arxiv.org/abs/2003.04297) and BYOL (https://arxiv.org/abs/2006.07733).
 """
 
-import keras
-from keras import layers
+from collections.abc import Sequence
+from typing import Any
 
-from zoo.models import architecture, checks, initial, norm
+import keras
+from keras import layers as keras_layers
+
+from zoo import checks
+from zoo.models import architecture, initial, norm
+from zoo.models import encoder as encoding
 
 
 @architecture.recorded
 def projector(
-    features,
-    widths=(2048, 128),
-    batch_norm=True,
-    final_norm=None,
-    use_bias=False,
-    kernel_initializer=None,
-    name="projector",
-):
-    """Dense layers with batch norm and ReLU between them; the last one is followed by batch norm without beta.
+    features: int,
+    widths: Sequence[int] = (2048, 128),
+    batch_norm: bool = True,
+    final_norm: bool | None = None,
+    use_bias: bool = False,
+    kernel_initializer: str | dict[str, Any] | None = None,
+    name: str = "projector",
+) -> keras.Model:
+    """Returns a head of dense layers, with batch norm and ReLU between them and batch norm without beta after the last.
 
     | paper                | arguments                                                    |
     |----------------------|--------------------------------------------------------------|
@@ -33,17 +38,17 @@ def projector(
         features: F, the width of the encoder's output.
         widths: units of each layer; the last is D.
         batch_norm: whether batch norm follows the hidden layers.
-        final_norm: whether batch norm without beta follows the last layer; None means as `batch_norm`.
-        use_bias: whether dense layers have biases.
-        kernel_initializer: name or configuration of a Keras initializer. None means SimCLR's N(0, 0.01^2) for layers
-            that batch norm follows, where only the direction of a weight matters, and variance 1 / fan-in for others.
-        name: of the model.
+        final_norm: whether batch norm without beta follows the last layer; None for the same as `batch_norm`.
+        use_bias: whether the dense layers have biases.
+        kernel_initializer: name or configuration of a Keras initializer. None is SimCLR's N(0, 0.01^2) for layers that
+            batch norm follows, where only the direction of the weights matters, and variance 1 / fan-in for the others.
+        name: name of the model.
 
     Returns:
-        Functional model, features `[B, F]` -> embeddings `[B, D]`. The output of its n-th hidden layer is that of the
-        layer `hidden<n>_relu`; see `truncated`.
+        Functional model, features `[B, F]` -> embeddings `[B, D]`. Its n-th hidden layer ends with the layer
+        `hidden<n>_relu`, see `truncated`.
     """
-    checks.sizes("projector", "features", (features,))
+    checks.integers("projector", features=features)
     checks.sizes("projector", "widths", widths)
     final_norm = batch_norm if final_norm is None else final_norm
     inputs = keras.Input((features,), name="features")  # [B, F]
@@ -52,7 +57,7 @@ def projector(
         x = _dense(x, width, use_bias, kernel_initializer, batch_norm, f"hidden{index}")  # [B, width]
         if batch_norm:
             x = norm.BatchNorm(name=f"hidden{index}_bn")(x)
-        x = layers.ReLU(name=f"hidden{index}_relu")(x)
+        x = keras_layers.ReLU(name=f"hidden{index}_relu")(x)
     x = _dense(x, widths[-1], use_bias, kernel_initializer, final_norm, "embedding")  # [B, D]
     if final_norm:
         x = norm.BatchNorm(center=False, name="embedding_bn")(x)
@@ -60,82 +65,97 @@ def projector(
 
 
 @architecture.recorded
-def jigsaw(features, width, patches=9, widths=(128,), use_bias=True, name="jigsaw"):
-    """PIRL's head of a cut-up image (https://arxiv.org/abs/1912.01991, Section 3.2), patches in their given order.
+def jigsaw(
+    features: int,
+    width: int,
+    patches: int = 9,
+    widths: Sequence[int] = (128,),
+    use_bias: bool = True,
+    name: str = "jigsaw",
+) -> keras.Model:
+    """Returns PIRL's head for an image cut into patches (https://arxiv.org/abs/1912.01991, Section 3.2).
+
+    The patches pass the same dense layers, then one dense layer maps all of them, in the given order, to an embedding.
 
     Args:
         features: F, the width of the encoder's output.
         width: D.
         patches: P.
-        widths: of the layers that every patch passes, with ReLU between: one in PIRL, (2048, 128) in InfoMin.
-        use_bias: whether dense layers have biases.
-        name: of the model.
+        widths: units of the layers that every patch passes, with ReLU between them: (128,) in PIRL, (2048, 128) in
+            InfoMin.
+        use_bias: whether the dense layers have biases.
+        name: name of the model.
 
     Returns:
-        Functional model, features of patches `[B, P, F]` -> embeddings of the image `[B, D]`.
+        Functional model, features of patches `[B, P, F]` -> embeddings of images `[B, D]`.
     """
-    checks.sizes("jigsaw", "sizes", (features, width, patches))
+    checks.integers("jigsaw", features=features, width=width, patches=patches)
     checks.sizes("jigsaw", "widths", widths)
     inputs = keras.Input((patches, features), name="features")  # [B, P, F]
     x = inputs
     for index, units in enumerate(widths, start=1):
         x = _dense(x, units, use_bias, None, False, f"patch{index}")  # [B, P, units]
         if index < len(widths):
-            x = layers.ReLU(name=f"patch{index}_relu")(x)
-    x = layers.Reshape((patches * widths[-1],), name="concatenated")(x)
+            x = keras_layers.ReLU(name=f"patch{index}_relu")(x)
+    x = keras_layers.Reshape((patches * widths[-1],), name="concatenated")(x)
     return keras.Model(inputs, _dense(x, width, use_bias, None, False, "embedding"), name=name)
 
 
-def truncated(head, layers=1, name=None):
-    """The first hidden layers of a projector, with its weights: what SimCLR v2 fine-tunes behind the encoder.
+def truncated(head: keras.Model, layers: int = 1, name: str | None = None) -> keras.Model:
+    """Returns the first hidden layers of a projector, which SimCLR v2 keeps behind the encoder to fine-tune them.
 
     Args:
-        head: a model of `projector`.
-        layers: how many hidden layers to keep, each up to and with its ReLU.
-        name: of the model.
+        head: model from `projector`; the weights are shared.
+        layers: number of hidden layers to keep, each with its ReLU.
+        name: name of the model.
 
     Returns:
         Functional model, features `[B, F]` -> `[B, width of the last kept layer]`.
     """
     count = sum(layer.name.startswith("hidden") and layer.name.endswith("_relu") for layer in head.layers)
-    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= count:
-        expected = f"heads.truncated: expected between 1 and the head's {count} hidden layers."
-        raise ValueError(f"{expected} Received: layers={layers!r}.")
+    valid = checks.is_integer(layers) and layers <= count
+    checks.require(valid, "heads.truncated", f"`layers` from 1 to the head's {count} hidden layers", layers=layers)
     output = head.get_layer(f"hidden{layers}_relu").output  # [B, width]
     return keras.Model(head.input, output, name=name or f"{head.name}_truncated")
 
 
-def kept(encoder, head, layers=1, name=None):
-    """An encoder and the first hidden layers of its projector, with the weights of both: SimCLR v2's features.
+def kept(encoder: keras.Model, head: keras.Model, layers: int = 1, name: str | None = None) -> keras.Model:
+    """Returns an encoder followed by the first hidden layers of its projector, whose output SimCLR v2 uses as features.
 
     Args:
-        encoder: network `[B, H, W, C] -> [B, F]`, as its factory returns it.
-        head: a model of `projector`.
-        layers: how many hidden layers to keep.
-        name: of the model.
+        encoder: network `[B, H, W, C] -> [B, F]` from a factory of `zoo.models`; the weights are shared.
+        head: model from `projector`; the weights are shared.
+        layers: number of hidden layers to keep.
+        name: name of the model.
 
     Returns:
-        Functional model, images `[B, H, W, C]` -> `[B, width of the last kept layer]`, with the encoder's
-        `pyramid_outputs`, and an `architecture` that builds it again.
+        Functional model, images `[B, H, W, C]` -> `[B, width of the last kept layer]`. It has the attributes of the
+        encoder; its `architecture` builds it again.
     """
     output = truncated(head, layers)(encoder.output)  # [B, width]
     model = keras.Model(encoder.input, output, name=name or f"{encoder.name}_{head.name}")
+    encoding.describe(model, encoder.pyramid_outputs, encoder.smallest_size)
     arguments = {"encoder": encoder.architecture, "head": head.architecture, "layers": layers, "image_shape": None}
-    record = {"factory": headed.factory, "arguments": {**arguments, "name": model.name}}
-    vars(model).update(architecture=record, pyramid_outputs=encoder.pyramid_outputs)
+    architecture.write_record(model, headed, {**arguments, "name": model.name})
     return model
 
 
 @architecture.recorded
-def headed(encoder, head, layers=1, image_shape=None, name=None):
-    """What `kept` returns, built anew from the records of its two parts.
+def headed(
+    encoder: dict[str, Any],
+    head: dict[str, Any],
+    layers: int = 1,
+    image_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Returns what `kept` returns, built from the records of the encoder and the projector.
 
     Args:
         encoder: the `architecture` of the encoder.
         head: the `architecture` of the projector.
-        layers: how many of its hidden layers are kept.
-        image_shape: (H, W, C) other than the record's, or None.
-        name: of the model.
+        layers: number of hidden layers to keep.
+        image_shape: (H, W, C), or None for that of the record.
+        name: name of the model.
 
     Returns:
         Functional model with fresh weights.
@@ -144,11 +164,12 @@ def headed(encoder, head, layers=1, image_shape=None, name=None):
     return kept(architecture.build(encoder, **changes), architecture.build(head), layers, name)
 
 
-def _dense(x, width, use_bias, initializer, normalized, name):
-    if initializer is None and normalized:
-        initializer = initial.RandomNormal(stddev=0.01)
-    elif initializer is None:
-        initializer = initial.fan_in()
-    # A fresh one for each layer, since an initializer given as an object repeats its draw.
-    initializer = initial.get(initializer)
-    return layers.Dense(width, use_bias=use_bias, kernel_initializer=initializer, name=name)(x)
+def _dense(
+    x: Any, width: int, use_bias: bool, initializer: str | dict[str, Any] | None, normalized: bool, name: str
+) -> Any:
+    """Returns the output of a new dense layer; `normalized` says whether batch norm follows."""
+    # A new initializer for each layer, since an initializer object repeats its draw.
+    kernel: Any = initial.get(initializer) if initializer is not None else None
+    if kernel is None:
+        kernel = initial.RandomNormal(stddev=0.01) if normalized else initial.fan_in()
+    return keras_layers.Dense(width, use_bias=use_bias, kernel_initializer=kernel, name=name)(x)

@@ -1,42 +1,44 @@
 """Mean and standard deviation as a layer, so that every model of the zoo takes images in [0, 1]."""
 
-import math
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
+
+from zoo import checks
 
 
 @keras.saving.register_keras_serializable(package="zoo")
 class Standardize(keras.layers.Layer):
     """Subtracts a mean and divides by a standard deviation, `[B, H, W, C] -> [B, H, W, C]`.
 
-    An eager call on images that plainly are not in [0, 1] warns, because features of such images look plausible and
-    are wrong. Nothing is checked while a graph is traced.
+    An eager call warns about images whose values cannot be in [0, 1], because the features of such images are wrong but
+    look plausible. In a graph there is no such check.
 
     Args:
         mean: number, or one per channel, in units of images in [0, 1].
         std: positive number, or one per channel.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, mean=0.0, std=1.0, **kwargs):
-        # Pixels stay float32 under a mixed policy until they are standardised: bfloat16 keeps 8 bits of them.
+    def __init__(self, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0, **kwargs: Any):
+        # Under a mixed policy pixels stay float32 until they are standardized: bfloat16 keeps 8 bits of them.
         super().__init__(autocast=False, **kwargs)
         self.mean = _numbers("mean", mean)
         self.std = _numbers("std", std)
-        if any(value <= 0 for value in self.std):
-            raise ValueError(f"Standardize: expected a positive standard deviation. Received: std={std!r}.")
+        checks.require(all(value > 0 for value in self.std), "Standardize", "a positive standard deviation", std=std)
 
     def build(self, input_shape):
         """Checks that there are as many numbers as channels."""
+        channels = input_shape[-1]
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, input_shape[-1]):
-                expected = f"Standardize: expected 1 number or one for each of {input_shape[-1]} channels."
-                raise ValueError(f"{expected} Received: {name}={values!r}.")
+            expected = f"`{name}` to be 1 number, or one for each of {channels} channels"
+            checks.require(len(values) in (1, channels), "Standardize", expected, **{name: values})
 
     def call(self, images):
-        """Images in [0, 1] `[B, H, W, C]` -> standardised images in the compute dtype `[B, H, W, C]`."""
+        """Returns standardized images in the compute dtype, `[B, H, W, C]`."""
         if _is_concrete(images):
             warn_of_range(float(ops.max(images)))
         x = ops.cast(images, keras.backend.result_type(self.variable_dtype, "float32"))  # [B, H, W, C]
@@ -47,32 +49,31 @@ class Standardize(keras.layers.Layer):
         return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
-        """The shape of the images."""
+        """Returns the shape of the images."""
         return input_shape
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "mean": list(self.mean), "std": list(self.std)}
 
 
-def warn_of_range(largest):
-    """Warns where the largest value of a batch cannot be that of images in [0, 1], interpolation included."""
+def warn_of_range(largest: float) -> None:
+    """Warns if images with this largest value cannot be in [0, 1], even after an interpolation that overshoots."""
     if largest > 2:
         message = f"Standardize: expected images in [0, 1]. Received: max={largest:g}. Divide by 255."
         warnings.warn(message, stacklevel=3)
 
 
-def _numbers(name, value):
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
     values = tuple(value) if isinstance(value, tuple | list) else (value,)
-    for number in values:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError(f"Standardize: expected a number or one per channel. Received: {name}={value!r}.")
+    valid = all(checks.is_number(number) for number in values)
+    checks.require(valid, "Standardize", f"`{name}` to be a number, or one per channel", **{name: value})
     return tuple(float(number) for number in values)
 
 
-def _is_concrete(tensor):
-    """Whether the tensor holds values: TensorFlow's and PyTorch's offer `numpy`, JAX' knows where it lies."""
+def _is_concrete(tensor: Any) -> bool:
+    """Returns whether a tensor has values: those of TensorFlow and PyTorch offer `numpy`, JAX' know their device."""
     try:
         return hasattr(tensor, "numpy") or hasattr(tensor, "is_fully_addressable")
-    except TypeError:  # what a JAX tracer raises for whatever depends on values
+    except TypeError:  # raised by a JAX tracer for any attribute that depends on values
         return False
