@@ -152,14 +152,14 @@ def test_a_magnitude_may_be_fixed_and_stays_in_range():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_should_change_nothing_changes_nothing(channels):
     cases, images, found = all_at_all_magnitudes(channels)
-    found = []
+    unchanged = []
     for (number, magnitude, _, _), image, result in zip(cases, images, found, strict=True):
         name, still = EVERY[number], {"Identity": True, "Color": channels == 1}
         still.update({name: magnitude == 0.0 for name in randaugment_numpy.WARPS})
         if still.get(name) or (name in randaugment_numpy.ENHANCERS and magnitude == 5.0):
             np.testing.assert_allclose(result, image.astype("float32") / 255, atol=1e-6, err_msg=f"{name} {magnitude}")
-            found.append(name)
-    assert len(set(found)) == 10
+            unchanged.append(name)
+    assert len(set(unchanged)) == 10
 
 
 def test_what_is_not_applied_changes_no_bit():

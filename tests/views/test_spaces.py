@@ -21,11 +21,11 @@ def test_the_kept_channels_are_normalized(space, channels):
     "space, channels, message",
     [
         ("labb", (0,), "Did you mean 'lab'"),
-        ("lab", (), r"Split: expected `channels` .* Received: channels=\(\)"),
-        ("lab", (0, 0), "Split: expected `channels`"),
-        ("lab", (True,), "Split: expected `channels`"),
-        ("lab", (3,), "Split: expected `channels`"),
-        ("lab", "ab", "Split: expected `channels`"),
+        ("lab", (), r"Channels: expected `channels` .* Received: channels=\(\)"),
+        ("lab", (0, 0), "Channels: expected `channels`"),
+        ("lab", (True,), "Channels: expected `channels`"),
+        ("lab", (3,), "Channels: expected `channels`"),
+        ("lab", "ab", "Channels: expected `channels`"),
     ],
 )
 def test_mistakes_are_refused_at_construction(space, channels, message):
