@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from zoo.methods import memory, method, networks
-from zoo.models import convnet, heads
+from zoo.models import convnet, heads, initial
 from zoo.objectives import info_nce
 
 encoder = functools.partial(convnet.convnet, widths=(4, 8))
@@ -17,12 +17,17 @@ def head(features, width=8, name="projector"):
     return heads.projector(features, (16, width), name=name)
 
 
+def dense(units, **arguments):
+    """A layer whose weights are drawn by NumPy, the same on every engine."""
+    return layers.Dense(units, kernel_initializer=initial.fan_in(), **arguments)
+
+
 class MultiCrop(method.Method):
     """Prototypes and crops of two sizes (SwAV): codes of the large crops are predicted from every other crop."""
 
     def begin(self, spec):
         self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0])
-        self.prototypes = layers.Dense(6, use_bias=False, name="prototypes")
+        self.prototypes = dense(6, use_bias=False, name="prototypes")
         self.prototypes.build((None, self.embedder.width))
         self.sizes = [shape[0] for shape in spec.view_shapes]
 
@@ -140,7 +145,7 @@ class Adversary(method.Method):
     def begin(self, spec):
         channels = spec.view_shapes[0][-1]
         self.embedder = networks.Embedder(encoder, head, spec.view_shapes[0])
-        self.generator = keras.Sequential([layers.Conv2D(4, 1, name="in"), layers.Conv2D(channels, 1, name="out")])
+        self.generator = keras.Sequential([dense(4, name="in"), dense(channels, name="out")])
         self.generator.build((None, None, None, channels))
 
     def contrast(self, batch, step):
@@ -159,7 +164,7 @@ class FineTuning(method.Method):
 
     def begin(self, spec):
         self.encoder = encoder(image_shape=(None, None, spec.view_shapes[0][-1]))
-        self.classifier = layers.Dense(spec.classes, name="classifier")
+        self.classifier = dense(spec.classes, name="classifier")
         self.classifier.build((None, self.encoder.output_shape[-1]))
 
     def contrast(self, batch, step):
@@ -174,7 +179,7 @@ class Bound(method.Method):
 
     def begin(self, spec):
         inputs = [keras.Input(spec.extra_shapes[name]) for name in ("x", "y")]
-        self.critics = [keras.Model(x, layers.Dense(8)(layers.Dense(16, "relu")(x))) for x in inputs]
+        self.critics = [keras.Model(x, dense(8)(dense(16, activation="relu")(x))) for x in inputs]
 
     def contrast(self, batch, step):
         x, y = (critic(batch.extra[name]) for critic, name in zip(self.critics, ("x", "y"), strict=True))

@@ -1,4 +1,4 @@
-"""Cold starts: a fresh interpreter imports, or imports and loads an encoder; the files are in the system's cache."""
+"""Cold starts: a fresh interpreter imports, loads an encoder, or trains one step; files are in the system's cache."""
 
 import sys
 
@@ -14,6 +14,33 @@ def fresh(code):
     import subprocess
 
     return lambda: subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL), None
+
+
+def first_step():
+    """Trains one step of a small MoCo v2 run, through `zoo-train`'s own road: gin, the loop, its records."""
+    import os
+    import tempfile
+
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    import gin
+    import keras
+    import numpy as np
+
+    from zoo.data import sources
+    from zoo.tools import config
+    from zoo.train import loop
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            os._exit(0)
+
+    # Noise in place of Fashion-MNIST, which need not be there; as many images, so that the run is as long.
+    images = np.random.default_rng(0).integers(0, 256, (10_000, 28, 28, 1), dtype=np.uint8)
+    data = sources.from_arrays({"image": images})
+    config.parse(["runs/moco_v2_fashion_mnist.gin"], ["loop.run.precision = 'float32'", "loop.run.data = None"])
+    run = gin.get_configurable(loop.run)
+    rhythm = loop.Rhythm(steps_per_call=1)
+    run(data=data, workdir=tempfile.mkdtemp(), config=gin.config_str(), callbacks=[Stop], rhythm=rhythm)
 
 
 def _ours(name, code):
@@ -45,4 +72,11 @@ def groups(quick):
         candidates=(loaded, saved, built),
         pairs=(runner.Pair(loaded.name, saved.name), runner.Pair(loaded.name, built.name)),
     )
-    return [first, second]
+    stepped = _ours("zoo-train", "from zoo.tools.benches import start; start.first_step()")
+    peer = _torch("torch, lightly, torchvision", "import torch_start; torch_start.main()")
+    third = runner.Group(
+        work="from the command to the end of the first step of a small MoCo v2 run",
+        candidates=(stepped, peer),
+        pairs=(runner.Pair(stepped.name, peer.name, target=1 / 1.5),),
+    )
+    return [first, second, third]
