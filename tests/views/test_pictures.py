@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from keras import ops
 
 from zoo import seeds
 from zoo.tools import views as program
@@ -71,7 +72,7 @@ def maps():
 
 def test_tensorboard_takes_views_of_every_kind(tmp_path):
     images = maps()
-    views = [made.numpy() for made in EVERY(images, seeds.Seed(0).fold(np.arange(2)))]
+    views = [ops.convert_to_numpy(made) for made in EVERY(images, seeds.Seed(0).fold(np.arange(2)))]
     log = logs.Logs(tmp_path, 0)
     log.views(3, (images["image"], *views))
     log.close()
