@@ -5,9 +5,10 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 
-def write(path, text):
+def write(path: str | os.PathLike, text: str) -> None:
     """Writes a text in one step: readers see the old file or the new one, also when the process dies in between.
 
     Args:
@@ -29,7 +30,7 @@ def write(path, text):
 
 
 @contextlib.contextmanager
-def folder(path, overwrite=False):
+def folder(path: str | os.PathLike, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """A folder that appears at its path in one step, filled, when the `with` block ends; after an error, not at all.
 
     Args:

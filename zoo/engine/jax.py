@@ -1,5 +1,7 @@
 """JAX under the core."""
 
+from collections.abc import Callable, Sequence
+
 import jax
 import keras
 
@@ -13,7 +15,7 @@ class JAX(plain.Plain):
         """Returns whether JAX computes on the CPU by default."""
         return jax.default_backend() == "cpu"
 
-    def compiled(self, function, variables=()):
+    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
         """Compiles a function; JAX would compile every operation by itself otherwise."""
 
         def read():
@@ -26,6 +28,6 @@ class JAX(plain.Plain):
 
         return lambda *arguments: stateless([variable.value for variable in read()], *arguments)
 
-    def node(self, function):
+    def node(self, function: Callable) -> Callable:
         """Compiles a pure function by itself."""
         return jax.jit(function)

@@ -1,5 +1,8 @@
 """Any engine that Keras runs on, by Keras' own operations: enough to load encoders and to compute with them."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from keras import ops, tree
 
 from zoo import context, replicas
@@ -16,20 +19,20 @@ class Plain:
         """Returns the replicas of the context."""
         return context.current().replicas
 
-    def compiled(self, function, variables=()):
+    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
         """Returns the function."""
         del variables
         return function
 
-    def occasional(self, function):
+    def occasional(self, function: Callable) -> Callable:
         """Returns the function."""
         return self.compiled(function)
 
-    def node(self, function):
+    def node(self, function: Callable) -> Callable:
         """Returns the function."""
         return function
 
-    def barrier(self, tensors):
+    def barrier(self, tensors: Any) -> Any:
         """Returns the tensors, computed in a loop of two rounds that keeps what it has: nothing is fused across it."""
 
         def keep(i, parts):
@@ -38,24 +41,24 @@ class Plain:
         parts = tree.flatten(tensors)
         return tree.pack_sequence_as(tensors, ops.fori_loop(0, 2, keep, parts)) if parts else tensors
 
-    def value(self, variable):
+    def value(self, variable: Any) -> Any:
         """Returns the present value of a variable."""
         return variable.value
 
-    def rows(self, variable, indices):
+    def rows(self, variable: Any, indices: Any) -> Any:
         """Returns some rows of a variable."""
         return ops.take(self.value(variable), indices, axis=0)
 
-    def assign_rows(self, variable, indices, values):
+    def assign_rows(self, variable: Any, indices: Any, values: Any) -> None:
         """Replaces some rows of a variable."""
         values = ops.cast(values, variable.dtype)
         variable.assign(ops.scatter_update(self.value(variable), indices[:, None], values))
 
-    def assign_block(self, variable, start, values):
+    def assign_block(self, variable: Any, start: Any, values: Any) -> None:
         """Replaces consecutive rows of a variable."""
         start = (start, *[0] * (len(values.shape) - 1))
         variable.assign(ops.slice_update(self.value(variable), start, ops.cast(values, variable.dtype)))
 
-    def fused_batch_norm(self, x, gamma, beta, moments, epsilon):
+    def fused_batch_norm(self, x: Any, gamma: Any, beta: Any, moments: tuple | None, epsilon: float) -> tuple | None:
         """Returns None: there is no kernel."""
         return None

@@ -1,6 +1,8 @@
 """TensorFlow under the core, alone or under a `tf.distribute` strategy."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,12 +17,12 @@ class StrategyReplicas:
         replica_context: what `tf.distribute.get_replica_context` returns.
     """
 
-    def __init__(self, replica_context):
+    def __init__(self, replica_context: Any):
         self._context = replica_context
         self.count = replica_context.num_replicas_in_sync
         self.index = replica_context.replica_id_in_sync_group
 
-    def gather(self, rows):
+    def gather(self, rows: Any) -> Any:
         """Returns everyone's rows in the order of the replicas, `[B, ...] -> [R * B, ...]`; gradients flow through."""
         # Each replica places its rows in its own slot and all add up: unlike all_gather this exists on TPUs, and its
         # gradient (again a sum) is exact.
@@ -28,7 +30,7 @@ class StrategyReplicas:
         slots = tf.tensordot(slot, rows, axes=0)  # [R, B, ...]
         return tf.reshape(self.sum(slots), tf.concat([[-1], tf.shape(rows)[1:]], axis=0))
 
-    def sum(self, value):
+    def sum(self, value: Any) -> Any:
         """Returns the sum over the replicas; gradients flow through."""
         return tf.nest.map_structure(tf.identity, self._context.all_reduce(tf.distribute.ReduceOp.SUM, value))
 
@@ -46,16 +48,16 @@ class TensorFlow(plain.Plain):
         several = here is not None and here.num_replicas_in_sync > 1
         return StrategyReplicas(here) if several else context.current().replicas
 
-    def compiled(self, function, variables=()):
+    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
         """Makes a function a graph."""
         del variables
         return tf.function(function, autograph=False, reduce_retracing=True)
 
-    def occasional(self, function):
+    def occasional(self, function: Callable) -> Callable:
         """Returns the function: to trace it would cost more than to run it."""
         return function
 
-    def node(self, function):
+    def node(self, function: Callable) -> Callable:
         """Makes a pure function one call of the graphs that use it."""
         # Inlined, every use would be optimized by itself.
         call = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
@@ -67,24 +69,24 @@ class TensorFlow(plain.Plain):
 
         return wrapped
 
-    def value(self, variable):
+    def value(self, variable: Any) -> Any:
         """Returns the present value of a variable; a copy only if rows were scattered into it."""
         # `ops.convert_to_tensor` returns the variable itself, which would be read later, when it may have changed.
         return tf.convert_to_tensor(variable.value)
 
-    def rows(self, variable, indices):
+    def rows(self, variable: Any, indices: Any) -> Any:
         """Returns some rows of a variable."""
         # `ops.take` reads the whole variable first, and once a variable has been scattered into, TensorFlow copies it
         # on every such read.
         return tf.raw_ops.ResourceGather(resource=variable.value.handle, indices=indices, dtype=variable.dtype)
 
-    def assign_rows(self, variable, indices, values):
+    def assign_rows(self, variable: Any, indices: Any, values: Any) -> None:
         """Replaces some rows of a variable."""
         # `ops.scatter_update` writes a new variable, 170 times as slow for a large bank.
         values = tf.cast(values, variable.dtype)
         tf.raw_ops.ResourceScatterUpdate(resource=variable.value.handle, indices=indices, updates=values)
 
-    def assign_block(self, variable, start, values):
+    def assign_block(self, variable: Any, start: Any, values: Any) -> None:
         """Replaces consecutive rows of a variable."""
         values = tf.cast(values, variable.dtype)
         count = values.shape[0]
@@ -99,7 +101,7 @@ class TensorFlow(plain.Plain):
         rows = start + tf.range(count, dtype=start.dtype)
         variable.assign(tf.raw_ops.InplaceUpdate(x=self.value(variable), i=rows, v=values))
 
-    def fused_batch_norm(self, x, gamma, beta, moments, epsilon):
+    def fused_batch_norm(self, x: Any, gamma: Any, beta: Any, moments: tuple | None, epsilon: float) -> tuple | None:
         """Normalizes by TensorFlow's kernel; a ResNet-18 training step on a CPU is 1.2 times as fast."""
         if gamma.dtype != "float32":
             return None  # the kernel knows no float64

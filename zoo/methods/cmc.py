@@ -4,7 +4,9 @@ Tian et al., 2019, https://arxiv.org/abs/1906.05849
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 from keras import ops
 
 from zoo import checks
@@ -62,7 +64,7 @@ class CMC(method.Method):
         names = [f"nce{number}" for number in range(len(self.towers.pairs))]
         self.estimators = [make(population=self.banks[0].size, name=name) for name in names]
 
-    def contrast(self, batch: method.Batch, step: method.Step):
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Sums the losses of the pairs: queries of one tower against the memory bank of the other."""
         queries = self.towers.embed(self.networks, batch.views, training=True)  # [B, D] each
         candidates = [bank.candidates(batch.id, self.num_candidates, self.per_image) for bank in self.banks]
@@ -73,7 +75,7 @@ class CMC(method.Method):
         losses, logs, normalizers = zip(*compared, strict=True)
         return sum(losses), towers.mean_logs(logs), (batch.id, queries, normalizers)
 
-    def remember(self, seen, step: method.Step) -> None:
+    def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the rows of the images."""
         ids, queries, normalizers = seen
         ids = step.replicas.gather(ids)
@@ -83,10 +85,10 @@ class CMC(method.Method):
             if estimator:
                 estimator.remember(normalizer)
 
-    def watch(self, batch: method.Batch):
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Measures alignment of the first two towers, and uniformity and rank of the first."""
         return geometry.measurements(*self.towers.embed(self.networks, batch.views)[:2])
 
-    def encoders(self):
+    def encoders(self) -> dict[str, keras.Model]:
         """Returns `joined`, if towers are, and the encoder of every tower."""
         return self.towers.encoders(self.networks)

@@ -4,6 +4,9 @@ CMC: Tian et al., 2019, https://arxiv.org/abs/1906.05849; PyContrast: https://gi
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
 
 from zoo import checks, context
 from zoo.methods import memory, method, towers
@@ -60,7 +63,7 @@ class CMCv2(method.Method):
         for part in (self.key_encoders[0], self.queues[0]):
             part.check(spec)
 
-    def contrast(self, batch: method.Batch, step: method.Step):
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Sums the losses of the pairs: queries of one tower against the key and the queue of the other."""
         half = len(batch.views) // 2
         with context.using(bn_groups=self.bn_groups):
@@ -78,18 +81,18 @@ class CMCv2(method.Method):
         seen = [keys for _, keys in encoded], step.replicas.gather(batch.id)
         return sum(losses), towers.mean_logs(logs), seen
 
-    def remember(self, seen, step: method.Step) -> None:
+    def remember(self, seen: Any, step: method.Step) -> None:
         """Puts the keys into the queues and moves the key encoders."""
         keys, ids = seen
         for queue, rows, encoder in zip(self.queues, keys, self.key_encoders, strict=True):
             queue.push(rows, ids)
             encoder.update()
 
-    def watch(self, batch: method.Batch):
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Measures alignment of the first two towers, and uniformity and rank of the first."""
         views = batch.views[: len(batch.views) // 2]
         return geometry.measurements(*self.towers.embed(self.networks, views)[:2])
 
-    def encoders(self):
+    def encoders(self) -> dict[str, keras.Model]:
         """Returns `joined`, if towers are, and the encoder of every tower."""
         return self.towers.encoders(self.networks)

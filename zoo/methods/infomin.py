@@ -4,6 +4,7 @@ Tian et al., 2020, https://arxiv.org/abs/2005.10243; the views are a matter of c
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from zoo import checks, context
 from zoo.methods import jigsaw, method, moco
@@ -48,7 +49,7 @@ class InfoMin(moco.MoCo):
         super().begin(spec)
         self.patch_embedder = jigsaw.PatchEmbedder(self.query_encoder, self.make_jigsaw, spec.view_shapes[2])
 
-    def contrast(self, batch: method.Batch, step: method.Step):
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Computes InfoNCE of the image and of its patches, both against the key of the image and the queue."""
         query_view, key_view, patches = batch.views
         with context.using(bn_groups=self.bn_groups):

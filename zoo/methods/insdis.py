@@ -4,7 +4,9 @@ Wu et al., 2018, https://arxiv.org/abs/1805.01978
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 from keras import ops
 
 from zoo import checks
@@ -55,24 +57,24 @@ class InsDis(method.Method):
         self.bank.check_candidates(self.num_candidates, self.per_image)
         self.estimator = self.make_estimator and self.make_estimator(population=self.bank.size)
 
-    def contrast(self, batch: method.Batch, step: method.Step):
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Compares every image with its own row of the bank and with rows of other images."""
         query = self.embedder(batch.views[0], training=True)  # [B, D]
         candidates = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
         loss, logs, normalizer = nce.contrast(self.estimator, query, *candidates, self.temperature, step.replicas)
         return loss, logs, (batch.id, query, normalizer)
 
-    def remember(self, seen, step: method.Step) -> None:
+    def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the rows of the images."""
         ids, query, normalizer = seen
         self.bank.update(step.replicas.gather(ids), ops.stop_gradient(step.replicas.gather(query)))
         if self.estimator:
             self.estimator.remember(normalizer)
 
-    def watch(self, batch: method.Batch):
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Measures uniformity and rank."""
         return geometry.measurements(self.embedder(batch.views[0]))
 
-    def encoders(self):
+    def encoders(self) -> dict[str, keras.Model]:
         """Returns the encoder."""
         return {"image": self.embedder.encoder}

@@ -29,7 +29,7 @@ class PatchEmbedder(keras.layers.Layer):
         self.head = head(self.encoder.output_shape[-1], embedder.width, patches=shape[0])
         self.built = True
 
-    def call(self, patches, training=False):
+    def call(self, patches: Any, training: bool = False) -> Any:
         """Returns unit vectors, float32 `[B, D]`."""
         count, shape = patches.shape[1], patches.shape[2:]
         features = self.encoder(ops.reshape(patches, (-1, *shape)), training=training)  # [B * P, F]

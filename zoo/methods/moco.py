@@ -4,6 +4,9 @@ He et al., 2019, https://arxiv.org/abs/1911.05722; v2: https://arxiv.org/abs/200
 """
 
 from collections.abc import Callable
+from typing import Any
+
+import keras
 
 from zoo import checks, context
 from zoo.methods import memory, method, networks
@@ -53,7 +56,7 @@ class MoCo(method.Method):
         for part in (self.key_encoder, self.queue):
             part.check(spec)
 
-    def contrast(self, batch: method.Batch, step: method.Step):
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Computes InfoNCE of every query against its key and the queue."""
         query_view, key_view = batch.views
         with context.using(bn_groups=self.bn_groups):
@@ -61,20 +64,20 @@ class MoCo(method.Method):
         key, keys = self.key_encoder.encode(key_view, step.replicas)  # [B, D], [N, D]
         return *self.compare(query, key, batch.id), (keys, step.replicas.gather(batch.id))
 
-    def compare(self, query, key, ids):
+    def compare(self, query: Any, key: Any, ids: Any) -> tuple[Any, dict[str, Any]]:
         """Returns InfoNCE of queries `[B, D]` against their keys `[B, D]` and the queue, `[B]`, and logs."""
         negatives, allowed = self.queue.negatives(ids)  # [K, D], [B, K]
         return info_nce.against_memory(query, key, negatives, self.temperature, allowed)
 
-    def remember(self, seen, step: method.Step) -> None:
+    def remember(self, seen: Any, step: method.Step) -> None:
         """Puts the keys into the queue and moves the key encoder."""
         self.queue.push(*seen)
         self.key_encoder.update()
 
-    def watch(self, batch: method.Batch):
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Measures alignment, uniformity and rank."""
         return geometry.measurements(*(self.query_encoder(view) for view in batch.views[:2]))
 
-    def encoders(self):
+    def encoders(self) -> dict[str, keras.Model]:
         """Returns the query encoder."""
         return {"image": self.query_encoder.encoder}

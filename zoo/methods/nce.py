@@ -31,7 +31,9 @@ class NCE(keras.layers.Layer):
         self.estimates = self.add_weight(name="estimates", dtype="int32", **state)
         self.built = True
 
-    def contrast(self, query, positive, negatives, allowed, temperature, group: replicas.Replicas):
+    def contrast(
+        self, query: Any, positive: Any, negatives: Any, allowed: Any, temperature: float, group: replicas.Replicas
+    ) -> tuple[Any, dict[str, Any], Any]:
         """Returns the loss `[B]`, logs (also `log_normalizer`), and the normalizer for `remember`.
 
         Args are those of `zoo.objectives.nce.nce`, and the replicas.
@@ -53,7 +55,15 @@ class NCE(keras.layers.Layer):
         self.estimates.assign(self.estimates + 1)
 
 
-def contrast(estimator: NCE | None, query, positive, negatives, allowed, temperature, group: replicas.Replicas):
+def contrast(
+    estimator: NCE | None,
+    query: Any,
+    positive: Any,
+    negatives: Any,
+    allowed: Any,
+    temperature: float,
+    group: replicas.Replicas,
+) -> tuple[Any, dict[str, Any], Any]:
     """Returns what `NCE.contrast` does; without an estimator the softmax of `info_nce.against_memory`."""
     if estimator is not None:
         return estimator.contrast(query, positive, negatives, allowed, temperature, group)

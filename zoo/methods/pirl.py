@@ -4,7 +4,9 @@ Misra & van der Maaten, 2019, https://arxiv.org/abs/1912.01991
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 from keras import ops
 
 from zoo import checks
@@ -57,23 +59,25 @@ class PIRL(method.Method):
         self.bank.check_candidates(self.num_candidates, self.per_image)
         self.patch_embedder = jigsaw.PatchEmbedder(self.embedder, self.make_jigsaw, spec.view_shapes[1])
 
-    def contrast(self, batch: method.Batch, step: method.Step):
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Compares the image and its patches with the image's own row of the bank and with rows of other images."""
         image, patches = batch.views
         queries = self.embedder(image, training=True), self.patch_embedder(patches, training=True)  # [B, D] each
         positive, negatives, allowed = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
-        compared = [info_nce.against_memory(q, positive, negatives, self.temperature, allowed) for q in queries]
-        return *jigsaw.mixed(*compared, self.jigsaw_weight), (batch.id, queries[0])
+        image_loss, patch_loss = (
+            info_nce.against_memory(query, positive, negatives, self.temperature, allowed) for query in queries
+        )
+        return *jigsaw.mixed(image_loss, patch_loss, self.jigsaw_weight), (batch.id, queries[0])
 
-    def remember(self, seen, step: method.Step) -> None:
+    def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the rows of the images."""
         ids, query = (step.replicas.gather(rows) for rows in seen)
         self.bank.update(ids, ops.stop_gradient(query))
 
-    def watch(self, batch: method.Batch):
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Measures uniformity and rank."""
         return geometry.measurements(self.embedder(batch.views[0]))
 
-    def encoders(self):
+    def encoders(self) -> dict[str, keras.Model]:
         """Returns the encoder."""
         return {"image": self.embedder.encoder}

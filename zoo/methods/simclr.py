@@ -4,7 +4,9 @@ Chen et al., 2020, https://arxiv.org/abs/2002.05709; v2: https://arxiv.org/abs/2
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 from keras import ops
 
 from zoo import checks
@@ -47,17 +49,17 @@ class SimCLR(method.Method):
         if self.kept_layers:
             heads.kept(self.embedder.encoder, self.embedder.projector, self.kept_layers)  # refuses a wrong number
 
-    def contrast(self, batch: method.Batch, step: method.Step):
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Computes NT-Xent; both views pass the encoder together, so that batch norm sees them as one batch."""
         both = self.embedder(ops.concatenate(batch.views, axis=0), training=True)  # [2B, D]
         first, second = ops.split(both, 2, axis=0)  # [B, D] each
         return *info_nce.nt_xent(first, second, self.temperature, step.replicas), ()
 
-    def watch(self, batch: method.Batch):
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Measures alignment, uniformity and rank."""
         return geometry.measurements(*(self.embedder(view) for view in batch.views))
 
-    def encoders(self):
+    def encoders(self) -> dict[str, keras.Model]:
         """Returns the encoder, with the kept layers of the head."""
         encoder, projector = self.embedder.encoder, self.embedder.projector
         return {"image": heads.kept(encoder, projector, self.kept_layers) if self.kept_layers else encoder}

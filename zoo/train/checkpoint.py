@@ -10,9 +10,12 @@ import os
 import pathlib
 import re
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
+
+_logger = logging.getLogger(__name__)
 
 _META = "meta"
 _DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError)
@@ -26,17 +29,17 @@ class Checkpoints:
         keep: how many of the newest are kept, at least 1.
     """
 
-    def __init__(self, folder, keep=3):
+    def __init__(self, folder: str | os.PathLike, keep: int = 3):
         if keep < 1:
             raise ValueError(f"Checkpoints: expected `keep` >= 1. Received: keep={keep}.")
         self.folder = pathlib.Path(folder)
         self.keep = keep
 
-    def files(self):
+    def files(self) -> list[pathlib.Path]:
         """Paths of the checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
-    def save(self, step, variables):
+    def save(self, step: int, variables: Sequence) -> None:
         """Writes the state after `step` steps; the earlier checkpoints stay until it is complete.
 
         Raises:
@@ -63,7 +66,7 @@ class Checkpoints:
         for old in self.files()[: -self.keep]:
             old.unlink()
 
-    def restore(self, variables, rest=False):
+    def restore(self, variables: Sequence, rest: bool = False) -> int | None:
         """Sets the variables to the newest complete checkpoint.
 
         Args:
@@ -84,7 +87,7 @@ class Checkpoints:
                 if getattr(error, "errno", None):
                     # The disk or its permissions, not the file: another worker may well be able to read it.
                     raise
-                logging.warning("Checkpoint %s is damaged (%s); falling back to the one before it.", path, error)
+                _logger.warning("Checkpoint %s is damaged (%s); falling back to the one before it.", path, error)
                 continue
             if rest:
                 arrays = dict(list(arrays.items())[: len(variables)])

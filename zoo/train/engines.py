@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import keras
 
-from zoo.train import task
+from zoo.methods import method as methods
+from zoo.train import task as tasks
 
 
 class Engine(Protocol):
@@ -26,13 +27,15 @@ class Engine(Protocol):
     def set_seed(self, seed: int) -> None:
         """Seeds the initial weights."""
 
-    def task(self, method, views, optimizer, seed: int, steps: int, steps_per_epoch: int) -> task.Task:
+    def task(
+        self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int
+    ) -> tasks.Task:
         """Returns a task of the engine's own kind; arguments as for `task.Task`."""
 
     def check(self, jit_compile: bool) -> None:
         """Raises ValueError if the engine cannot train in this way."""
 
-    def check_agreement(self, step: int, variables: Sequence) -> None:
+    def check_agreement(self, start: int, variables: Sequence) -> None:
         """Raises ValueError if workers start from different steps or weights."""
 
     def trainer(

@@ -5,6 +5,8 @@ import os
 import pathlib
 import socket
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ class Events:
         OSError: the file cannot be written; also raised by the methods.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer import record_writer
 
@@ -32,12 +34,12 @@ class Events:
         self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
         self.flush()
 
-    def scalars(self, step, values):
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Numbers by name."""
-        values = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in values.items()]
-        self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=values)))
+        scalars = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in values.items()]
+        self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=scalars)))
 
-    def picture(self, step, name, picture):
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
         """One picture, floats in [0, 1], `[H, W, 1]` or `[H, W, 3]`."""
         from PIL import Image
 
@@ -54,10 +56,10 @@ class Events:
     def _write(self, event):
         self._records.write(event.SerializeToString())
 
-    def flush(self):
+    def flush(self) -> None:
         """Hands all to the file."""
         self._records.flush()
 
-    def close(self):
+    def close(self) -> None:
         """Ends the file."""
         self._records.close()

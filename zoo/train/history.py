@@ -1,8 +1,9 @@
 """What a run records and shows: metrics, pictures, progress, checkpoints, and `run.json`."""
 
 import json
+import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,17 @@ class History:
         show: whether this worker is the chief.
     """
 
-    def __init__(self, workdir, start: int, record: dict[str, Any], task: tasks.Task, data, show: bool):
+    def __init__(
+        self, workdir: pathlib.Path, start: int, record: dict[str, Any], task: tasks.Task, data: Any, show: bool
+    ):
         self._path, self._record, self._task, self._show = workdir / "run.json", record, task, show
         self._started = self._clock = time.monotonic()
         self._clock_step = start
         before = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._seconds = before.get("seconds", 0.0)
         self._record["command"] = record["command"] or before.get("command", "")
-        self._views, self._examples = None, None
+        self._views: Callable | None = None
+        self._examples: dict[str, np.ndarray] = {}
         if show and task.views is not None:
             self._views = engine.current().occasional(task.views_of)
             self._examples = data.examples(np.arange(min(_SHOWN, data.size)))

@@ -105,8 +105,8 @@ def run(
     engine.check(jit_compile)
     steps_per_epoch = data.size // batch_size
     steps = math.ceil(epochs * steps_per_epoch)
-    workdir = pathlib.Path(workdir).expanduser()
-    _check_configuration(workdir, config)
+    folder = pathlib.Path(workdir).expanduser()
+    _check_configuration(folder, config)
     spec = make_spec(views, data, batch_size, engine.count)
 
     with _policy(precision):
@@ -116,47 +116,47 @@ def run(
             learner.begin(spec)
             _check_method(learner)
             rate = schedule(batch_size, steps, steps_per_epoch)
-            optimizer = optimizers.build(optimizer, rate, precision, learner.trainable_variables)
-            learner.optimizer = optimizer  # where Keras callbacks look for it
+            built = optimizers.build(optimizer, rate, precision, learner.trainable_variables)
+            learner.optimizer = built  # where Keras callbacks look for it
             learner.built, learner.stop_training = True, False
-        task = engine.task(learner, views, optimizer, seed, steps, steps_per_epoch)
+        task = engine.task(learner, views, built, seed, steps, steps_per_epoch)
         evaluators = (watch.Watch(task, data), *evaluators)
         made = [callback if isinstance(callback, keras.callbacks.Callback) else callback() for callback in callbacks]
-        callbacks = keras.callbacks.CallbackList(made, model=learner)
+        listeners = keras.callbacks.CallbackList(made, model=learner)
         if ready:
             ready()
         if engine.chief:
-            workdir.mkdir(parents=True, exist_ok=True)
-            files.write(workdir / "config.gin", config)
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write(folder / "config.gin", config)
 
         # Where the weights come from, first match wins:
         #   1. the workdir's newest complete checkpoint, of the same configuration;
         #   2. what `method` starts from, random or published weights.
-        checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
-        variables = [*learner.variables, *optimizer.variables]
+        checkpoints = checkpoint.Checkpoints(folder / "checkpoints", rhythm.keep)
+        variables = [*learner.variables, *built.variables]
         with engine.scope():
             now = checkpoints.restore(variables) or 0
         engine.check_agreement(now, variables)
         if now:
-            _logger.info("Continuing %s at step %d of %d.", workdir, now, steps)
+            _logger.info("Continuing %s at step %d of %d.", folder, now, steps)
 
         record = _record(learner, data, spec, steps, seed, precision, engine, command)
         extract = _extraction(data)
-        with history.History(workdir, now, record, task, data, show=engine.chief) as story:
-            callbacks.on_train_begin()
+        with history.History(folder, now, record, task, data, show=engine.chief) as story:
+            listeners.on_train_begin()
             if now < steps:
                 advance = engine.trainer(task, data, batch_size, seed, now, steps, jit_compile)
                 story.show_views(now)
             while now < steps and not learner.stop_training:
                 if now % steps_per_epoch == 0:
                     learner.new_epoch(now // steps_per_epoch, extract)
-                now = _window(now, steps, steps_per_epoch, rhythm, advance, story, callbacks)
+                now = _window(now, steps, steps_per_epoch, rhythm, advance, story, listeners)
                 if _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps):
                     run_now = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed)
                     story.evaluate(run_now, evaluators)
                 if _is_due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
                     story.save(now, checkpoints, variables)
-            callbacks.on_train_end()
+            listeners.on_train_end()
     return learner
 
 

@@ -9,6 +9,8 @@ import concurrent.futures
 import contextlib
 import os
 import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import keras
@@ -16,7 +18,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo import context, engine
-from zoo.train import task
+from zoo.methods import method as methods
+from zoo.train import task as tasks
 
 _AXIS = "replica"
 _AHEAD = 2  # batches that are made while the devices are busy
@@ -29,20 +32,20 @@ class JAXReplicas:
         count: how many.
     """
 
-    def __init__(self, count):
+    def __init__(self, count: int):
         self.count = count
         self.index = jax.lax.axis_index(_AXIS) if count > 1 else 0
 
-    def gather(self, rows):
+    def gather(self, rows: Any) -> Any:
         """Returns everyone's rows in the order of the replicas, `[B, ...] -> [R * B, ...]`; gradients flow through."""
         return jax.lax.all_gather(rows, _AXIS, tiled=True) if self.count > 1 else rows
 
-    def sum(self, value):
+    def sum(self, value: Any) -> Any:
         """Returns the sum over the replicas; gradients flow through."""
         return jax.lax.psum(value, _AXIS) if self.count > 1 else value
 
 
-class Step(task.Task):
+class Step(tasks.Task):
     """One update, a pure function of the state; arguments are those of `task.Task`.
 
     Attributes:
@@ -62,7 +65,7 @@ class Step(task.Task):
     def _after(self, scope):
         return [scope.get_current_value(variable) for variable in self.variables]
 
-    def update(self, state, examples, number, count):
+    def update(self, state: list, examples: Mapping[str, Any], number: Any, count: int) -> tuple[list, dict[str, Any]]:
         """Returns the state after the step, and the scalars to log.
 
         Args:
@@ -111,29 +114,31 @@ class Engine:
     chief = True
     scope = contextlib.nullcontext
 
-    def __init__(self, devices=None):
+    def __init__(self, devices: Sequence | None = None):
         self._devices = list(devices or jax.devices()[:1])
         self.count = len(self._devices)
         mesh = Mesh(np.array(self._devices), (_AXIS,))
         self._whole = NamedSharding(mesh, PartitionSpec())
         self._divided = NamedSharding(mesh, PartitionSpec(_AXIS))
 
-    def set_seed(self, seed):
+    def set_seed(self, seed: int) -> None:
         """Seeds what initial weights are drawn from; Keras' own function would import TensorFlow where it can."""
         random.seed(seed)
         np.random.seed(seed)
 
-    def task(self, method, views, optimizer, seed, steps, steps_per_epoch):
+    def task(
+        self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int
+    ) -> Step:
         """Returns a `Step`."""
         return Step(method, views, optimizer, seed, steps, steps_per_epoch)
 
-    def check(self, jit_compile):
+    def check(self, jit_compile: bool) -> None:
         """Refuses nothing: everything is compiled, whatever `jit_compile` says."""
 
-    def check_agreement(self, start, variables):
+    def check_agreement(self, start: int, variables: Sequence) -> None:
         """Refuses nothing: there is one process."""
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """Returns versions, hardware, devices."""
         first = self._devices[0]
         cores = f"{os.cpu_count()} CPU cores"
@@ -144,7 +149,9 @@ class Engine:
             "hardware": cores if first.platform == "cpu" else f"{self.count} x {first.device_kind}",
         }
 
-    def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
+    def trainer(
+        self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool
+    ) -> Callable[[int, int], Mapping[str, float]]:
         """Returns a function that trains so many steps, see `engines.Engine`."""
         del steps, jit_compile
         update = self._compiled(task)

@@ -1,12 +1,15 @@
 """Training on TensorFlow, under any `tf.distribute` strategy."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from zoo import checks, context, engine
+from zoo.methods import method as methods
 from zoo.train import step, strategies
 
 # Pixels of a run's images from which on its views are compiled: twice as many as make up for the time (measured).
@@ -20,24 +23,26 @@ class Engine:
         strategy: a `tf.distribute.Strategy`; the current one by default.
     """
 
-    def __init__(self, strategy=None):
+    def __init__(self, strategy: tf.distribute.Strategy | None = None):
         self._strategy = strategy or tf.distribute.get_strategy()
         self.scope = self._strategy.scope
         self.set_seed = keras.utils.set_random_seed
         self.count = self._strategy.num_replicas_in_sync
         self.chief = strategies.is_chief(self._strategy)
 
-    def task(self, method, views, optimizer, seed, steps, steps_per_epoch):
+    def task(
+        self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int
+    ) -> step.Step:
         """Returns a `step.Step`."""
         return step.Step(method, views, step.without_reduction(optimizer), seed, steps, steps_per_epoch)
 
-    def check(self, jit_compile):
+    def check(self, jit_compile: bool) -> None:
         """Refuses XLA where it has no collectives."""
         possible = not jit_compile or self.count == 1 or not engine.current().on_cpu()
         expected = "`jit_compile` to be False with several replicas on a CPU, where XLA has no collectives"
         checks.require(possible, "run", expected, jit_compile=jit_compile, replicas=self.count)
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """Returns versions, hardware, strategy."""
         devices = [device.device_type for device in tf.config.list_logical_devices()]
         accelerators = [device for device in devices if device != "CPU"]
@@ -48,7 +53,7 @@ class Engine:
             "hardware": f"{len(accelerators)} x {accelerators[0]}" if accelerators else f"{os.cpu_count()} CPU cores",
         }
 
-    def check_agreement(self, start, variables):
+    def check_agreement(self, start: int, variables: Sequence) -> None:
         """Refuses to train where workers start from different steps or weights."""
         strategy = self._strategy
         if self.count == 1:
@@ -65,7 +70,9 @@ class Engine:
         expected = "every worker to continue from one checkpoint, in one folder that all of them share as `workdir`"
         checks.require(agree, "run", expected, step_here=start, mean_step=float(mean[0]))
 
-    def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
+    def trainer(
+        self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool
+    ) -> Callable[[int, int], Mapping[str, float]]:
         """Returns a function that trains so many steps, see `engines.Engine`."""
         # XLA makes views many times as fast on a CPU, where it would slow convolutions down; to compile takes seconds.
         # With several replicas, or where it compiles the whole step anyway, it is not asked to.

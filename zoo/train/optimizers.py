@@ -1,6 +1,7 @@
 """What Keras lacks: LARS, SGD whose weight decay is part of the gradient, and several optimizers by path."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,7 +9,7 @@ from keras import ops
 from zoo import checks
 
 
-def spared(variable):
+def spared(variable: Any) -> bool:
     """Returns whether weight decay and layer adaptation spare a variable: biases and norm scales, all of rank 1."""
     return len(variable.shape) <= 1
 
@@ -33,7 +34,7 @@ class _Momentum(keras.optimizers.Optimizer):
         self.slots = [self.add_variable_from_reference(v, "momentum") for v in variables]
         self._spared = [spared(v) for v in variables]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "momentum": self.momentum, "weight_decay": self.l2}
 
@@ -50,10 +51,12 @@ class SGD(_Momentum):
         weight_decay: L2 coefficient, >= 0.
     """
 
-    def __init__(self, learning_rate, momentum=0.9, weight_decay=0.0, name="SGD", **kwargs):
+    def __init__(
+        self, learning_rate: Any, momentum: float = 0.9, weight_decay: float = 0.0, name: str = "SGD", **kwargs: Any
+    ):
         super().__init__(learning_rate, momentum, weight_decay, name, **kwargs)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
         rate = ops.cast(learning_rate, variable.dtype)
         index = self._get_variable_index(variable)
@@ -77,12 +80,20 @@ class LARS(_Momentum):
         trust_coefficient: positive; 0.001 in SimCLR.
     """
 
-    def __init__(self, learning_rate, momentum=0.9, weight_decay=1e-6, trust_coefficient=0.001, name="LARS", **kwargs):
+    def __init__(
+        self,
+        learning_rate: Any,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
+        trust_coefficient: float = 0.001,
+        name: str = "LARS",
+        **kwargs: Any,
+    ):
         super().__init__(learning_rate, momentum, weight_decay, name, **kwargs)
         checks.positive("LARS", trust_coefficient=trust_coefficient)
         self.trust_coefficient = trust_coefficient
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
         rate = ops.cast(learning_rate, variable.dtype)
         index = self._get_variable_index(variable)
@@ -96,7 +107,7 @@ class LARS(_Momentum):
         self.assign(self.slots[index], velocity)
         self.assign_sub(variable, velocity)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "trust_coefficient": self.trust_coefficient}
 
@@ -130,7 +141,7 @@ def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimi
     return [optimizer]
 
 
-def build(factory: Callable, learning_rate, precision: str, variables: Sequence) -> keras.optimizers.Optimizer:
+def build(factory: Callable, learning_rate: Any, precision: str, variables: Sequence) -> keras.optimizers.Optimizer:
     """Makes the optimizer of a run.
 
     Args:

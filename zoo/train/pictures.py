@@ -1,12 +1,15 @@
 """Views as pictures to look at, whatever their number of channels and patches; NumPy."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 # Pixels between patches and between panels of channels, in mid-grey.
 _GAP, _GREY = 1, 0.5
 
 
-def legible(view):
+def legible(view: Any) -> np.ndarray:
     """What can be shown of a batch of views.
 
     Three channels are colours, one is grey, any other number becomes so many grey panels side by side. Patches lie on
@@ -43,7 +46,7 @@ def _grid(panels, columns):
     return whole[:, :-_GAP, :-_GAP]
 
 
-def sheet(views):
+def sheet(views: Sequence) -> np.ndarray:
     """All views on one picture, a row for every image.
 
     Args:

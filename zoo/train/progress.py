@@ -1,11 +1,14 @@
 """Progress of a run: a bar in a terminal, plain lines elsewhere, both with rate and remaining time."""
 
 import datetime
+import logging
 import sys
 import time
+from collections.abc import Mapping
 
-from absl import logging
 from rich import progress
+
+_logger = logging.getLogger(__name__)
 
 _QUIET = 10.0  # seconds between plain lines
 
@@ -20,9 +23,10 @@ class Progress:
         show: False shows nothing, for the workers that are not the chief.
     """
 
-    def __init__(self, total, start, images_per_step, show=True):
+    def __init__(self, total: int, start: int, images_per_step: int, show: bool = True):
         self._total, self._images = total, images_per_step
-        self._first, self._began = start, None
+        self._first = start
+        self._began: float | None = None
         self._show, self._spoke_at = show, time.monotonic()
         self._bar = None
         if show and sys.stderr.isatty():
@@ -37,7 +41,7 @@ class Progress:
             self._task = self._bar.add_task("training", total=total, completed=start, rate="")
             self._bar.start()
 
-    def update(self, step, logs=None):
+    def update(self, step: int, logs: Mapping[str, float] | None = None) -> None:
         """Tells that `step` steps are done; `logs` are the newest scalars, shown at once."""
         now = time.monotonic()
         if self._began is None:
@@ -51,10 +55,10 @@ class Progress:
         elif self._show and (logs or now - self._spoke_at >= _QUIET):
             left = (self._total - step) * self._images / rate if rate else None
             eta = "unknown" if left is None else datetime.timedelta(seconds=round(left))
-            logging.info("step %d/%d  %s  %.0f images/s  ETA %s", step, self._total, _scalars(logs or {}), rate, eta)
+            _logger.info("step %d/%d  %s  %.0f images/s  ETA %s", step, self._total, _scalars(logs or {}), rate, eta)
             self._spoke_at = now
 
-    def close(self):
+    def close(self) -> None:
         """Ends the bar."""
         if self._bar:
             self._bar.stop()

@@ -33,7 +33,9 @@ class WarmupCosine:
         checks.one_of("WarmupCosine", "scaling", self.scaling, tuple(SCALINGS))
         checks.non_negative("WarmupCosine", warmup_epochs=self.warmup_epochs)
 
-    def __call__(self, batch_size: int, steps: int, steps_per_epoch: int):
+    def __call__(
+        self, batch_size: int, steps: int, steps_per_epoch: int
+    ) -> keras.optimizers.schedules.LearningRateSchedule:
         """Returns the `keras.optimizers.schedules.LearningRateSchedule` of a run of `steps` steps."""
         peak = SCALINGS[self.scaling](self.base, batch_size)
         warmup = round(self.warmup_epochs * steps_per_epoch)

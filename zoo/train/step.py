@@ -1,6 +1,8 @@
 """One step of training on one replica of TensorFlow: views, loss, gradients, update."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,7 +22,7 @@ class Step(task.Task):
 
     compiles_views = False
 
-    def views_of_step(self, examples, number):
+    def views_of_step(self, examples: Mapping[str, Any], number: Any) -> tuple:
         """Returns what `views_of` does, by the way that is fastest for many steps."""
         if not self.compiles_views:
             return self.views_of(examples, number)
@@ -32,7 +34,7 @@ class Step(task.Task):
     def _compiled_views(self):
         return tf.function(self.views_of, jit_compile=True, autograph=False)
 
-    def gradients(self, examples, number):
+    def gradients(self, examples: Mapping[str, Any], number: Any) -> tuple[dict[str, Any], list, Any]:
         """Computes a step without the update.
 
         Returns:
@@ -53,7 +55,7 @@ class Step(task.Task):
         # Summed here, before anything clips them or checks that they are finite: Keras does that the other way round.
         return logs, step.replicas.sum(gradients), seen
 
-    def __call__(self, examples, number):
+    def __call__(self, examples: Mapping[str, Any], number: Any) -> dict[str, Any]:
         """Updates the method; returns the scalars to log, of this replica."""
         logs, gradients, seen = self.gradients(examples, number)
         self.optimizer.apply(gradients, self.method.trainable_variables)

@@ -1,11 +1,13 @@
 """Names for how the devices of a run share the work: `tf.distribute` strategies, or JAX' devices."""
 
-import difflib
+from typing import Any
 
 import keras
 
+from zoo import checks
 
-def strategy(name="default", tpu=""):
+
+def strategy(name: str = "default", tpu: str = "") -> Any:
     """A `tf.distribute.Strategy`, to be made before any other TensorFlow object; a list of devices on JAX.
 
     Args:
@@ -14,14 +16,11 @@ def strategy(name="default", tpu=""):
         tpu: name or address of the TPU, empty for the local one.
     """
     makers = _of_jax() if keras.config.backend() == "jax" else _of_tensorflow(tpu)
-    if name not in makers:
-        close = difflib.get_close_matches(name, makers, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"strategy: expected one of {list(makers)}. Received: name={name!r}.{hint}")
+    checks.one_of("strategy", "name", name, tuple(makers))
     return makers[name]()
 
 
-def split_cpu(count):
+def split_cpu(count: int) -> None:
     """Makes this machine's processor count as several devices; before anything else is done with them."""
     if keras.config.backend() == "jax":
         import jax
@@ -69,7 +68,7 @@ def _tpu(address):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def is_chief(strategy):
+def is_chief(strategy: Any) -> bool:
     """Whether this process, of a `tf.distribute.Strategy`, is the one that writes."""
     import tensorflow as tf
 

@@ -29,7 +29,7 @@ class Task:
         steps_per_epoch: steps that visit every example once.
     """
 
-    def __init__(self, method: methods.Method, views, optimizer, seed: int, steps: int, steps_per_epoch: int):
+    def __init__(self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int):
         self.method, self.views, self.optimizer = method, views, optimizer
         self.seed, self.steps, self.steps_per_epoch = seed, steps, steps_per_epoch
 

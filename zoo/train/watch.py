@@ -1,5 +1,7 @@
 """What the loop watches of every method without labels: how the embeddings of a fixed set of images lie."""
 
+from typing import Any
+
 import numpy as np
 
 from zoo import engine
@@ -16,7 +18,7 @@ class Watch:
         count: number of examples.
     """
 
-    def __init__(self, task: tasks.Task, data, count: int = 512):
+    def __init__(self, task: tasks.Task, data: Any, count: int = 512):
         self._examples = data.examples(np.arange(min(count, data.size)))
 
         def measure(examples):
