@@ -1,4 +1,4 @@
-"""PIRL's jigsaw branch (https://arxiv.org/abs/1912.01991, Section 3.2): an image cut into patches is a query, too."""
+"""PIRL's jigsaw branch, which embeds an image cut into patches (https://arxiv.org/abs/1912.01991, Section 3.2)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,13 @@ from zoo.methods import networks
 class PatchEmbedder(keras.layers.Layer):
     """Maps an image cut into patches to a unit vector, `[B, P, h, w, C] -> [B, D]`.
 
-    The patches pass the encoder as a batch of their own, and so have batch statistics of their own.
+    The patches pass the encoder as a separate batch, with separate batch statistics.
 
     Args:
-        embedder: the network of whole images, whose encoder the patches share.
+        embedder: network of whole images; the patches use its encoder.
         head: factory of a network `[B, P, F] -> [B, D]`, called with F, D and `patches`, such as `heads.jigsaw`.
-        shape: of the patches, `(P, h, w, C)`.
-        name: of the layer.
+        shape: shape of the patches, `(P, h, w, C)`.
+        name: name of the layer.
     """
 
     def __init__(self, embedder: networks.Embedder, head: Callable, shape: tuple, name: str = "patch_embedder"):
@@ -43,7 +43,7 @@ def mixed(image: tuple[Any, dict], patches: tuple[Any, dict], weight: float) -> 
     Args:
         image: loss `[B]` and logs of whole images.
         patches: loss `[B]` and logs of images cut into patches.
-        weight: of the patches, in [0, 1].
+        weight: weight of the patches' loss, in [0, 1].
     """
     (image_loss, logs), (patch_loss, patch_logs) = image, patches
     logs = {**logs, **{f"jigsaw_{name}": value for name, value in patch_logs.items()}}

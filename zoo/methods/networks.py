@@ -8,7 +8,7 @@ from keras import ops
 
 
 def unit(embeddings: Any) -> Any:
-    """Returns embeddings `[B, D]` as unit vectors, float32."""
+    """Returns embeddings `[B, D]` scaled to unit length, float32."""
     return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
 
 
@@ -19,7 +19,7 @@ class Embedder(keras.layers.Layer):
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
         channels: C.
-        name: of the layer.
+        name: name of the layer.
 
     Attributes:
         encoder: the network; it takes images of any height and width.
