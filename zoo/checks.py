@@ -1,4 +1,4 @@
-"""Checks of arguments, and the one sentence in which every error of the library is written."""
+"""Checks of arguments, with error messages in the format of the whole library."""
 
 import difflib
 import math
@@ -7,16 +7,16 @@ from typing import Any
 
 
 def require(condition: Any, who: str, expected: str, **received: Any) -> None:
-    """Raises the error of a wrong argument unless a condition holds.
+    """Raises ValueError unless a condition on arguments holds.
 
     Args:
-        condition: whether the argument is right.
+        condition: whether the arguments are valid.
         who: name of the function or class that was called.
-        expected: what it expected, as a noun phrase that names the parameter.
-        **received: the arguments in question, by name.
+        expected: noun phrase that says what was expected and names the parameter.
+        **received: the invalid arguments, by name.
 
     Raises:
-        ValueError: "<who>: expected <expected>. Received: <name>=<value>."
+        ValueError: the message is "<who>: expected <expected>. Received: <name>=<value>."
     """
     if not condition:
         values = ", ".join(f"{name}={value!r}" for name, value in received.items())
@@ -43,7 +43,7 @@ def is_integer(value: Any, least: int = 1) -> bool:
 
 
 def integers(who: str, least: int = 1, **values: Any) -> None:
-    """Raises ValueError unless every value is an integer of at least `least`; a bool is none."""
+    """Raises ValueError unless every value is an integer of at least `least`; a bool is not an integer."""
     kind = {0: "a non-negative integer", 1: "a positive integer"}.get(least, f"an integer >= {least}")
     for name, value in values.items():
         require(is_integer(value, least), who, f"`{name}` to be {kind}", **{name: value})

@@ -1,6 +1,6 @@
-"""The circumstances under which a step is traced: the library's only context variable.
+"""Settings under which a step is traced: the library's only context variable.
 
-Layers and views are called by Keras and by each other, with arguments that have no room for these settings.
+Keras calls layers, and views call each other, with fixed arguments that cannot carry these settings.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ from zoo import replicas as group
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """Settings of the present thread.
+    """Settings of the current thread.
 
     Args:
-        replicas: the replicas that train together, where the engine itself cannot tell.
-        bn_groups: groups of the global batch that batch norm normalizes separately, see `zoo.models.norm`.
-        xla: whether XLA compiles what is traced, and so updates buffers in place by its own means.
+        replicas: the replicas that train together, for engines that do not know them.
+        bn_groups: number of groups of the global batch that batch norm normalizes separately, see `zoo.models.norm`.
+        xla: whether XLA compiles the traced code; XLA updates buffers in place by itself.
         image_by_image: whether views are made one image at a time, see `zoo.views.execution`.
     """
 
@@ -33,19 +33,19 @@ _context: contextvars.ContextVar[Context] = contextvars.ContextVar("context", de
 
 
 def current() -> Context:
-    """Returns the settings that hold here."""
+    """Returns the current settings."""
     return _context.get()
 
 
 @contextlib.contextmanager
 def using(**changes: Any) -> Iterator[Context]:
-    """Changes some settings within a `with` block, for the present thread only.
+    """Changes some settings within a `with` block, for the current thread only.
 
     Args:
         **changes: fields of `Context`.
 
     Yields:
-        The settings that hold within the block.
+        The settings within the block.
     """
     token = _context.set(dataclasses.replace(_context.get(), **changes))
     try:

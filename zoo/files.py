@@ -1,4 +1,4 @@
-"""Small files and folders, written whole or not at all."""
+"""Files and folders that are written atomically: completely or not at all."""
 
 import contextlib
 import os
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 
 def write(path: str | os.PathLike, text: str) -> None:
-    """Writes a text in one step: readers see the old file or the new one, also when the process dies in between.
+    """Writes a text file atomically: readers see the old file or the new one, even if the process dies meanwhile.
 
     Args:
-        path: the file; its folder must exist.
-        text: written as UTF-8.
+        path: path of the file, whose folder must exist.
+        text: contents, written as UTF-8.
 
     Raises:
-        OSError: when it cannot be written. The old file, if any, is as it was.
+        OSError: the file cannot be written. An old file stays unchanged.
     """
     path = pathlib.Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -31,25 +31,25 @@ def write(path: str | os.PathLike, text: str) -> None:
 
 @contextlib.contextmanager
 def folder(path: str | os.PathLike, overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """A folder that appears at its path in one step, filled, when the `with` block ends; after an error, not at all.
+    """Makes a folder that appears, filled, when the `with` block ends, and does not appear if the block raises.
 
     Args:
-        path: of the folder; its parent is made when missing.
-        overwrite: whether it replaces one that is there by then, in two steps: what was there is moved aside, and put
-            back if the second fails.
+        path: path of the folder; missing parents are made.
+        overwrite: whether to replace an existing folder. This takes two steps: the old folder is moved aside, and moved
+            back if the new one cannot take its place.
 
     Yields:
-        The path of a temporary folder beside it, to fill.
+        The path of a temporary folder to fill, beside the final one.
 
     Raises:
-        OSError: without `overwrite`, where there is a folder with something in it by then.
+        OSError: without `overwrite`, if the path is a non-empty folder when the block ends.
     """
     path = pathlib.Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.new.", dir=path.parent))
     try:
         yield temporary
-        # Temporary folders are private; a finished one is as readable as any other.
+        # Temporary folders are private; the finished folder has ordinary permissions.
         temporary.chmod(0o755)
         if overwrite and path.exists():
             _swap(temporary, path)

@@ -1,4 +1,4 @@
-"""What an objective may know of the other replicas: how many there are, which one this is, and everyone's rows."""
+"""The interface to the replicas that train together: their number, sums over them, and the rows of all."""
 
 from typing import Any, Protocol
 
@@ -8,14 +8,14 @@ class Replicas(Protocol):
 
     Attributes:
         count: number of replicas, R.
-        index: number of this replica in [0, R), an int or an integer tensor.
+        index: index of this replica in [0, R), an int or an integer tensor.
     """
 
     count: int
     index: Any
 
     def gather(self, rows: Any) -> Any:
-        """Returns everyone's rows in the order of the replicas, `[B, ...] -> [N, ...]`, N = R * B.
+        """Returns the rows of all replicas, in their order, `[B, ...] -> [N, ...]`, N = R * B.
 
         Gradients flow through.
         """
@@ -31,9 +31,9 @@ class Alone:
     index: Any = 0
 
     def gather(self, rows: Any) -> Any:
-        """Returns the rows."""
+        """Returns `rows` unchanged."""
         return rows
 
     def sum(self, value: Any) -> Any:
-        """Returns the value."""
+        """Returns `value` unchanged."""
         return value

@@ -53,15 +53,15 @@ class MoCo(method.Method):
         key_network = networks.Embedder(*parts, name="key_encoder")
         self.key_encoder = memory.MomentumEncoder(key_network, self.query_encoder, self.momentum, self.bn_groups)
         self.queue = memory.MomentumQueue(self.queue_size, self.query_encoder.width)
-        for part in (self.key_encoder, self.queue):
-            part.check(spec)
+        self.key_encoder.check(spec)
+        self.queue.check(spec)
 
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the InfoNCE loss of every query against its key and the queue."""
         query_view, key_view = batch.views
         with context.using(bn_groups=self.bn_groups):
             query = self.query_encoder(query_view, training=True)  # [B, D]
-        key, keys = self.key_encoder.encode(key_view, step.replicas)  # [B, D], [N, D]
+        key, keys = self.key_encoder.encode(key_view, step.replicas)  # of this replica, [B, D]; of all, [N, D]
         negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
         loss, logs = info_nce.against_memory(query, key, negatives, self.temperature, allowed)  # [B]
         return loss, logs, (keys, step.replicas.gather(batch.id))

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written without TensorFlow."""
+"""Writes the event files of TensorBoard, without TensorFlow."""
 
 import io
 import os
@@ -12,14 +12,14 @@ import numpy as np
 
 
 class Events:
-    """One event file of a run; what is written is there for readers after `flush`.
+    """An event file of a run; readers see what was written once `flush` is called.
 
     Args:
-        folder: made if need be.
+        folder: folder of the file, made if missing.
 
     Raises:
         ImportError: TensorBoard is not installed.
-        OSError: the file cannot be written; also raised by the methods.
+        OSError: the file cannot be written. The methods raise it, too.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -35,12 +35,12 @@ class Events:
         self.flush()
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Numbers by name."""
+        """Writes scalars by name."""
         scalars = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in values.items()]
         self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=scalars)))
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """One picture, floats in [0, 1], `[H, W, 1]` or `[H, W, 3]`."""
+        """Writes a picture, floats in [0, 1], `[H, W, 1]` or `[H, W, 3]`."""
         from PIL import Image
 
         pixels = np.rint(picture * 255).astype(np.uint8)
@@ -57,9 +57,9 @@ class Events:
         self._records.write(event.SerializeToString())
 
     def flush(self) -> None:
-        """Hands all to the file."""
+        """Writes buffered events to the file."""
         self._records.flush()
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._records.close()

@@ -1,4 +1,4 @@
-"""What a run records and shows: metrics, pictures, progress, checkpoints, and `run.json`."""
+"""The records of a run: metrics, pictures, progress, checkpoints, and `run.json`."""
 
 import json
 import pathlib
@@ -18,14 +18,14 @@ _SHOWN = 8  # images whose views are shown
 
 
 class History:
-    """The records of one run, a context manager; silent on workers that are not the chief.
+    """Writes the records of a run; a context manager. On workers that are not the chief it writes nothing.
 
     Args:
         workdir: folder of the run.
-        start: step that the run continues from.
-        record: what `run.json` says beside time and progress.
-        task: what is trained.
-        data: what it is trained on.
+        start: step from which the run continues.
+        record: contents of `run.json`, except for time and progress.
+        task: the task that is trained.
+        data: a `zoo.data.sources.Source`, the training data.
         show: whether this worker is the chief.
     """
 
@@ -55,7 +55,7 @@ class History:
             self._logs.close()
 
     def scalars(self, now: int, means: Mapping[str, float]) -> None:
-        """Records the means of the steps since the last record.
+        """Records the means of the scalars since the last record.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -73,7 +73,7 @@ class History:
         self.progress.update(now, means)
 
     def show_views(self, now: int) -> None:
-        """Puts the first images and their views into TensorBoard."""
+        """Writes the first images and their views to TensorBoard."""
         if self._logs is None or self._views is None:
             return
         views = self._views(self._examples, np.asarray(now, "int32"))
@@ -81,7 +81,7 @@ class History:
         self._logs.views(now, [*pictures, *(ops.convert_to_numpy(view) for view in views)])
 
     def evaluate(self, run: evaluation.Run, evaluators: Sequence[evaluation.Evaluator]) -> None:
-        """Runs the evaluators and records their numbers."""
+        """Runs the evaluators and records their results."""
         if self._logs is None:
             return
         found = {}
@@ -90,10 +90,10 @@ class History:
         self._logs.scalars(run.step, found)
         self.progress.update(run.step, found)
         self.show_views(run.step)
-        self._clock = time.monotonic()  # evaluation is not training time
+        self._clock = time.monotonic()  # evaluation does not count as training time
 
     def save(self, now: int, checkpoints: checkpoint.Checkpoints, variables: Sequence) -> None:
-        """Writes a checkpoint and `run.json`, after the records that lead up to it."""
+        """Writes all earlier records to disk, then a checkpoint and `run.json`."""
         if self._logs is None:
             return
         self._logs.sync()

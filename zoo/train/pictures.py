@@ -1,20 +1,20 @@
-"""Views as pictures to look at, whatever their number of channels and patches; NumPy."""
+"""Pictures of views with any number of channels and patches, in NumPy."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-# Pixels between patches and between panels of channels, in mid-grey.
-_GAP, _GREY = 1, 0.5
+# Width in pixels, and shade, of the gaps between patches and between panels of channels.
+_GAP, _GRAY = 1, 0.5
 
 
 def legible(view: Any) -> np.ndarray:
-    """What can be shown of a batch of views.
+    """Returns pictures of a batch of views.
 
-    Three channels are colours, one is grey, any other number becomes so many grey panels side by side. Patches lie on
-    a grid, row by row. A view with values below 0 or above 1 is scaled, all its images alike: into [0, 1] about a grey
-    of 0 where some are negative, by the greatest otherwise.
+    Three channels are shown in color, one channel in gray; any other number of channels becomes gray panels side by
+    side. Patches are laid out in a grid, row by row. Values outside [0, 1] are scaled into it, all images alike: with
+    0 as mid-gray if some are negative, by the maximum otherwise.
 
     Args:
         view: floats `[B, H, W, C]`, or patches `[B, P, H, W, C]`.
@@ -36,10 +36,10 @@ def legible(view: Any) -> np.ndarray:
 
 
 def _grid(panels, columns):
-    """Panels `[B, P, h, w, C]` row by row, so many columns wide, `[B, H, W, C]`."""
+    """Returns panels `[B, P, h, w, C]` laid out row by row in a number of columns, `[B, H, W, C]`."""
     batch, count, height, width, channels = panels.shape
     rows = -(-count // columns)
-    whole = np.full((batch, rows * (height + _GAP), columns * (width + _GAP), channels), _GREY, dtype="float32")
+    whole = np.full((batch, rows * (height + _GAP), columns * (width + _GAP), channels), _GRAY, dtype="float32")
     for number in range(count):
         top, left = (number // columns) * (height + _GAP), (number % columns) * (width + _GAP)
         whole[:, top : top + height, left : left + width] = panels[:, number]
@@ -47,20 +47,21 @@ def _grid(panels, columns):
 
 
 def sheet(views: Sequence) -> np.ndarray:
-    """All views on one picture, a row for every image.
+    """Returns one picture of all views, with a row for every image.
 
     Args:
-        views: batches that `legible` takes, of one B.
+        views: batches of views of the same images, each as for `legible`.
 
     Returns:
         Float32 in [0, 1], `[H, W, 1]` or `[H, W, 3]`.
     """
     shown = [legible(view) for view in views]
-    height, channels = (max(one.shape[axis] for one in shown) for axis in (1, 3))
+    height, channels = (max(column.shape[axis] for column in shown) for axis in (1, 3))
     columns = []
-    for one in shown:
-        one = one if one.shape[-1] == channels else np.repeat(one, channels, axis=-1)
-        below = height - one.shape[1]
-        columns.append(np.pad(one, ((0, 0), (0, below), (0, 0), (0, 0)), constant_values=_GREY))
+    for column in shown:
+        if column.shape[-1] != channels:
+            column = np.repeat(column, channels, axis=-1)
+        below = height - column.shape[1]
+        columns.append(np.pad(column, ((0, 0), (0, below), (0, 0), (0, 0)), constant_values=_GRAY))
     rows = np.concatenate(columns, axis=2)  # [B, H, W, C]
     return rows.reshape(-1, *rows.shape[2:])

@@ -1,4 +1,4 @@
-"""Names for how the devices of a run share the work: `tf.distribute` strategies, or JAX' devices."""
+"""Named ways to divide a run among devices: `tf.distribute` strategies, or lists of JAX devices."""
 
 from typing import Any
 
@@ -8,12 +8,15 @@ from zoo import checks
 
 
 def strategy(name: str = "default", tpu: str = "") -> Any:
-    """A `tf.distribute.Strategy`, to be made before any other TensorFlow object; a list of devices on JAX.
+    """Returns a `tf.distribute.Strategy`, or a list of devices on JAX; call it before any other TensorFlow function.
 
     Args:
-        name: "default" (one device), "mirrored" (every device of this machine), "multi_worker" (several machines, told
-            by the environment variable TF_CONFIG) or "tpu". JAX has the first two; its devices may be TPUs.
-        tpu: name or address of the TPU, empty for the local one.
+        name: "default" (one device), "mirrored" (every device of this machine), "multi_worker" (several machines,
+            listed in the environment variable TF_CONFIG) or "tpu". JAX has the first two, also for TPUs.
+        tpu: name or address of the TPU; empty for the local one.
+
+    Raises:
+        ValueError: there is no strategy of that name.
     """
     makers = _of_jax() if keras.config.backend() == "jax" else _of_tensorflow(tpu)
     checks.one_of("strategy", "name", name, tuple(makers))
@@ -21,7 +24,7 @@ def strategy(name: str = "default", tpu: str = "") -> Any:
 
 
 def split_cpu(count: int) -> None:
-    """Makes this machine's processor count as several devices; before anything else is done with them."""
+    """Divides the CPU into `count` logical devices; call it before anything uses a device."""
     if keras.config.backend() == "jax":
         import jax
 
@@ -53,7 +56,7 @@ def _of_tensorflow(tpu):
 def _mirrored():
     import tensorflow as tf
 
-    # On a machine without accelerators MirroredStrategy() sees one device; logical CPUs are asked for by name.
+    # Without accelerators MirroredStrategy() uses one device; it takes several logical CPUs only by name.
     if tf.config.list_logical_devices("GPU"):
         return tf.distribute.MirroredStrategy()
     return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
@@ -69,7 +72,7 @@ def _tpu(address):
 
 
 def is_chief(strategy: Any) -> bool:
-    """Whether this process, of a `tf.distribute.Strategy`, is the one that writes."""
+    """Returns whether this process is the one under a `tf.distribute.Strategy` that writes records and checkpoints."""
     import tensorflow as tf
 
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
