@@ -1,4 +1,4 @@
-"""Judging: exact nearest neighbours, and the linear probe with and without the choice of its penalty."""
+"""Evaluation: exact nearest neighbors, and the linear probe with and without the choice of its penalty."""
 
 from zoo.tools.benches import runner
 from zoo.tools.benches.peers import inputs
@@ -29,7 +29,7 @@ def fit(train, width, l2):
 
 
 def objective(features, labels, l2, kernel, bias):
-    """What the probe minimises."""
+    """Returns the objective that the probe minimizes."""
     import numpy as np
 
     logits = features @ kernel + bias
@@ -42,7 +42,7 @@ def sweep(train, test, width):
     """`zoo.transfer.linear.linear_accuracy`: the penalty is chosen on a tenth, then all are fitted."""
     from zoo.transfer import linear
 
-    data = [each for seed, count in enumerate((train, test)) for each in inputs.features(count, width, CLASSES, seed)]
+    data = [array for seed, count in enumerate((train, test)) for array in inputs.features(count, width, CLASSES, seed)]
     return lambda: linear.linear_accuracy(*data), lambda found: [found[0]]
 
 
@@ -76,7 +76,7 @@ def _probe(work, function, given, agree, target, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; `quick` chooses sizes for tests."""
     if quick:
         train, test, width = 400, 100, 16
         return [

@@ -1,4 +1,4 @@
-"""How the zoo's costs grow: with the batch, the image's size, the replicas, the queue and the data set."""
+"""Measures how costs grow with the sizes of batch, image, queue and data set, and the number of replicas."""
 
 import functools
 
@@ -8,7 +8,7 @@ _SOURCE = "zoo.tools.benches.growth"
 
 
 def replicated(count, batch):
-    """A training step of SimCLR on as many logical CPUs, which share the cores and a global batch."""
+    """Returns a training step of SimCLR on several logical CPUs, which share the cores and a global batch."""
     import numpy as np
     import tensorflow as tf
 
@@ -27,7 +27,7 @@ def replicated(count, batch):
         )
         teacher = optimizers.SGD(learning_rate=0.01, momentum=0.9)
         teacher.build(learner.trainable_variables)
-    one = steps.Step(learner, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
+    update = steps.Step(learner, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
     share = batch // count
     data = {
         "image": tf.constant(inputs.images(share, 32)),
@@ -35,11 +35,11 @@ def replicated(count, batch):
         "label": tf.constant(np.full(share, -1, np.int64)),
     }
 
-    one = tf.autograph.experimental.do_not_convert(one)
+    update = tf.autograph.experimental.do_not_convert(update)
 
     @tf.function
     def advance(now):
-        logs = strategy.run(one, (data, now))
+        logs = strategy.run(update, (data, now))
         return strategy.reduce("MEAN", logs["loss"], axis=None)
 
     now = tf.constant(0, tf.int64)
@@ -47,7 +47,7 @@ def replicated(count, batch):
 
 
 def curves(quick):
-    """What grows -> (what is measured, points x -> group of one candidate's run); `quick` is of a size for tests."""
+    """What grows -> (what is measured, points x -> group of one candidate's run); `quick` chooses sizes for tests."""
 
     def curve(work, source, function, setting, values, **given):
         candidates = {
@@ -83,7 +83,7 @@ def curves(quick):
 
 
 def groups(quick):
-    """A group per curve: its points take turns."""
+    """Returns a group per curve, whose points take turns."""
     return [
         runner.Group(work=f"{quantity}: {work}", candidates=tuple(candidates.values()), pairs=(), limited=True)
         for quantity, (work, candidates) in curves(quick).items()
@@ -101,13 +101,13 @@ def points(group, found):
         if "missing" in cost:
             made.append({"x": x, "missing": cost["missing"]})
             continue
-        low, middle, high = (float(f"{1000 * each:.4g}") for each in np.percentile(cost["wall"], (25, 50, 75)))
+        low, middle, high = (float(f"{1000 * seconds:.4g}") for seconds in np.percentile(cost["wall"], (25, 50, 75)))
         made.append({"x": x, "ms": middle, "low": low, "high": high, "extra_mb": float(f"{cost['extra_mb']:.4g}")})
     return {"quantity": quantity, "work": work, "points": made}
 
 
 def draw(curves, place):
-    """Draws the recorded curves, times above and memory below, as one picture."""
+    """Draws the recorded curves as one picture, times above and memory below."""
     import matplotlib
     from matplotlib import figure as figures
     from matplotlib import ticker

@@ -1,4 +1,4 @@
-"""Losses with their gradients: NT-Xent of a batch, and of queries against MoCo's queue, whose keys move on."""
+"""Losses with their gradients: NT-Xent of a batch, and MoCo's loss of queries against a moving queue."""
 
 from zoo.tools.benches import runner
 from zoo.tools.benches.peers import inputs
@@ -18,20 +18,20 @@ def _graph(loss, given, compiled):
             value = loss(*tensors)
         return value, tape.gradient(value, tensors)
 
-    tensors = [tf.constant(each) for each in given]
+    tensors = [tf.constant(value) for value in given]
     with_gradients.get_concrete_function(*tensors)
     return with_gradients, tensors
 
 
 def _check(*embeddings):
-    """What agrees: the loss, and norms of the gradients along the sphere. Some peers normalise unit vectors anew."""
+    """What agrees: the loss, and norms of the gradients along the sphere. Some peers normalize unit vectors again."""
     import numpy as np
 
     def numbers(found):
-        value, gradients = float(found[0]), [np.asarray(each) for each in found[1]]
+        value, gradients = float(found[0]), [np.asarray(gradient) for gradient in found[1]]
         along = [g - (g * z).sum(axis=1, keepdims=True) * z for g, z in zip(gradients, embeddings, strict=True)]
         # A gradient's norm falls with the number of pairs: in relation to the loss it would not count.
-        return [value, *(1e2 * float(np.linalg.norm(each)) for each in along)]
+        return [value, *(1e2 * float(np.linalg.norm(part)) for part in along)]
 
     return numbers
 
@@ -82,7 +82,7 @@ def queue(size, batch, compiled):
 
     store = memory.Queue(size, WIDTH)
     store.keys.assign(inputs.unit(size, WIDTH, seed=5))
-    query, key = (tf.constant(each) for each in inputs.pairs(batch, WIDTH))
+    query, key = (tf.constant(rows) for rows in inputs.pairs(batch, WIDTH))
 
     @tf.function(jit_compile=compiled, autograph=False)
     def step(query, key, ids):
@@ -113,7 +113,7 @@ def _nt_xent(pairs, target_time, target_memory, rounds, few=False):
         runner.Candidate("lightly", "torch_losses.py", "lightly", given, place="torch"),
     )
     # Where all need minutes and gigabytes, what XLA makes of it is left out.
-    candidates = tuple(each for each in candidates if not (few and "jit_compile" in each.name))
+    candidates = tuple(candidate for candidate in candidates if not (few and "jit_compile" in candidate.name))
     naive = [candidate.name for candidate in candidates if not candidate.name.startswith("zoo")]
     found = []
     for peer in naive:
@@ -157,12 +157,12 @@ def _queue(size, batch, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; `quick` chooses sizes for tests."""
     if quick:
         return [_nt_xent(64, 3.0, None, 1), _queue(512, 16, 1)]
     return [_nt_xent(4096, 3.0, None, None), _queue(65536, 256, None)]
 
 
 def large(quick):
-    """A batch whose matrix of similarities takes gigabytes; `quick` is of a size for tests."""
+    """A batch whose matrix of similarities takes gigabytes; `quick` chooses sizes for tests."""
     return [_nt_xent(128 if quick else 16384, None, 10.0, 2, few=True)]

@@ -71,7 +71,7 @@ def ours(kind, rows, batch, how):
     random = np.random.default_rng(0)
     values = tf.constant(inputs.unit(batch, WIDTH))
     small, _ = step_of(kind, batch, batch, how)
-    for _ in range(2):  # whatever is loaded once is loaded here
+    for _ in range(2):  # everything that loads once loads here
         float(small(tf.range(batch), values))
     step, store = step_of(kind, rows, batch, how)
     step.get_concrete_function(tf.range(batch), values)
@@ -136,7 +136,7 @@ def _entered(queue, bank, batch, repeat, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; `quick` chooses sizes for tests."""
     if quick:
         return [_whole("queue", 512, 16, 2), _entered(512, 2048, 16, 2, 1)]
     return [*(_whole(*store, 256, 10 if store[1] < 10**6 else 3) for store in STORES),

@@ -123,7 +123,7 @@ def _group(encoder, size, batch, ours, targets, repeat=1, rounds=None):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; `quick` chooses sizes for tests."""
     level = {"torch jit, optimize_for_inference": runner.LEVEL, "onnxruntime": runner.LEVEL}
     if quick:
         return [_group("resnet18", 16, 2, "zoo, SavedModel", {"the Keras model, called": None, **level}, rounds=1)]

@@ -13,13 +13,13 @@ HIDDEN, WIDTH, TEMPERATURE, RATE = 512, 128, 0.5, 0.01
 
 
 def has_bfloat16():
-    """Whether the CPU computes in bfloat16 and does not merely store it."""
+    """Returns whether the CPU computes in bfloat16, instead of only storing it."""
     flags = pathlib.Path("/proc/cpuinfo").read_text()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def flop(encoder, size, images):
-    """Multiplications and additions of the convolutions that so many images pass, forward."""
+    """Returns the multiplications and additions of the convolutions in a forward pass."""
     total, side = 0.0, size // (1 if size < 64 else 2)
     for name, (_, shape) in inputs.convolutions(encoder, size < 64).items():
         if name == "conv1":
@@ -38,7 +38,7 @@ def flop(encoder, size, images):
 
 
 def learner(encoder, size):
-    """SimCLR with the weights that all candidates begin with, on either engine."""
+    """Returns SimCLR with the initial weights of all candidates, on either engine."""
     from zoo.methods import simclr
     from zoo.models import heads
     from zoo.tools.benches import weights
@@ -53,7 +53,7 @@ def learner(encoder, size):
 
 
 def step(encoder, size, batch, precision, compiled):
-    """The loop's step, as a graph or eagerly."""
+    """Returns the loop's step, as a graph or eagerly."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -65,7 +65,7 @@ def step(encoder, size, batch, precision, compiled):
     taught = learner(encoder, size)
     teacher = optimizers.SGD(learning_rate=RATE, momentum=0.9)
     teacher.build(taught.trainable_variables)
-    one = steps.Step(taught, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
+    update = steps.Step(taught, lambda images, seed: (images, images[:, :, ::-1]), steps.alone(teacher), 0, 1000)
     data = {
         "image": tf.constant(inputs.images(batch, size)),
         "id": tf.range(batch),
@@ -73,9 +73,9 @@ def step(encoder, size, batch, precision, compiled):
     }
     if compiled:
         tf.config.optimizer.set_experimental_options({"dependency_optimization": False})  # as the loop does
-        one = tf.function(one, autograph=False)
+        update = tf.function(update, autograph=False)
     now = tf.constant(0, tf.int64)
-    return lambda: float(one(data, now)["loss"]), lambda loss: [loss]
+    return lambda: float(update(data, now)["loss"]), lambda loss: [loss]
 
 
 def _torch(name, **settings):
@@ -108,7 +108,7 @@ def _group(encoder, size, batch, precision, compiled, targets, rounds):
 
 
 def groups(quick):
-    """ResNet-18 at 32²; `quick` is of a size for tests."""
+    """ResNet-18 at 32²; `quick` chooses sizes for tests."""
     if quick:
         return [_group("resnet18", 16, 4, "float32", True, 1.25, 1)]
     return [
@@ -119,7 +119,7 @@ def groups(quick):
 
 
 def large(quick):
-    """ResNet-50 at 224²; `quick` is of a size for tests."""
+    """ResNet-50 at 224²; `quick` chooses sizes for tests."""
     if quick:
         return [_group("resnet50", 64, 2, "float32", False, 1.25, 1)]
     return [

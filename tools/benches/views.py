@@ -1,7 +1,7 @@
-"""Views per second of SimCLR's recipe: crop, mirror image, colours, grey, blur (`gin/views/simclr.gin`).
+"""Views per second of SimCLR's recipe: crop, mirror image, color jitter, grayscale, blur (`gin/views/simclr.gin`).
 
-At 32² the images have 32², at 224² they have 256². Costs are CPU time, and all have one core.
-Draws differ; the views' mean, contrast within an image and difference between channels must agree.
+Views of 32² pixels come from images of 32², views of 224² from images of 256². Costs are CPU time on one core. Random
+draws differ; the views' mean, contrast within an image and difference between channels must agree.
 """
 
 import numpy as np
@@ -11,16 +11,16 @@ from zoo.tools.benches.peers import inputs
 
 _SOURCE = "zoo.tools.benches.views"
 STRENGTH = 1.0
-RUNS = 8  # whose statistics are averaged
+RUNS = 8  # number of runs whose statistics are averaged
 
 
 def side(size):
-    """Of the images that views of a size are made from."""
+    """Returns the side of the images from which views of a size are made."""
     return 256 if size == 224 else size
 
 
 def statistics(views):
-    """Mean, contrast and colourfulness of views, an array `[n, H, W, 3]` in [0, 1]."""
+    """Returns mean, contrast and colorfulness of views, an array `[n, H, W, 3]` in [0, 1]."""
     return [views.mean(), views.std(axis=(1, 2)).mean(), views.std(axis=3).mean()]
 
 
@@ -43,9 +43,9 @@ def ours(size, batch, compiled):
 
     _on_one_core(tf)
     config.parse(["views/simclr.gin"], [f"SIZE = {size}"])
-    one = step.Step(None, config.binding("views"), None, 0, 1000)
-    one.compiles_views = compiled
-    make = tf.function(one.views_of_step, autograph=False)
+    maker = step.Step(None, config.binding("views"), None, 0, 1000)
+    maker.compiles_views = compiled
+    make = tf.function(maker.views_of_step, autograph=False)
     data = {"image": tf.constant(inputs.images(batch, side(size))), "id": tf.range(batch)}
     now = iter(range(10**9))
 
@@ -151,7 +151,7 @@ def _group(size, batch, target, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; `quick` chooses sizes for tests."""
     if quick:
         return [_group(24, 16, 10.0, 1)]
     return [_group(32, 512, 10.0, None), _group(224, 64, 4.0, None)]

@@ -1,4 +1,4 @@
-"""The weights of `peers.inputs` in our networks, so that both sides compute the same."""
+"""Puts the weights of `peers.inputs` into the zoo's networks, so that both sides compute the same."""
 
 import re
 
@@ -30,12 +30,12 @@ def _fill(network, values, name_of):
 
 
 def fill_resnet(network, name, small):
-    """Gives a ResNet of ours the weights of that name."""
+    """Sets the weights of a ResNet of the zoo, by name."""
     _fill(network, inputs.resnet(name, small), _torch_name)
 
 
 def fill_projector(network, features, hidden, width):
-    """Gives SimCLR's head of two layers its weights."""
+    """Sets the weights of SimCLR's head of two layers."""
     places = {"hidden1": "0", "hidden1_bn": "1", "embedding": "3", "embedding_bn": "4"}
     _fill(network, inputs.projector(features, hidden, width), places.get)
 

@@ -84,8 +84,8 @@ def run(
             compiles.
         rhythm: how often the run logs, evaluates and saves.
         evaluators: functions `(method, run) -> {name: float}`, in addition to the loop's own `watch.Watch`.
-        callbacks: Keras callbacks, or factories of them. Every worker runs them. Their batch methods are called once for
-            several steps, see `Rhythm.steps_per_call`.
+        callbacks: Keras callbacks, or factories of them. Every worker runs them. Their batch methods are called once
+            for several steps, see `Rhythm.steps_per_call`.
         strategy: a `tf.distribute.Strategy`, or a list of JAX devices; see `strategies.strategy`. By default the
             current strategy, or the first device.
         config: text of the configuration; a workdir that was started with another text is rejected.
