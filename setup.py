@@ -1,4 +1,4 @@
-"""The zoo as a package: the library, its programs, its experiments and the small encoders it ships."""
+"""The package: the library, its programs, the experiments' gin files and small pretrained encoders."""
 
 import pathlib
 import re
@@ -8,18 +8,18 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "zoo" / "__init__.py").read_text(), re.MULTILINE).group(1)
 
-# What both flavours of TensorFlow need beside them.
+# Requirements of training with either package of TensorFlow.
 TRAINING = [
     "tensorflow-datasets>=4.9.10",
-    "importlib_resources",  # imported by TFDS, which does not ask for it on current Pythons
-    "tensorboard>=2.21",  # TensorFlow no longer brings it
+    "importlib_resources",  # imported by TFDS, which does not require it on current versions of Python
+    "tensorboard>=2.21",  # no longer a requirement of TensorFlow
     "scikit-learn>=1.5",
     "scipy>=1.11",
     "threadpoolctl",
     "matplotlib>=3.8",
     "pillow>=10",
 ]
-# The feature server and its client; grpcio comes with TensorFlow, but the client does without that.
+# Requirements of the feature server and its client, which runs without TensorFlow and so needs its own grpcio.
 SERVING = [
     "uvicorn>=0.30",
     "starlette>=0.40",
@@ -36,7 +36,7 @@ PROGRAMS = ["train", "evaluate", "export", "serve", "views", "data", "bench"]
 setuptools.setup(
     name="contrastive-zoo",
     version=VERSION,
-    description="Contrastive and multiview representation learning in Keras 3: train, judge, export and load encoders.",
+    description="Contrastive and multiview learning in Keras 3: train, evaluate, export and load encoders.",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -48,18 +48,18 @@ setuptools.setup(
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
-    # TensorFlow comes by extra, as with Keras itself: a hard requirement would install a second one beside a CPU build.
+    # TensorFlow is an extra, as for Keras: as a requirement it would be installed in addition to a CPU build.
     install_requires=["keras>=3.13", "numpy>=1.26", "absl-py>=2.1", "gin-config>=0.5.0", "rich>=13"],
     extras_require={
         "tf": ["tensorflow>=2.21,<2.22", *TRAINING, *SERVING],
         "cpu": CPU,
-        # Training without TensorFlow, on arrays that `zoo-data export` wrote where it is installed.
-        "jax": ["jax>=0.7", *(each for each in TRAINING if each.startswith(("scikit-learn", "tensorboard", "pillow")))],
-        "client": ["protobuf>=6.31", *(each for each in SERVING if each.startswith(("orjson", "grpcio>", "requests")))],
+        # Training without TensorFlow, on arrays that `zoo-data export` wrote on a machine with TensorFlow.
+        "jax": ["jax>=0.7", *(name for name in TRAINING if name.startswith(("scikit-learn", "tensorboard", "pillow")))],
+        "client": ["protobuf>=6.31", *(name for name in SERVING if name.startswith(("orjson", "grpcio>", "requests")))],
         "dev": [*CPU, *DEVELOPMENT],
     },
-    # The folders `tools`, `gin` and `saved_models` of the repository travel inside the package. None but `tools` is
-    # Python; `gin` in particular has no __init__.py, which would shadow the library of that name.
+    # The folders `tools`, `gin` and `saved_models` of the repository are installed inside the package. Only `tools`
+    # is Python; `gin` must not have an __init__.py, which would shadow the library gin.
     packages=[
         *setuptools.find_packages(include=["zoo", "zoo.*"]),
         *("zoo.tools", "zoo.tools.benches", "zoo.tools.benches.peers", "zoo.gin", "zoo.saved_models"),

@@ -64,7 +64,7 @@ def step(encoder, size, batch, precision, steps):
 
 
 class _Same:
-    """Data whose batches are all one and the same, as `zoo.data.stream` gives them."""
+    """A data source that yields the same batch again and again."""
 
     def __init__(self, batch):
         self._batch = batch
@@ -102,15 +102,15 @@ def _group(encoder, size, batch, precision, target, steps, device, rounds):
     def peer(name, **settings):
         return runner.Candidate(name, "torch_accelerator.py", "step", {**torch, **settings}, place="torch", skip=skip)
 
-    ours = runner.Candidate("zoo on JAX", _SOURCE, "step", given, skip=skip)
+    candidate = runner.Candidate("zoo on JAX", _SOURCE, "step", given, skip=skip)
     peers = [
         peer(f"{name}, views image by image", together=False),
         peer(f"{name}, one draw for all images", together=True),
     ]
     return runner.Group(
         work=f"{encoder.replace('resnet', 'ResNet-')} at {size}², {batch} images, {precision}, {steps} steps",
-        candidates=(ours, *peers),
-        pairs=tuple(runner.Pair(ours.name, each.name, target=target) for each in peers),
+        candidates=(candidate, *peers),
+        pairs=tuple(runner.Pair(candidate.name, other.name, target=target) for other in peers),
         agree=0.1 if rounds == 1 else 0.04,
         count=batch * steps,
         flop=None if skip else 3 * steps * training.flop(encoder, size, 2 * batch),

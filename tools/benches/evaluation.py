@@ -8,7 +8,7 @@ CLASSES = 10
 
 
 def neighbours(train, test, width, k):
-    """`zoo.transfer.knn.neighbours`, with the scaling to unit length."""
+    """Returns a run of `zoo.transfer.knn.neighbours`, including the scaling to unit length, and its check."""
     from zoo.transfer import knn
 
     features, queries = inputs.unit(train, width), inputs.unit(test, width, 1)
@@ -16,12 +16,12 @@ def neighbours(train, test, width, k):
 
 
 def checked(similarities, rows):
-    """Means of the similarities at three ranks, and of the nearest rows, which all exact searches share."""
+    """Returns the mean similarities at three ranks and the mean nearest row, which agree for all exact searches."""
     return [*similarities.mean(axis=0)[[0, 1, -1]], rows[:, 0].mean() / 1e6]
 
 
 def fit(train, width, l2):
-    """`zoo.transfer.linear.fit` under one penalty."""
+    """Returns a run of `zoo.transfer.linear.fit` with one penalty, and its check."""
     from zoo.transfer import linear
 
     features, labels = inputs.features(train, width, CLASSES)
@@ -39,7 +39,7 @@ def objective(features, labels, l2, kernel, bias):
 
 
 def sweep(train, test, width):
-    """`zoo.transfer.linear.linear_accuracy`: the penalty is chosen on a tenth, then all are fitted."""
+    """Returns a run of `zoo.transfer.linear.linear_accuracy`, which chooses the penalty on a tenth of the data."""
     from zoo.transfer import linear
 
     data = [array for seed, count in enumerate((train, test)) for array in inputs.features(count, width, CLASSES, seed)]

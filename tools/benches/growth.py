@@ -47,7 +47,7 @@ def replicated(count, batch):
 
 
 def curves(quick):
-    """What grows -> (what is measured, points x -> group of one candidate's run); `quick` chooses sizes for tests."""
+    """Returns by growing size the work and, for every point x, its group; `quick` chooses sizes for tests."""
 
     def curve(work, source, function, setting, values, **given):
         candidates = {
@@ -91,7 +91,7 @@ def groups(quick):
 
 
 def points(group, found):
-    """A curve as it is recorded: what grows, and x with milliseconds, their quartiles and the extra memory."""
+    """Returns the record of a curve: the growing size, and for every x milliseconds, quartiles and extra memory."""
     import numpy as np
 
     quantity, _, work = group.work.partition(": ")

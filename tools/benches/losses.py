@@ -8,7 +8,7 @@ WIDTH, TEMPERATURE = 128, 0.1
 
 
 def _graph(loss, given, compiled):
-    """A function of a loss and its gradients, traced for the shape of `given`; and `given` as tensors."""
+    """Returns a function of a loss and its gradients, traced for the shapes of `given`, and `given` as tensors."""
     import tensorflow as tf
 
     @tf.function(jit_compile=compiled, autograph=False)
@@ -24,20 +24,23 @@ def _graph(loss, given, compiled):
 
 
 def _check(*embeddings):
-    """What agrees: the loss, and norms of the gradients along the sphere. Some peers normalize unit vectors again."""
+    """Returns the numbers to compare: the loss, and norms of the gradients along the unit sphere.
+
+    The part of a gradient across the sphere differs, because some peers normalize unit vectors again.
+    """
     import numpy as np
 
     def numbers(found):
         value, gradients = float(found[0]), [np.asarray(gradient) for gradient in found[1]]
         along = [g - (g * z).sum(axis=1, keepdims=True) * z for g, z in zip(gradients, embeddings, strict=True)]
-        # A gradient's norm falls with the number of pairs: in relation to the loss it would not count.
+        # Gradients shrink with the number of pairs, and would be lost in the tolerance without the factor.
         return [value, *(1e2 * float(np.linalg.norm(part)) for part in along)]
 
     return numbers
 
 
 def ours(pairs, compiled):
-    """`zoo.objectives.info_nce.nt_xent`."""
+    """Returns a run of `zoo.objectives.info_nce.nt_xent`, and its check."""
     import tensorflow as tf
 
     from zoo import replicas
@@ -52,7 +55,7 @@ def ours(pairs, compiled):
 
 
 def naive(pairs, compiled):
-    """All against all in one matrix, as it is commonly written."""
+    """Returns a run of the common implementation, with one matrix of all similarities, and its check."""
     import tensorflow as tf
 
     def loss(a, b):
@@ -73,7 +76,7 @@ def _ended(found):
 
 
 def queue(size, batch, compiled):
-    """MoCo's loss by `info_nce.against_memory` and `memory.Queue`, which the keys then enter."""
+    """Returns a run of MoCo's loss, after which the keys enter the queue, and its check."""
     import tensorflow as tf
 
     from zoo import context
@@ -164,5 +167,5 @@ def groups(quick):
 
 
 def large(quick):
-    """A batch whose matrix of similarities takes gigabytes; `quick` chooses sizes for tests."""
+    """Returns a group with a batch whose similarities take gigabytes; `quick` chooses sizes for tests."""
     return [_nt_xent(128 if quick else 16384, None, 10.0, 2, few=True)]

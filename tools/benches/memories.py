@@ -1,10 +1,12 @@
-"""What memories cost per step: the queue and the bank, entered in place, against copying them, and against torch.
+"""Costs of a queue and a bank per step: updated in place, copied, and in torch.
 
-A step compares eight queries with the candidates, then enters a batch: `bare` leaves the latter out, `in_place` is how
-methods do it, `copied` writes the whole store anew, as `keras.ops` alone would. `entered` is the entering alone.
+A step compares eight queries with the candidates, then stores a batch. `bare` does not store it, `in_place` stores it
+as methods do, `copied` rewrites the whole store, as `keras.ops` alone would. `entered` only stores it.
 The extra memory is the peak beyond what the process held before the first step: a step that copies the store needs at
 least the store's own size.
 """
+
+import dataclasses
 
 from zoo.tools.benches import runner
 from zoo.tools.benches.peers import inputs
@@ -16,7 +18,7 @@ STORES = (("queue", 4096), ("queue", 65536), ("bank", 65536), ("bank", 1281167))
 
 
 def step_of(kind, rows, batch, how):
-    """The step of a fresh store, a compiled function of ids and embeddings of a batch; and the store."""
+    """Returns the compiled step `(ids, embeddings)` of a new store, and the store."""
     import tensorflow as tf
     from keras import ops
 
@@ -64,7 +66,7 @@ def step_of(kind, rows, batch, how):
 
 
 def ours(kind, rows, batch, how):
-    """A step with each call's own batch of images."""
+    """Returns a run of a step, with different images in every call."""
     import numpy as np
     import tensorflow as tf
 
@@ -109,14 +111,14 @@ def _whole(kind, rows, batch, repeat):
 
 
 def _entered(queue, bank, batch, repeat, rounds):
-    """The entering alone: does its cost depend on the rows that there are?"""
+    """Returns the group that measures whether the cost of storing depends on the size of the store."""
     names = {f"queue of {queue:,}": ("queue", queue), f"bank of {bank:,}": ("bank", bank)}
     candidates = [_ours(*store, batch, "entered", f"zoo, {name}") for name, store in names.items()]
     small = _ours("bank", queue, batch, "entered", f"zoo, bank of {queue:,}")
     small_torch, large_torch = (_torch(kind, rows, batch) for kind, rows in (("queue", queue), ("bank", bank)))
     small_torch, large_torch = (
-        runner.Candidate(f"{each.name}, {name}", each.source, each.function, each.settings, each.place)
-        for each, name in ((small_torch, f"queue of {queue:,}"), (large_torch, f"bank of {bank:,}"))
+        dataclasses.replace(candidate, name=f"{candidate.name}, {name}")
+        for candidate, name in ((small_torch, f"queue of {queue:,}"), (large_torch, f"bank of {bank:,}"))
     )
     first, last = (candidate.name for candidate in candidates)
     return runner.Group(

@@ -1,4 +1,4 @@
-"""Training steps of SimCLR: forward and backward of both views, momentum SGD; images are given, and views cost nothing.
+"""Training steps of SimCLR: forward and backward of both views, momentum SGD; views are given.
 
 The second view is the mirrored first, all candidates begin with the same weights, and their first losses are compared.
 """
@@ -108,7 +108,7 @@ def _group(encoder, size, batch, precision, compiled, targets, rounds):
 
 
 def groups(quick):
-    """ResNet-18 at 32²; `quick` chooses sizes for tests."""
+    """Returns the groups of ResNet-18 at 32²; `quick` chooses sizes for tests."""
     if quick:
         return [_group("resnet18", 16, 4, "float32", True, 1.25, 1)]
     return [
@@ -119,7 +119,7 @@ def groups(quick):
 
 
 def large(quick):
-    """ResNet-50 at 224²; `quick` chooses sizes for tests."""
+    """Returns the groups of ResNet-50 at 224²; `quick` chooses sizes for tests."""
     if quick:
         return [_group("resnet50", 64, 2, "float32", False, 1.25, 1)]
     return [

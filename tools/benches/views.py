@@ -25,7 +25,7 @@ def statistics(views):
 
 
 def averaged(run):
-    """Means of the statistics of what several runs return, as the draws of one are too few to compare."""
+    """Returns the mean statistics of several runs, because a single run has too few draws to compare."""
     return np.mean([statistics(np.concatenate(run())) for _ in range(RUNS)], axis=0)
 
 
@@ -35,7 +35,7 @@ def _on_one_core(tf):
 
 
 def ours(size, batch, compiled):
-    """As the loop runs them, in the graph of its step; `compiled` as in long runs. On one core, as the peers."""
+    """Returns a run of the zoo's views on one core, in a graph as in the loop; `compiled` by XLA as in long runs."""
     import tensorflow as tf
 
     from zoo.tools import config
@@ -57,7 +57,7 @@ def ours(size, batch, compiled):
 
 
 def tf_image(size, batch):
-    """SimCLR's recipe from `tf.image`, image by image in `tf.data`, two views each."""
+    """Returns a run of SimCLR's recipe from `tf.image`, two views per image, image by image in `tf.data`."""
     import tensorflow as tf
 
     _on_one_core(tf)

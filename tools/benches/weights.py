@@ -10,7 +10,7 @@ _OURS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "movi
 
 
 def _torch_name(layer):
-    """`conv3_block1_2_bn` -> `layer2.0.bn2`, as torchvision has it."""
+    """Returns torchvision's name of a layer: `conv3_block1_2_bn` becomes `layer2.0.bn2`."""
     found = re.fullmatch(r"conv(\d)_block(\d)_(\d)_(conv|bn)", layer)
     if not found:
         return {"conv1_conv": "conv1", "conv1_bn": "bn1"}[layer]
@@ -41,7 +41,7 @@ def fill_projector(network, features, hidden, width):
 
 
 def resnet(name, size):
-    """An encoder of ours with those weights, padded as torchvision's: of the small stem below 64 pixels."""
+    """Returns an encoder of the zoo with these weights and torchvision's padding; the stem is small below 64 pixels."""
     from zoo.models import resnet
 
     small = size < 64
