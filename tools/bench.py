@@ -1,12 +1,13 @@
-"""Measures the zoo beside its peers on the same work, in the same run, in turns: ratios, targets and ceilings.
+"""Measures the zoo against other libraries, its peers, on the same work in the same run.
 
-tools/peers                                              # installs the peers, once; what is missing, its rows say
+tools/peers                                              # installs the peers, once
 zoo-bench --out=saved_models/tables/bench.json --plots=saved_models/tables/growth.svg
-zoo-bench --topics=losses,start                          # some topics; others in --out stay as they are
+zoo-bench --topics=losses,start                          # some topics; others in --out are kept
 
-Every candidate is a process of its own, set up once and asked for one round after the other. A ratio is the peer's cost
-over ours in the same round: its median, and quartiles; above 1 ours is the cheaper. What candidates compute must agree,
-or nothing is reported. Run it on an otherwise idle machine (Linux); `machine_load` says how busy it was.
+Every candidate runs in its own process, and candidates take turns, round by round. A ratio divides the peer's cost by
+the zoo's cost in the same round; the table has its median and quartiles, and a ratio above 1 means that the zoo is
+cheaper. Results are reported only if the candidates' outputs agree. Run the program on an otherwise idle Linux machine;
+`machine_load` records how busy it was. Rows of peers that are not installed say so.
 """
 
 import importlib
@@ -26,7 +27,7 @@ from zoo.tools.benches import accelerator, ceilings, runner
 from zoo.tools.benches.worker import held  # noqa: F401, part of the interface
 
 FLAGS = flags.FLAGS
-# Topic -> module of `benches` and its function that lists the groups. No topic takes much more than ten minutes.
+# Topic -> module of `benches`, and its function that returns the groups. A topic takes about ten minutes at most.
 TOPICS = {
     "training": ("training", "groups"),
     "training_large": ("training", "large"),
@@ -57,20 +58,20 @@ print(json.dumps(found))
 
 def define_flags():
     """Defines this program's flags."""
-    flags.DEFINE_list("topics", list(TOPICS), f"Some of {', '.join(TOPICS)}.")
-    flags.DEFINE_integer("rounds", 7, "Of every candidate, after two that do not count.", lower_bound=1)
-    flags.DEFINE_string("out", None, "JSON file to write; topics that it has already and that are not asked for stay.")
+    flags.DEFINE_list("topics", list(TOPICS), f"Comma-separated topics to measure, among {', '.join(TOPICS)}.")
+    flags.DEFINE_integer("rounds", 7, "Number of timed rounds per candidate, after two untimed ones.", lower_bound=1)
+    flags.DEFINE_string("out", None, "JSON file to write; topics already in it that are not measured again are kept.")
     flags.DEFINE_string(
         "peers",
         os.environ.get("PEERS", "~/.cache/contrastive-zoo/peers"),
-        "Folder of the peers' environments, as tools/peers makes them.",
+        "Folder of the peers' environments, which the script tools/peers makes.",
     )
-    flags.DEFINE_bool("quick", False, "Tiny sizes and one round, to try the program out.")
-    flags.DEFINE_string("plots", None, "SVG or PNG file of how costs grow.")
+    flags.DEFINE_bool("quick", False, "Measure tiny sizes in one round, to try the program.")
+    flags.DEFINE_string("plots", None, "SVG or PNG file for curves of how costs grow; needs the topic growth.")
 
 
 def hardware():
-    """The machine, in words."""
+    """Returns a description of the machine."""
     text = pathlib.Path("/proc/cpuinfo").read_text()
     name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     wide = next((label for flag, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in text), "")
@@ -79,7 +80,7 @@ def hardware():
 
 
 def versions(peers):
-    """Versions of what is compared: ours, then those of the peers' environments that are there."""
+    """Returns the versions of packages in this environment and in the peers' environments that exist."""
     pythons = [pathlib.Path(sys.executable), *(peers / name / "bin" / "python" for name in ENVIRONMENTS)]
     found = {"python": platform.python_version()}
     for python in pythons:
@@ -90,7 +91,7 @@ def versions(peers):
 
 
 def _ceilings(module, peers, quick):
-    """Workers of the ceilings, those of the topic's module or else a CPU's; and what each does in a run."""
+    """Returns the workers of the ceilings, from the topic's module or by default for a CPU, and their work in a run."""
     made = getattr(module, "ceilings", ceilings.ceilings)(quick)
     workers = [runner.Worker(candidate, peers) for candidate, _ in made.values()]
     for worker in workers:
@@ -99,7 +100,7 @@ def _ceilings(module, peers, quick):
 
 
 def topic(name, peers, rounds, quick):
-    """Measures a topic; its record."""
+    """Measures a topic and returns its record."""
     module = importlib.import_module(f"zoo.tools.benches.{TOPICS[name][0]}")
     groups = getattr(module, TOPICS[name][1])(quick)
     workers, work = _ceilings(module, peers, quick) if any(group.flop or group.moved for group in groups) else ((), {})
@@ -107,7 +108,7 @@ def topic(name, peers, rounds, quick):
     try:
         for group in groups:
             found, tops = runner.measured(group, peers, rounds, workers)
-            least |= {each: min(seconds, least.get(each, seconds)) for each, seconds in tops.items()}
+            least |= {ceiling: min(seconds, least.get(ceiling, seconds)) for ceiling, seconds in tops.items()}
             done.append((group, found))
             if name == "growth":
                 curves.append(module.points(group, found))
@@ -120,17 +121,17 @@ def topic(name, peers, rounds, quick):
         return {"curves": curves}
     peak, copied = rates = _rates(work, least)
     tops = {"gflop_per_second": peak, "gb_per_second": copied}
-    rows = [row for each in done for row in runner.rows(*each, *rates)]
-    return {"ceilings": {each: float(f"{value / 1e9:.4g}") for each, value in tops.items() if value}, "rows": rows}
+    rows = [row for result in done for row in runner.rows(*result, *rates)]
+    return {"ceilings": {unit: float(f"{value / 1e9:.4g}") for unit, value in tops.items() if value}, "rows": rows}
 
 
 def _rates(work, least):
-    """Operations and bytes per second that the ceilings reached at best, None for what was not measured."""
+    """Returns the highest operations and bytes per second of the ceilings, None for a ceiling that was not measured."""
     return [work[name] / least[name] if name in least else None for name in ("arithmetic", "copying")]
 
 
 def main(argv):
-    """Measures the topics that are asked for."""
+    """Measures the chosen topics."""
     del argv
     unknown = [name for name in FLAGS.topics if name not in TOPICS]
     if unknown:
@@ -139,7 +140,7 @@ def main(argv):
     out = FLAGS.out and pathlib.Path(FLAGS.out).expanduser()
     record = json.loads(out.read_text()) if out and out.exists() else {}
     for name in FLAGS.topics:
-        busy = round(os.getloadavg()[0], 1)  # what else runs makes all numbers worse
+        busy = round(os.getloadavg()[0], 1)  # other load makes all results worse
         measured = topic(name, peers, 1 if FLAGS.quick else FLAGS.rounds, FLAGS.quick)
         record[name] = {
             "command": config.command("zoo-bench", FLAGS, "peers"),
@@ -152,7 +153,7 @@ def main(argv):
             from zoo import files
 
             out.parent.mkdir(parents=True, exist_ok=True)
-            ordered = {each: record[each] for each in TOPICS if each in record}
+            ordered = {topic_name: record[topic_name] for topic_name in TOPICS if topic_name in record}
             files.write(out, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
             print(f"Wrote {out}.", flush=True)
     if FLAGS.plots and "growth" in record:
@@ -163,7 +164,7 @@ def main(argv):
 
 
 def cli():
-    """The program `zoo-bench`."""
+    """Runs the program `zoo-bench`."""
     define_flags()
     config.launch(main)
 

@@ -1,7 +1,6 @@
-"""The one adapter between gin, flags and the library: parse, check, resolve, restore."""
+"""The adapter between gin, flags and the library, for all programs."""
 
 import copy
-import difflib
 import importlib.util  # noqa: F401, gin uses it without importing it when a file is missing
 import json
 import logging as stdlib_logging
@@ -15,44 +14,44 @@ import gin
 from absl import app, flags, logging
 
 import zoo
+from zoo import checks
 from zoo.hub import cards
 
 ROOT = "zoo.train.loop.run"
 
 
 def define_gin_flags():
-    """Defines `--gin_file` and `--gin_param`, as every program here has them."""
+    """Defines `--gin_file` and `--gin_param`."""
     flags.DEFINE_multi_string(
         "gin_file",
         [],
-        "A configuration file; may be given several times, later files win. Looked for here and among the shipped "
-        "ones: `runs/simclr_digits.gin` or `gin/runs/simclr_digits.gin`.",
+        "Configuration file in gin's format: a path, or the name of a file shipped with the package, such as "
+        "`runs/simclr_digits.gin`. Settings in later files override those in earlier ones.",
     )
-    flags.DEFINE_multi_string(
-        "gin_param", [], "A binding such as `loop.run.epochs = 20`; may be given several times, wins over every file."
-    )
+    flags.DEFINE_multi_string("gin_param", [], "Setting such as `loop.run.epochs = 20`, which overrides the files.")
     flags.DEFINE_alias("gin_bindings", "gin_param")
 
 
 def use_onednn(environment=None):
-    """Asks TensorFlow for oneDNN's kernels on every CPU, before it is imported; a setting that is there stays.
+    """Enables oneDNN's kernels in TensorFlow on every CPU, unless the environment says otherwise.
 
-    By itself it takes them only where it finds AVX-512 VNNI. On other CPUs, too, they halve the time of a training
-    step; but single images take longer, so that serving leaves the choice to TensorFlow.
+    Call it before TensorFlow is imported. By default TensorFlow uses these kernels only on CPUs with AVX-512 VNNI, but
+    they halve the time of a training step on other CPUs, too. Single images take longer, so that serving leaves the
+    choice to TensorFlow.
 
     Args:
-        environment: that of a process to come; this one's by default.
+        environment: environment to change, such as that of a child process; by default that of this process.
     """
     (os.environ if environment is None else environment).setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def launch(main):
-    """Runs `main(argv)` under absl; a mistake of the user ends with a message and status 1, without a traceback."""
+    """Runs `main(argv)` under absl; a user's mistake ends it with a message and status 1, without a traceback."""
 
     def guarded(argv):
         logging.use_absl_handler()
         logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
-        # TensorFlow tells of every collective that it builds.
+        # TensorFlow would log every collective that it builds.
         stdlib_logging.getLogger("tensorflow").setLevel("WARNING")
         if len(argv) > 1:
             raise app.UsageError(f"expected flags only. Received: {argv[1:]}.")
@@ -61,7 +60,7 @@ def launch(main):
         except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
             message = str(error)
         except Exception as error:
-            # tf.data wraps what went wrong inside it, a broken image say, into an error and a trace of its own.
+            # tf.data wraps errors from inside it, such as a broken image, in an error with a trace of its own.
             found = re.search(r"(?:ValueError|OSError): (.+?)(?:\n\n|$)", str(error), re.DOTALL)
             if not found:
                 raise
@@ -69,7 +68,7 @@ def launch(main):
         print(f"error: {message}", file=sys.stderr, flush=True)
         return 1
 
-    # absl takes the console script for the program, and would show neither the text nor the flags of the module.
+    # absl takes the console script for the program, and its help would show neither docstring nor flags of the module.
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     for module, found in flags.FLAGS.flags_by_module_dict().items():
         if module.startswith("zoo.tools."):
@@ -79,12 +78,12 @@ def launch(main):
 
 
 def command(program, values, *local):
-    """The command line of a program, without the flags in `local`, which mean something on this machine only.
+    """Returns the command line of a program, without the flags in `local`, which are specific to this machine.
 
     Args:
-        program: its name.
-        values: its `absl.flags.FlagValues`.
-        *local: names of flags.
+        program: name of the program.
+        values: the program's `absl.flags.FlagValues`.
+        *local: names of flags to leave out.
     """
     words = program.split()
     for module, found in values.flags_by_module_dict().items():
@@ -101,24 +100,25 @@ def parse(files, params):
     """Parses gin files and bindings into the global configuration, and locks it.
 
     Raises:
-        FileNotFoundError: a file is neither here nor among the shipped ones.
-        ValueError: gin's own, for unknown names and parameters.
+        FileNotFoundError: a file neither exists nor is shipped with the package.
+        ValueError: gin does not know a name or a parameter, or there is no file.
     """
     gin.clear_config()
     shipped = cards.shipped("gin")
     gin.add_config_file_search_path(str(shipped))
-    # `gin/runs/x.gin` is how a checkout has it, `runs/x.gin` how an installed package does.
+    # A checkout has `gin/runs/x.gin`, an installed package `runs/x.gin`.
     files = [file if pathlib.Path(file).exists() else file.removeprefix("gin/") for file in files]
     for file in files:
         if not pathlib.Path(file).exists() and not (shipped / file).exists():
             known = sorted(str(path.relative_to(shipped)) for path in shipped.glob("*/*.gin"))
-            close = difflib.get_close_matches(file, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {known}."
-            raise FileNotFoundError(f"--gin_file: expected a file here or in {shipped}. Received: {file!r}.{hint}")
+            hint = checks.suggestion(file, known) or f" Known: {known}."
+            raise FileNotFoundError(
+                f"--gin_file: expected an existing file or one in {shipped}. Received: {file!r}.{hint}"
+            )
     if not files:
         raise ValueError("--gin_file: expected at least one file, such as runs/simclr_digits.gin. Received: none.")
-    # gin also looks for files inside importable packages, and fails where a folder of the user's has the name of one of
-    # ours (`data`, `runs`): only plain files are read.
+    # gin also looks for files inside importable packages, and fails if the user has a folder with the name of one of
+    # the package's, such as `data`. Only plain files are read.
     gin.config._FILE_READERS[:] = gin.config._FILE_READERS[:1]
     try:
         gin.parse_config_files_and_bindings(files, params, finalize_config=True)
@@ -127,10 +127,10 @@ def parse(files, params):
 
 
 def binding(parameter, root=ROOT):
-    """The resolved value of one parameter of the root: factories stay factories, `@value()` is evaluated.
+    """Returns the value bound to a parameter of `root`: factories stay factories, `@value()` is evaluated.
 
     Raises:
-        ValueError: nothing is bound to it.
+        ValueError: the parameter has no binding.
     """
     bound = gin.get_bindings(root, resolve_references=False)
     if parameter not in bound:
@@ -139,16 +139,16 @@ def binding(parameter, root=ROOT):
 
 
 def refuse_unused():
-    """Refuses bindings that nothing used: most often a misspelt name or a part that the run does not contain.
+    """Raises ValueError for bindings that the run does not use, such as those of a part that it does not contain.
 
     Raises:
-        ValueError: names them.
+        ValueError: the message names the unused bindings.
     """
-    # gin shows both configurations in public only as text.
+    # gin's public interface returns both configurations only as text.
     used = [(scope, name, set(found)) for (scope, name), found in gin.config._OPERATIVE_CONFIG.items()]
 
     def applied(scope, name, parameter):
-        # A binding without scope, or of an outer one, also serves the calls in the scopes inside.
+        # A binding without a scope, or in an outer one, also applies to calls in the scopes inside.
         return any(
             name == other and parameter in found and (not scope or within == scope or within.startswith(scope + "/"))
             for within, other, found in used
@@ -168,14 +168,14 @@ def refuse_unused():
 
 
 def restore(workdir):
-    """The trained method of a training workdir, and what is known of the run.
+    """Returns the trained method of a workdir, and the record of its run.
 
     Args:
-        workdir: folder that `zoo-train` wrote.
+        workdir: folder written by `zoo-train`.
 
     Returns:
-        The method with the weights of the newest complete checkpoint, and the contents of `run.json` with the
-        configuration under "config".
+        The method with the weights of the most recent complete checkpoint, and the contents of `run.json`, to which
+        "config", "done" and "zoo" (the version) are added.
     """
     from zoo.train import checkpoint, loop
 

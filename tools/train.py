@@ -1,15 +1,16 @@
-"""Trains an encoder: flags -> gin -> `zoo.train.loop.run`.
+"""Trains an encoder as gin files configure it.
 
 zoo-train --gin_file=runs/simclr_digits.gin --workdir=runs/digits
-zoo-train --gin_file=runs/simclr_digits.gin --gin_param='loop.run.epochs = 5' --workdir=/tmp/five
+zoo-train --gin_file=runs/simclr_digits.gin --gin_param='loop.run.epochs = 20' --workdir=/tmp/twenty
 zoo-train --gin_file=runs/simclr_digits.gin --dry_run
 
-Started again with the same workdir, it resumes where the newest checkpoint left off. With --strategy=multi_worker,
-start it once per worker, all with the same flags, a workdir that all can reach, and TF_CONFIG set; when a worker dies
-the others exit with status 75: start all of them again.
+The same command with the same workdir resumes an interrupted run from its most recent checkpoint.
 
-With KERAS_BACKEND=jax in the environment it trains on JAX, which needs no TensorFlow, on data that `zoo-data export`
-wrote; both engines read and write the same checkpoints.
+With --strategy=multi_worker, start the program once per worker, with TF_CONFIG set, the same flags, and a workdir that
+all workers share. When a worker dies, the others exit with status 75; start all of them again.
+
+With KERAS_BACKEND=jax in the environment, the program trains on JAX, without TensorFlow, on data that `zoo-data export`
+wrote. Both engines read and write the same checkpoints.
 """
 
 import os
@@ -21,26 +22,38 @@ from absl import flags, logging
 from zoo.tools import config
 
 FLAGS = flags.FLAGS
-RESTART = 75  # what sendmail made the status of "try again"
+RESTART = 75  # EX_TEMPFAIL in sysexits.h: try again
 
 
 def define_flags():
     """Defines this program's flags."""
     config.define_gin_flags()
-    flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics.jsonl, TensorBoard events.")
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder for the checkpoints, metrics.jsonl and TensorBoard events of the run; it is made if missing. Required "
+        "unless --dry_run is given.",
+    )
     flags.DEFINE_enum(
         "strategy",
         "default",
         ["default", "mirrored", "multi_worker", "tpu"],
-        "One device; every device of this machine; several machines by TF_CONFIG; a TPU.",
+        "How to divide the batch: `default` uses one device, `mirrored` all devices of this machine, `multi_worker` "
+        "the machines listed in TF_CONFIG, `tpu` the cores of a TPU.",
     )
-    flags.DEFINE_string("tpu", "", "Name or address of the TPU; empty for the local one.")
-    flags.DEFINE_integer("logical_cpus", 0, "Split the CPU into so many devices, to try --strategy=mirrored anywhere.")
-    flags.DEFINE_bool("dry_run", False, "Print the configuration and stop.")
+    flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for the local one.")
+    flags.DEFINE_integer(
+        "logical_cpus",
+        0,
+        "Number of logical devices to divide the CPU into, to try --strategy=mirrored without accelerators; 0 leaves "
+        "the CPU undivided.",
+        lower_bound=0,
+    )
+    flags.DEFINE_bool("dry_run", False, "Print the configuration and exit without training.")
 
 
 def main(argv):
-    """Trains."""
+    """Trains the configured run."""
     del argv
     import gin
 
@@ -72,14 +85,14 @@ def main(argv):
         run(**arguments)
     except engines.worker_lost() as error:
         reason = next((line for line in reversed(error.message.splitlines()) if line.strip()), "no reason given")
-        print(f"error: a worker was lost ({reason.strip()}); start all workers again.", file=sys.stderr, flush=True)
+        print(f"error: another worker died ({reason.strip()}); start all workers again.", file=sys.stderr, flush=True)
         logging.flush()
-        os._exit(RESTART)  # an orderly exit would wait for the worker that is gone
+        os._exit(RESTART)  # an orderly exit would wait for the dead worker
     return 0
 
 
 def cli():
-    """The program `zoo-train`."""
+    """Runs the program `zoo-train`."""
     config.use_onednn()
     define_flags()
     config.launch(main)

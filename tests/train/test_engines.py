@@ -149,6 +149,6 @@ def test_the_loop_passes_the_same_tests_on_jax():
 
 def test_what_jax_lacks_is_refused():
     done = python("jax", "-c", TRAIN, *FILES, "--workdir=/none", "--strategy=multi_worker", code=1)
-    assert "expected one of ['default', 'mirrored']" in done.stderr
+    assert "expected `name` to be one of 'default', 'mirrored'" in done.stderr
     done = python("jax", "-c", TRAIN, *FILES, "--workdir=/none", "--gin_param=sources.load.name = 'cifar10'", code=1)
     assert "zoo-data export cifar10" in done.stderr

@@ -15,7 +15,7 @@ def clock(monkeypatch):
 
 def test_plain_lines_have_rate_and_remaining_time(clock, caplog):
     shown = progress.Progress(total=100, start=10, images_per_step=8)
-    with caplog.at_level(logging.INFO, logger="absl"):
+    with caplog.at_level(logging.INFO, logger="zoo.train.progress"):
         clock[0] += 60  # compiling; says nothing about the rate
         shown.update(20)
         clock[0] += 5
@@ -26,7 +26,7 @@ def test_plain_lines_have_rate_and_remaining_time(clock, caplog):
 
 def test_between_records_it_speaks_every_ten_seconds_at_most(clock, caplog):
     shown = progress.Progress(total=100, start=0, images_per_step=8)
-    with caplog.at_level(logging.INFO, logger="absl"):
+    with caplog.at_level(logging.INFO, logger="zoo.train.progress"):
         for step in range(1, 50):
             clock[0] += 1
             shown.update(step)
@@ -35,7 +35,7 @@ def test_between_records_it_speaks_every_ten_seconds_at_most(clock, caplog):
 
 def test_the_other_workers_are_silent(clock, caplog):
     shown = progress.Progress(total=100, start=0, images_per_step=8, show=False)
-    with caplog.at_level(logging.INFO, logger="absl"):
+    with caplog.at_level(logging.INFO, logger="zoo.train.progress"):
         clock[0] += 60
         shown.update(50, {"loss": 1.0})
     assert not caplog.messages

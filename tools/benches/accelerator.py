@@ -12,11 +12,11 @@ from zoo.tools.benches import runner, training, views
 from zoo.tools.benches.peers import inputs
 
 _SOURCE = "zoo.tools.benches.accelerator"
-STEPS = 10  # of a run: nobody waits for every one of them
+STEPS = 10  # in a run, as training does not wait for every step
 
 
 def gpus():
-    """Names of this machine's GPUs, by what Nvidia's driver says."""
+    """Returns the names of this machine's GPUs, as reported by Nvidia's driver."""
     found = sorted(pathlib.Path("/proc/driver/nvidia/gpus").glob("*/information"))
     return [path.read_text().partition("Model:")[2].partition("\n")[0].strip() for path in found]
 
@@ -30,7 +30,7 @@ def _on_jax():
 
 
 def step(encoder, size, batch, precision, steps):
-    """So many steps, as the engine's trainer makes them."""
+    """Returns a run of several steps of the engine's trainer, and its check."""
     _on_jax()
     import jax
     import keras
@@ -64,7 +64,7 @@ def step(encoder, size, batch, precision, steps):
 
 
 class _Same:
-    """Data whose batches are all one and the same, as `zoo.data.stream` gives them."""
+    """A data source that yields the same batch again and again."""
 
     def __init__(self, batch):
         self._batch = batch
@@ -76,18 +76,18 @@ class _Same:
 
 
 def arithmetic(precision, side):
-    """One product on JAX; `2 * side ** 3` operations."""
+    """Returns a matrix product on JAX of `2 * side ** 3` operations."""
     _on_jax()
     import jax
     from jax import numpy
 
-    one = jax.random.normal(jax.random.key(0), (side, side)).astype(precision)
-    product = jax.jit(lambda one: numpy.sum((one @ one)[:1].astype("float32")))
-    return lambda: float(product(one)), None
+    matrix = jax.random.normal(jax.random.key(0), (side, side)).astype(precision)
+    product = jax.jit(lambda factor: numpy.sum((factor @ factor)[:1].astype("float32")))
+    return lambda: float(product(matrix)), None
 
 
 def ceilings(quick):
-    """What a GPU reaches, see `zoo.tools.bench`: name -> candidate, and the operations of its run."""
+    """Returns candidates that measure a GPU's speed, by name, with the operations of a run; see `zoo.tools.bench`."""
     side = 256 if quick else 16384
     made = runner.Candidate("arithmetic", _SOURCE, "arithmetic", {"precision": "bfloat16", "side": side})
     return {"arithmetic": (made, 2.0 * side**3)}
@@ -102,15 +102,15 @@ def _group(encoder, size, batch, precision, target, steps, device, rounds):
     def peer(name, **settings):
         return runner.Candidate(name, "torch_accelerator.py", "step", {**torch, **settings}, place="torch", skip=skip)
 
-    ours = runner.Candidate("zoo on JAX", _SOURCE, "step", given, skip=skip)
+    candidate = runner.Candidate("zoo on JAX", _SOURCE, "step", given, skip=skip)
     peers = [
         peer(f"{name}, views image by image", together=False),
         peer(f"{name}, one draw for all images", together=True),
     ]
     return runner.Group(
         work=f"{encoder.replace('resnet', 'ResNet-')} at {size}², {batch} images, {precision}, {steps} steps",
-        candidates=(ours, *peers),
-        pairs=tuple(runner.Pair(ours.name, each.name, target=target) for each in peers),
+        candidates=(candidate, *peers),
+        pairs=tuple(runner.Pair(candidate.name, other.name, target=target) for other in peers),
         agree=0.1 if rounds == 1 else 0.04,
         count=batch * steps,
         flop=None if skip else 3 * steps * training.flop(encoder, size, 2 * batch),
@@ -119,7 +119,7 @@ def _group(encoder, size, batch, precision, target, steps, device, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests, and on a CPU."""
+    """Returns the groups to measure; `quick` chooses sizes for tests, on a CPU."""
     if quick:
         return [_group("resnet18", 24, 16, "float32", None, 2, "cpu", 1)]
     return [

@@ -1,4 +1,4 @@
-"""What the machine reaches: products of large matrices, and copying."""
+"""Measures the speed of the machine: products of large matrices, and copying."""
 
 import concurrent.futures
 import os
@@ -9,7 +9,7 @@ _SOURCE = "zoo.tools.benches.ceilings"
 
 
 def ceilings(quick):
-    """Of a CPU: name -> candidate, and the operations or bytes of its run."""
+    """Returns candidates that measure a CPU's speed, by name, with the operations or bytes of a run."""
     side, megabytes = (256, 1) if quick else (3072, 256)
     given = {"precision": "float32", "side": side}
     return {
@@ -19,20 +19,20 @@ def ceilings(quick):
 
 
 def arithmetic(precision, side):
-    """One product; `2 * side ** 3` operations."""
+    """Returns a matrix product of `2 * side ** 3` operations."""
     import tensorflow as tf
 
-    one = tf.cast(tf.random.normal([side, side]), precision)
+    matrix = tf.cast(tf.random.normal([side, side]), precision)
 
     @tf.function(autograph=False)
     def product():
-        return tf.reduce_sum(tf.matmul(one, one)[:1])
+        return tf.reduce_sum(tf.matmul(matrix, matrix)[:1])
 
     return lambda: float(product()), None
 
 
 def copying(megabytes):
-    """Every core copies its part; as much is written as is read."""
+    """Returns a run in which every core copies its part of an array."""
     import numpy as np
 
     source = np.ones(megabytes * 2**18, "float32")

@@ -1,4 +1,4 @@
-"""Runs the candidates of a benchmark in turns, A B C A B C, and makes a row of every pair that is compared."""
+"""Runs the candidates of a benchmark in turns, A B C A B C, and makes a row for every compared pair."""
 
 import dataclasses
 import json
@@ -13,9 +13,9 @@ import numpy as np
 from zoo.tools import config
 
 HERE = pathlib.Path(__file__).resolve().parent
-LEVEL = "level"  # a target: the spread of the ratio reaches 1
+LEVEL = "level"  # a target: the upper quartile of the ratio is at least 1
 UNITS = {"time": "ms", "CPU time": "ms", "memory": "MB"}
-_SPARE_MB = 1500  # left to whatever else runs
+_SPARE_MB = 1500  # memory left to other processes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Candidate:
     """One way to do the work.
 
     Args:
-        name: how a row names it.
-        source: a module of ours, or a file of `peers`.
-        function: its function, see `worker`.
-        settings: what it is called with.
-        place: the environment of the peer, a folder; None is ours.
-        skip: why it cannot be measured on this machine; empty if it can.
+        name: name in the rows of the table.
+        source: name of a module of the zoo, or of a file of `peers`.
+        function: name of the function in it, see `worker`.
+        settings: arguments of the function.
+        place: folder of the peer's environment; None for this environment.
+        skip: reason why this machine cannot measure it; empty if it can.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A row of the table: how many times the peer's cost is ours.
+    """A row of the table: the ratio of a peer's cost to the zoo's.
 
     Args:
-        ours: name of a candidate.
-        peer: name of another.
+        ours: name of the zoo's candidate.
+        peer: name of the peer's candidate.
         by: "time", "CPU time" or "memory".
-        target: the least ratio that is wanted, `LEVEL`, or None.
+        target: the minimum ratio to reach, `LEVEL`, or None.
     """
 
     ours: str
@@ -58,20 +58,20 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Candidates that do the same work, in turns.
+    """Candidates that take turns at the same work.
 
     Args:
-        work: what they do.
-        candidates: several `Candidate`.
-        pairs: several `Pair`.
-        agree: largest difference between what they find, relative to the size of it; None where nothing is compared.
-        count: how many images, views or rows a run handles.
-        repeat: runs of one round.
-        flop: floating-point operations of a run that any way to do it needs, or None.
-        moved: bytes that any way must at least read and write, or None.
-        rounds: at most so many, where the work is long.
-        limited: whether what needs more memory than the machine has to spare shall fail.
-        onednn: whether TensorFlow has oneDNN's kernels on every CPU, as zoo-train and zoo-evaluate ask for.
+        work: description of the work.
+        candidates: a tuple of `Candidate`.
+        pairs: a tuple of `Pair`.
+        agree: tolerance, relative and absolute, within which results must agree; None to skip the check.
+        count: number of images, views or rows in a run.
+        repeat: number of runs in a round.
+        flop: minimum number of floating-point operations in a run, or None.
+        moved: minimum number of bytes that a run reads and writes, or None.
+        rounds: maximum number of rounds, for long work.
+        limited: whether a candidate fails if it needs more memory than the machine has available.
+        onednn: whether TensorFlow uses oneDNN's kernels on every CPU, as in zoo-train and zoo-evaluate.
     """
 
     work: str
@@ -93,8 +93,8 @@ class Worker:
     Args:
         candidate: a `Candidate`.
         peers: folder of the peers' environments.
-        limit: the most memory that it may take, in MB, or None.
-        onednn: as a `Group` has it.
+        limit: maximum memory in MB, or None.
+        onednn: as for `Group`.
     """
 
     def __init__(self, candidate, peers, limit=None, onednn=True):
@@ -125,14 +125,14 @@ class Worker:
         return answer
 
     def ask(self, request):
-        """The answer to a request, `{"missing": why}` from a worker that has failed."""
+        """Returns the answer to a request, `{"missing": reason}` from a worker that has failed."""
         if self.missing:
             return {"missing": self.missing}
         try:
             self._process.stdin.write(request + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # there is no answer then, which says so
+            pass  # the missing answer reports the failure
         return self._answer()
 
     def end(self):
@@ -150,17 +150,17 @@ class Worker:
 
 
 def spare():
-    """Memory that a worker may take, in MB."""
+    """Returns the memory that a worker may take, in MB."""
     text = pathlib.Path("/proc/meminfo").read_text()
     return int(text.partition("MemAvailable:")[2].split()[0]) / 1024 - _SPARE_MB
 
 
 def compared(group, checks):
-    """Refuses candidates that have not found the same.
+    """Raises ValueError if the candidates' results differ.
 
     Args:
         group: a `Group`.
-        checks: name -> numbers, of the candidates that work.
+        checks: results of the candidates that did not fail, by name.
     """
     if group.agree is None or not checks:
         return
@@ -171,23 +171,23 @@ def compared(group, checks):
         if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=group.agree, atol=group.agree):
             raise ValueError(
                 f"bench: expected {name!r} and {first!r} to find the same in {group.work!r}, to {group.agree:g}. "
-                f"Received: {[float(f'{each:.7g}') for each in found[:8]]} and "
-                f"{[float(f'{each:.7g}') for each in wanted[:8]]}."
+                f"Received: {[float(f'{value:.7g}') for value in found[:8]]} and "
+                f"{[float(f'{value:.7g}') for value in wanted[:8]]}."
             )
 
 
 def measured(group, peers, rounds, ceilings=()):
-    """Costs of every candidate of a group.
+    """Measures the costs of every candidate of a group.
 
     Args:
         group: a `Group`.
         peers: folder of the peers' environments.
-        rounds: how many.
-        ceilings: further workers that take their turns, of what the machine reaches.
+        rounds: number of rounds.
+        ceilings: further workers that take turns, which measure the speed of the machine.
 
     Returns:
-        Name -> `{"wall": [...], "cpu": [...], "extra_mb": ..., "first": ...}` or `{"missing": why}`; and for the
-        ceilings name -> the least wall seconds.
+        Name -> `{"wall": [...], "cpu": [...], "extra_mb": ..., "first": ...}` or `{"missing": reason}`; and for the
+        ceilings name -> the minimum of the wall seconds.
     """
     rounds = min(rounds, group.rounds or rounds)
     found, workers, checks, least = {}, [], {}, {}
@@ -201,7 +201,7 @@ def measured(group, peers, rounds, ceilings=()):
                 checks[worker.name] = first["check"]
         compared(group, checks)
         for worker in workers:
-            worker.ask("round 1")  # some compile anew when they are called again
+            worker.ask("round 1")  # some candidates compile once more at their second call
         for _ in range(rounds):
             for ceiling in ceilings:
                 wall = ceiling.ask("round 1").get("wall", float("inf"))
@@ -227,10 +227,10 @@ def _digits(value, digits=4):
 
 def _ratios(ours, peer, by):
     if by == "memory":
-        # A megabyte is what the measure itself may be wrong by.
+        # The measurement is accurate to about a megabyte.
         return [max(peer["extra_mb"], 1.0) / max(ours["extra_mb"], 1.0)]
     key = "cpu" if by == "CPU time" else "wall"
-    return [theirs / mine for mine, theirs in zip(ours[key], peer[key], strict=True)]
+    return [peer_cost / cost for cost, peer_cost in zip(ours[key], peer[key], strict=True)]
 
 
 def _cost(found, by):
@@ -240,31 +240,31 @@ def _cost(found, by):
 
 
 def reached(target, median, high):
-    """Whether a ratio is what was wanted; None if nothing was."""
+    """Returns whether a ratio reaches its target; None without a target."""
     if target is None:
         return None
     return bool(high >= 1) if target == LEVEL else bool(median >= target)
 
 
 def rows(group, found, peak=None, copied=None):
-    """The rows of a group.
+    """Returns the rows of a group.
 
     Args:
         group: a `Group`.
-        found: what `measured` returned.
-        peak: operations per second that the machine reaches, or None.
-        copied: bytes per second that it reads and writes when it copies, or None.
+        found: the result of `measured`.
+        peak: maximum operations per second of the machine, or None.
+        copied: maximum bytes per second that the machine reads and writes when it copies, or None.
     """
     made = []
     for pair in group.pairs:
         row = {"work": group.work, "ours": pair.ours, "peer": pair.peer, "by": pair.by, "target": pair.target}
         ours, peer = found[pair.ours], found[pair.peer]
-        for side, each in (("ours_cost", ours), ("peer_cost", peer)):
-            if "missing" not in each:
-                row[side] = _digits(_cost(each, pair.by))
+        for side, costs in (("ours_cost", ours), ("peer_cost", peer)):
+            if "missing" not in costs:
+                row[side] = _digits(_cost(costs, pair.by))
         if "missing" in ours or "missing" in peer:
-            # What is missing of both, as on a machine that cannot do the work at all, is said once.
-            reasons = dict.fromkeys(each["missing"] for each in (ours, peer) if "missing" in each)
+            # A reason that both share, such as an unsuitable machine, is given once.
+            reasons = dict.fromkeys(costs["missing"] for costs in (ours, peer) if "missing" in costs)
             made.append({**row, "missing": "; ".join(reasons)})
             continue
         ratios = _ratios(ours, peer, pair.by)

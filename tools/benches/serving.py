@@ -1,4 +1,4 @@
-"""Features of images: the exported model and the judge's extractor, against calling the model, torch and onnxruntime.
+"""Features of images: the exported model and the extractor, against calling the model, torch and onnxruntime.
 
 All networks have the same weights. Images are floats in [0, 1], `[B, H, W, 3]`; features come back to the host.
 """
@@ -15,7 +15,7 @@ _CARD = {"name": "bench", "description": "Random weights.", "training": {}, "lic
 
 
 def checked(features):
-    """First features, mean and norm of what a network makes, `[B, F]`."""
+    """Returns the first features, the mean and the norm of a network's output `[B, F]`."""
     import numpy as np
 
     return [*features[0, :4], features.mean(), np.linalg.norm(features) / len(features)]
@@ -26,7 +26,7 @@ def _images(batch, size):
 
 
 def _exported(encoder, size):
-    """A model folder that lasts as long as the object that is returned beside it."""
+    """Returns a model folder, and an object that deletes the folder when it is released."""
     from zoo.serving import export
     from zoo.tools.benches import weights
 
@@ -38,7 +38,7 @@ def _exported(encoder, size):
 
 
 def saved_model(encoder, size, batch):
-    """The SavedModel's signature."""
+    """Returns a run of the SavedModel's signature, and its check."""
     import tensorflow as tf
 
     folder, place = _exported(encoder, size)
@@ -48,7 +48,7 @@ def saved_model(encoder, size, batch):
 
 
 def extractor(encoder, size, batch):
-    """`zoo.features.Extractor`, as judging extracts features."""
+    """Returns a run of `zoo.features.Extractor`, which evaluation uses, and its check."""
     from zoo import features
     from zoo.tools.benches import weights
 
@@ -57,7 +57,7 @@ def extractor(encoder, size, batch):
 
 
 def called(encoder, size, batch):
-    """The Keras model, called."""
+    """Returns a run that calls the Keras model, and its check."""
     import tensorflow as tf
 
     from zoo.tools.benches import weights
@@ -67,7 +67,7 @@ def called(encoder, size, batch):
 
 
 def predict(encoder, size, batch):
-    """The Keras model's `predict`."""
+    """Returns a run of the Keras model's `predict`, and its check."""
     from zoo.tools.benches import weights
 
     model, images = weights.resnet(encoder, size), _images(batch, size)
@@ -75,7 +75,7 @@ def predict(encoder, size, batch):
 
 
 def served(encoder, size, batch):
-    """`zoo-serve` over gRPC, client and server on this machine."""
+    """Returns a run of `zoo-serve` over gRPC, with client and server on this machine, and its check."""
     import atexit
 
     from zoo.serving import client, deployment
@@ -92,7 +92,7 @@ def served(encoder, size, batch):
 
 
 def _candidates(given, *names):
-    """The candidates of those names."""
+    """Returns the candidates with the given names."""
     known = {
         "zoo, SavedModel": (_SOURCE, "saved_model", None),
         "zoo, Extractor": (_SOURCE, "extractor", None),
@@ -107,7 +107,7 @@ def _candidates(given, *names):
 
 
 def _group(encoder, size, batch, ours, targets, repeat=1, rounds=None):
-    """`targets`: peer -> the least ratio."""
+    """Returns a group; `targets` maps a peer to the minimum ratio."""
     given = {"encoder": encoder, "size": size, "batch": batch}
     return runner.Group(
         work=f"features of {encoder.replace('resnet', 'ResNet-')} at {size}², batch {batch}",
@@ -123,7 +123,7 @@ def _group(encoder, size, batch, ours, targets, repeat=1, rounds=None):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; `quick` chooses sizes for tests."""
     level = {"torch jit, optimize_for_inference": runner.LEVEL, "onnxruntime": runner.LEVEL}
     if quick:
         return [_group("resnet18", 16, 2, "zoo, SavedModel", {"the Keras model, called": None, **level}, rounds=1)]

@@ -10,7 +10,7 @@ MODEL = "simclr_convnet_fashion_mnist.e15"
 
 
 def fresh(code):
-    """Runs Python code in a fresh interpreter of ours."""
+    """Runs Python code in a fresh interpreter of this environment."""
     import subprocess
 
     return lambda: subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL), None
@@ -52,7 +52,7 @@ def _torch(name, code):
 
 
 def groups(quick):
-    """What is measured; `quick` leaves the long one out."""
+    """Returns the groups to measure; `quick` leaves out the long one."""
     ours = _ours("import zoo", "import zoo")
     peers = (_ours("import keras", "import keras"), _torch("import torchvision", "import torchvision"),
              _torch("import lightly", "import lightly.loss"))  # fmt: skip

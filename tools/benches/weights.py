@@ -1,4 +1,4 @@
-"""The weights of `peers.inputs` in our networks, so that both sides compute the same."""
+"""Puts the weights of `peers.inputs` into the zoo's networks, so that both sides compute the same."""
 
 import re
 
@@ -10,7 +10,7 @@ _OURS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "movi
 
 
 def _torch_name(layer):
-    """`conv3_block1_2_bn` -> `layer2.0.bn2`, as torchvision has it."""
+    """Returns torchvision's name of a layer: `conv3_block1_2_bn` becomes `layer2.0.bn2`."""
     found = re.fullmatch(r"conv(\d)_block(\d)_(\d)_(conv|bn)", layer)
     if not found:
         return {"conv1_conv": "conv1", "conv1_bn": "bn1"}[layer]
@@ -30,18 +30,18 @@ def _fill(network, values, name_of):
 
 
 def fill_resnet(network, name, small):
-    """Gives a ResNet of ours the weights of that name."""
+    """Sets the weights of a ResNet of the zoo, by name."""
     _fill(network, inputs.resnet(name, small), _torch_name)
 
 
 def fill_projector(network, features, hidden, width):
-    """Gives SimCLR's head of two layers its weights."""
+    """Sets the weights of SimCLR's head of two layers."""
     places = {"hidden1": "0", "hidden1_bn": "1", "embedding": "3", "embedding_bn": "4"}
     _fill(network, inputs.projector(features, hidden, width), places.get)
 
 
 def resnet(name, size):
-    """An encoder of ours with those weights, padded as torchvision's: of the small stem below 64 pixels."""
+    """Returns an encoder of the zoo with these weights and torchvision's padding; the stem is small below 64 pixels."""
     from zoo.models import resnet
 
     small = size < 64

@@ -1,10 +1,11 @@
-"""One candidate of a benchmark in a process of its own: made once, then asked for one timed round at a time.
+"""Runs a candidate of a benchmark in its own process: makes it once, then times rounds on request.
 
 python worker.py SOURCE FUNCTION '{"size": 32}'
 
-SOURCE is a file of `peers` or the name of a module of ours; FUNCTION is called with the settings and returns a pair:
-`run`, a function without arguments that does the work, and `check`, which makes of a result the numbers in which all
-candidates must agree, or None. Standard library only, as it also runs in the peers' environments (Linux).
+SOURCE is a file of `peers` or the name of a module of the zoo. FUNCTION is called with the settings and returns a pair:
+`run`, a function without arguments that does the work, and `check`, which turns its result into numbers in which all
+candidates must agree, or None. The worker uses only the standard library, because it also runs in the environments of
+peers. It needs Linux.
 
 Requests are lines on the standard input, answers are lines of JSON on the standard output:
 
@@ -28,23 +29,23 @@ import time
 
 
 def held(name, process="self"):
-    """A line of what Linux says of a process' memory, in MB: `VmRSS` now, `VmHWM` at most."""
+    """Returns the memory of a process in MB, as Linux reports it: `VmRSS` now, `VmHWM` at most."""
     text = pathlib.Path(f"/proc/{process}/status").read_text()
     return int(text.partition(f"{name}:")[2].split()[0]) / 1024
 
 
 def forget_peak():
-    """Makes Linux count this process' peak anew."""
+    """Resets this process's peak of memory."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
 def busy():
-    """CPU seconds of this process and of its children that have ended."""
+    """Returns the CPU seconds of this process and of its finished children."""
     return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def loaded(source):
-    """The module of a name, or of a file, which finds those beside it."""
+    """Returns the module of a name or a file; a file can import the modules beside it."""
     sys.path.pop(0)  # the folder of this file
     if not source.endswith(".py"):
         return importlib.import_module(source)
@@ -56,13 +57,13 @@ def loaded(source):
 
 
 def failure(error):
-    """What an error says, in one line."""
+    """Returns the message of an error in one line."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:300]
 
 
 def answers(run, check):
-    """Yields the answer to every request that comes."""
+    """Yields the answer to every request."""
     before = held("VmRSS")
     for line in sys.stdin:
         request, _, count = line.strip().partition(" ")
@@ -73,7 +74,7 @@ def answers(run, check):
             began = time.perf_counter()
             result = run()
             seconds = time.perf_counter() - began
-            yield {"check": check and [float(each) for each in check(result)], "seconds": seconds}
+            yield {"check": check and [float(value) for value in check(result)], "seconds": seconds}
             del result
         elif request == "round":
             count, cpu, began = int(count), busy(), time.perf_counter()
@@ -86,27 +87,27 @@ def answers(run, check):
 
 def main(source, function, settings):
     """Serves one candidate until its input ends."""
-    # What libraries print must not come between the answers.
-    told = os.fdopen(os.dup(1), "w")
+    # Output of libraries must not mix with the answers.
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def tell(answer):
-        told.write(json.dumps(answer) + "\n")
-        told.flush()
+    def send(answer):
+        output.write(json.dumps(answer) + "\n")
+        output.flush()
 
     settings = json.loads(settings)
     limit = settings.pop("limit_mb", None)
     if limit:
-        # An allocation that does not fit shall fail here, and not have the system end some process.
+        # An allocation that does not fit fails here, before the system kills a process.
         resource.setrlimit(resource.RLIMIT_DATA, (int(limit * 2**20),) * 2)
     began = time.perf_counter()
     try:
         run, check = getattr(loaded(source), function)(**settings)
-        tell({"ready": time.perf_counter() - began})
+        send({"ready": time.perf_counter() - began})
         for answer in answers(run, check):
-            tell(answer)
+            send(answer)
     except Exception as error:
-        tell({"missing": failure(error)})
+        send({"missing": failure(error)})
         raise
 
 

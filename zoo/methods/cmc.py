@@ -1,10 +1,12 @@
-"""CMC: each tower sees another view of an image, and finds the image in the memory bank of every other tower.
+"""CMC: every tower encodes a different view of an image, and is contrasted with the memory banks of other towers.
 
 Tian et al., 2019, https://arxiv.org/abs/1906.05849
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 from keras import ops
 
 from zoo import checks
@@ -14,21 +16,21 @@ from zoo.objectives import geometry
 
 
 class CMC(method.Method):
-    """Two towers or more, with a memory bank each.
+    """Two or more towers, each with a memory bank.
 
     Args:
         encoders: pairs (name, factory of a network `[B, H, W, C] -> [B, F]`), one per tower.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
-        temperature: positive.
-        pairs: which towers are contrasted, both ways (Section 3.4): "full" for all pairs, "core" for the first tower
-            with every other. Losses are summed over the pairs.
-        num_candidates: K, other images that a query is compared with.
-        bank_momentum: share of the old embedding in the new one, in [0, 1].
-        per_image: whether every query has candidates of its own, or a batch shares them.
-        estimator: factory of a noise-contrastive estimator, `nce.NCE`, as in the paper; a softmax if None.
-        joined: names of towers that take the same image, whose features are concatenated in the encoder `joined`; by
-            default all where they share a view, none otherwise.
-        name: of the model.
+        temperature: divides the similarities; positive.
+        pairs: which towers are contrasted, in both directions (Section 3.4): "full" for all pairs, "core" for the first
+            tower with every other one. Losses are summed over the pairs.
+        num_candidates: K, number of other images that each query is compared with.
+        bank_momentum: share of the old embedding in the updated row, in [0, 1].
+        per_image: whether candidates are drawn for every query separately, or once for the whole batch.
+        estimator: factory of the noise-contrastive estimator of the paper, `nce.NCE`; None for a softmax.
+        joined: names of towers that take the same image and whose features the encoder `joined` concatenates. By
+            default all towers where they share a view, none otherwise.
+        name: name of the model.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class CMC(method.Method):
         self.num_candidates, self.bank_momentum, self.per_image = num_candidates, bank_momentum, per_image
 
     def begin(self, spec: method.Spec) -> None:
-        """Makes the towers and their banks, for one view that all towers share, or one view for each."""
+        """Makes the towers and their banks; there is one view per tower, or one view that all towers share."""
         self.networks = self.towers.build(spec.view_shapes)
         self.banks = [
             memory.MemoryBank(spec.ids, network.width, self.bank_momentum, name=f"bank{number}")
@@ -62,9 +64,9 @@ class CMC(method.Method):
         names = [f"nce{number}" for number in range(len(self.towers.pairs))]
         self.estimators = [make(population=self.banks[0].size, name=name) for name in names]
 
-    def contrast(self, batch: method.Batch, step: method.Step):
-        """Sums the losses of the pairs: queries of one tower against the memory bank of the other."""
-        queries = self.towers.embed(self.networks, batch.views, training=True)  # [B, D] each
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
+        """Returns the sum of the pairs' losses: queries of one tower against the memory bank of the other."""
+        queries = self.towers.embed(self.networks, batch.views, training=True)  # M of [B, D]
         candidates = [bank.candidates(batch.id, self.num_candidates, self.per_image) for bank in self.banks]
         compared = [
             nce.contrast(estimator, queries[i], *candidates[j], self.temperature, step.replicas)
@@ -73,8 +75,8 @@ class CMC(method.Method):
         losses, logs, normalizers = zip(*compared, strict=True)
         return sum(losses), towers.mean_logs(logs), (batch.id, queries, normalizers)
 
-    def remember(self, seen, step: method.Step) -> None:
-        """Moves the rows of the images."""
+    def remember(self, seen: Any, step: method.Step) -> None:
+        """Moves the images' rows of the banks toward their new embeddings."""
         ids, queries, normalizers = seen
         ids = step.replicas.gather(ids)
         for bank, query in zip(self.banks, queries, strict=True):
@@ -83,10 +85,10 @@ class CMC(method.Method):
             if estimator:
                 estimator.remember(normalizer)
 
-    def watch(self, batch: method.Batch):
-        """Measures alignment of the first two towers, and uniformity and rank of the first."""
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
+        """Returns the alignment of the first two towers, and the uniformity and rank of the first."""
         return geometry.measurements(*self.towers.embed(self.networks, batch.views)[:2])
 
-    def encoders(self):
-        """Returns `joined`, if towers are, and the encoder of every tower."""
+    def encoders(self) -> dict[str, keras.Model]:
+        """Returns the encoder `joined`, if any towers are joined, and the encoder of every tower."""
         return self.towers.encoders(self.networks)

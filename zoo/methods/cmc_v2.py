@@ -4,6 +4,9 @@ CMC: Tian et al., 2019, https://arxiv.org/abs/1906.05849; PyContrast: https://gi
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
 
 from zoo import checks, context
 from zoo.methods import memory, method, towers
@@ -12,18 +15,18 @@ from zoo.objectives import geometry, info_nce
 
 
 class CMCv2(method.Method):
-    """Two towers or more, each with a momentum encoder and a queue of keys, as in `moco.MoCo`.
+    """Two or more towers, each with a momentum encoder and a queue of keys, as in `moco.MoCo`.
 
     Args:
         encoders: pairs (name, factory of a network `[B, H, W, C] -> [B, F]`), one per tower.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
-        temperature: positive.
+        temperature: divides the similarities; positive.
         pairs: "full" or "core", see `cmc.CMC`.
-        queue_size: K, number of keys.
-        momentum: of the key encoders, in [0, 1].
-        bn_groups: groups of batch norm, see `moco.MoCo`.
+        queue_size: K, number of keys in every queue.
+        momentum: share of the old weights in every update of the key encoders, in [0, 1].
+        bn_groups: number of groups of batch norm, see `moco.MoCo`.
         joined: names of towers whose features are concatenated, see `cmc.CMC`.
-        name: of the model.
+        name: name of the model.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class CMCv2(method.Method):
         self.temperature, self.queue_size, self.momentum, self.bn_groups = temperature, queue_size, momentum, bn_groups
 
     def begin(self, spec: method.Spec) -> None:
-        """Makes towers, key encoders and queues; the queries' views come first, then as many of the keys."""
+        """Makes towers, key encoders and queues; the first half of the views is of queries, the second of keys."""
         expected = "as many views of keys as of queries"
         checks.require(len(spec.view_shapes) % 2 == 0, "CMCv2", expected, views=len(spec.view_shapes))
         half = len(spec.view_shapes) // 2
@@ -60,15 +63,15 @@ class CMCv2(method.Method):
         for part in (self.key_encoders[0], self.queues[0]):
             part.check(spec)
 
-    def contrast(self, batch: method.Batch, step: method.Step):
-        """Sums the losses of the pairs: queries of one tower against the key and the queue of the other."""
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
+        """Returns the sum of the pairs' losses: queries of one tower against the keys and the queue of the other."""
         half = len(batch.views) // 2
         with context.using(bn_groups=self.bn_groups):
-            queries = self.towers.embed(self.networks, batch.views[:half], training=True)  # [B, D] each
+            queries = self.towers.embed(self.networks, batch.views[:half], training=True)  # M of [B, D]
         key_views = self.towers.spread(batch.views[half:])
         encoded = [
             encoder.encode(view, step.replicas) for encoder, view in zip(self.key_encoders, key_views, strict=True)
-        ]  # [B, D], [N, D] each
+        ]  # M of ([B, D], [N, D])
         compared = []
         for i, j in self.towers.pairs:
             negatives, allowed = self.queues[j].negatives(batch.id)  # [K, D], [B, K]
@@ -78,18 +81,18 @@ class CMCv2(method.Method):
         seen = [keys for _, keys in encoded], step.replicas.gather(batch.id)
         return sum(losses), towers.mean_logs(logs), seen
 
-    def remember(self, seen, step: method.Step) -> None:
-        """Puts the keys into the queues and moves the key encoders."""
+    def remember(self, seen: Any, step: method.Step) -> None:
+        """Pushes the keys into the queues and moves the key encoders toward the towers."""
         keys, ids = seen
         for queue, rows, encoder in zip(self.queues, keys, self.key_encoders, strict=True):
             queue.push(rows, ids)
             encoder.update()
 
-    def watch(self, batch: method.Batch):
-        """Measures alignment of the first two towers, and uniformity and rank of the first."""
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
+        """Returns the alignment of the first two towers, and the uniformity and rank of the first."""
         views = batch.views[: len(batch.views) // 2]
         return geometry.measurements(*self.towers.embed(self.networks, views)[:2])
 
-    def encoders(self):
-        """Returns `joined`, if towers are, and the encoder of every tower."""
+    def encoders(self) -> dict[str, keras.Model]:
+        """Returns the encoder `joined`, if any towers are joined, and the encoder of every tower."""
         return self.towers.encoders(self.networks)

@@ -9,12 +9,12 @@ class Run(NamedTuple):
     """A training run, as an evaluator sees it.
 
     Attributes:
-        step: number of steps that are done.
+        step: number of steps done so far.
         steps: number of steps of the whole run.
-        steps_per_epoch: number of steps that visit every example once.
-        views: the `(images, seed) -> tuple of V batches` of the run.
+        steps_per_epoch: number of steps in an epoch.
+        views: the run's function `(images, seed) -> tuple of V batches`.
         data: the source of the training examples.
-        engine: the side of the loop that knows the engine, the strategy and the replicas.
+        engine: the `zoo.train.engines.Engine` that trains.
         seed: the run's seed.
     """
 
@@ -28,12 +28,12 @@ class Run(NamedTuple):
 
 
 class Evaluator(Protocol):
-    """Measures a method, every so often, between two steps."""
+    """Measures a method at regular intervals of its training."""
 
     def __call__(self, method: methods.Method, run: Run) -> dict[str, float]:
         """Returns numbers to log, by name.
 
         Args:
-            method: the method as it stands; it must not be changed.
-            run: where training stands.
+            method: the method in its present state, which must not be changed.
+            run: the run and how far it is.
         """

@@ -1,28 +1,30 @@
-"""InfoMin: MoCo v2 whose queries are an image and its patches, with views that share little.
+"""InfoMin: MoCo v2 with a second, jigsaw query of every image, and views that share little information.
 
-Tian et al., 2020, https://arxiv.org/abs/2005.10243; the views are a matter of configuration.
+Tian et al., 2020, https://arxiv.org/abs/2005.10243; the configuration chooses the views.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from zoo import checks, context
 from zoo.methods import jigsaw, method, moco
 from zoo.models import heads
+from zoo.objectives import info_nce
 
 
 class InfoMin(moco.MoCo):
     """MoCo with PIRL's jigsaw branch (https://arxiv.org/abs/1912.01991).
 
     Args:
-        encoder: as for `moco.MoCo`.
-        projector: as for `moco.MoCo`.
+        encoder: see `moco.MoCo`.
+        projector: see `moco.MoCo`.
         temperature: positive; 0.15 in the paper.
-        queue_size: as for `moco.MoCo`.
-        momentum: as for `moco.MoCo`.
-        bn_groups: as for `moco.MoCo`.
+        queue_size: see `moco.MoCo`.
+        momentum: see `moco.MoCo`.
+        bn_groups: see `moco.MoCo`.
         jigsaw_head: factory of the head of an image cut into patches, such as `heads.jigsaw`.
-        jigsaw_weight: share of the patches in the loss, in [0, 1].
-        name: of the model.
+        jigsaw_weight: weight of the patches' loss, in [0, 1]; the image's loss has the rest.
+        name: name of the model.
     """
 
     views: tuple[str, ...] = ("query", "key", "patches")
@@ -44,17 +46,21 @@ class InfoMin(moco.MoCo):
         self.make_jigsaw, self.jigsaw_weight = jigsaw_head, jigsaw_weight
 
     def begin(self, spec: method.Spec) -> None:
-        """Makes MoCo's parts and the head of the patches."""
+        """Makes the networks and the queue of MoCo, and the head of the patches."""
         super().begin(spec)
         self.patch_embedder = jigsaw.PatchEmbedder(self.query_encoder, self.make_jigsaw, spec.view_shapes[2])
 
-    def contrast(self, batch: method.Batch, step: method.Step):
-        """Computes InfoNCE of the image and of its patches, both against the key of the image and the queue."""
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
+        """Returns the InfoNCE losses of the image and of its patches, both against the image's key and the queue."""
         query_view, key_view, patches = batch.views
         with context.using(bn_groups=self.bn_groups):
             query = self.query_encoder(query_view, training=True)  # [B, D]
             patch_query = self.patch_embedder(patches, training=True)  # [B, D]
         key, keys = self.key_encoder.encode(key_view, step.replicas)  # [B, D], [N, D]
-        image_loss, patch_loss = (self.compare(vectors, key, batch.id) for vectors in (query, patch_query))
+        negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
+        image_loss, patch_loss = (
+            info_nce.against_memory(embedding, key, negatives, self.temperature, allowed)
+            for embedding in (query, patch_query)
+        )
         loss, logs = jigsaw.mixed(image_loss, patch_loss, self.jigsaw_weight)
         return loss, logs, (keys, step.replicas.gather(batch.id))

@@ -1,10 +1,12 @@
-"""InsDis: an image is told apart from all others, by a memory bank that holds an embedding of each.
+"""InsDis: every image is a class of its own, represented by its embedding in a memory bank.
 
 Wu et al., 2018, https://arxiv.org/abs/1805.01978
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 from keras import ops
 
 from zoo import checks
@@ -14,20 +16,20 @@ from zoo.objectives import geometry
 
 
 class InsDis(method.Method):
-    """One view of every image against a memory bank.
+    """Contrasts one view of every image with a memory bank.
 
-    The positive is the image's embedding as of its last visits, not the present one: it moves more smoothly.
+    The positive is the image's row of the bank, an average over earlier epochs that changes smoothly.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
-        temperature: positive.
-        num_candidates: K, other images that a query is compared with; 4,096 in the paper.
-        bank_momentum: share of the old embedding in the new one, in [0, 1].
-        per_image: whether every query has candidates of its own, as in the paper, or a batch shares them, which
-            touches B times less memory.
-        estimator: factory of a noise-contrastive estimator, `nce.NCE`, as in the paper; a softmax if None.
-        name: of the model.
+        temperature: divides the similarities; positive.
+        num_candidates: K, number of other images that each query is compared with; 4,096 in the paper.
+        bank_momentum: share of the old embedding in the updated row, in [0, 1].
+        per_image: whether candidates are drawn for every query separately, as in the paper, or once for the whole
+            batch, which reads B times fewer rows.
+        estimator: factory of the noise-contrastive estimator of the paper, `nce.NCE`; None for a softmax.
+        name: name of the model.
     """
 
     def __init__(
@@ -55,24 +57,24 @@ class InsDis(method.Method):
         self.bank.check_candidates(self.num_candidates, self.per_image)
         self.estimator = self.make_estimator and self.make_estimator(population=self.bank.size)
 
-    def contrast(self, batch: method.Batch, step: method.Step):
-        """Compares every image with its own row of the bank and with rows of other images."""
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
+        """Returns the loss of every image against its own row of the bank and rows of other images."""
         query = self.embedder(batch.views[0], training=True)  # [B, D]
         candidates = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
         loss, logs, normalizer = nce.contrast(self.estimator, query, *candidates, self.temperature, step.replicas)
         return loss, logs, (batch.id, query, normalizer)
 
-    def remember(self, seen, step: method.Step) -> None:
-        """Moves the rows of the images."""
+    def remember(self, seen: Any, step: method.Step) -> None:
+        """Moves the images' rows of the bank toward their new embeddings."""
         ids, query, normalizer = seen
         self.bank.update(step.replicas.gather(ids), ops.stop_gradient(step.replicas.gather(query)))
         if self.estimator:
             self.estimator.remember(normalizer)
 
-    def watch(self, batch: method.Batch):
-        """Measures uniformity and rank."""
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
+        """Returns the uniformity and the rank of the embeddings."""
         return geometry.measurements(self.embedder(batch.views[0]))
 
-    def encoders(self):
-        """Returns the encoder."""
+    def encoders(self) -> dict[str, keras.Model]:
+        """Returns the encoder without its projector."""
         return {"image": self.embedder.encoder}

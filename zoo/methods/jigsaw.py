@@ -1,4 +1,4 @@
-"""PIRL's jigsaw branch (https://arxiv.org/abs/1912.01991, Section 3.2): an image cut into patches is a query, too."""
+"""PIRL's jigsaw branch, which embeds an image cut into patches (https://arxiv.org/abs/1912.01991, Section 3.2)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +14,13 @@ from zoo.models import encoder as encoding
 class PatchEmbedder(keras.layers.Layer):
     """Maps an image cut into patches to a unit vector, `[B, P, h, w, C] -> [B, D]`.
 
-    The patches pass the encoder as a batch of their own, and so have batch statistics of their own.
+    The patches pass the encoder as a separate batch, with separate batch statistics.
 
     Args:
-        embedder: the network of whole images, whose encoder the patches share.
+        embedder: network of whole images; the patches use its encoder.
         head: factory of a network `[B, P, F] -> [B, D]`, called with F, D and `patches`, such as `heads.jigsaw`.
-        shape: of the patches, `(P, h, w, C)`.
-        name: of the layer.
+        shape: shape of the patches, `(P, h, w, C)`.
+        name: name of the layer.
     """
 
     def __init__(self, embedder: networks.Embedder, head: Callable, shape: tuple, name: str = "patch_embedder"):
@@ -31,7 +31,7 @@ class PatchEmbedder(keras.layers.Layer):
         self.head = head(self.encoder.output_shape[-1], embedder.width, patches=shape[0])
         self.built = True
 
-    def call(self, patches, training=False):
+    def call(self, patches: Any, training: bool = False) -> Any:
         """Returns unit vectors, float32 `[B, D]`."""
         count, shape = patches.shape[1], patches.shape[2:]
         features = self.encoder(ops.reshape(patches, (-1, *shape)), training=training)  # [B * P, F]
@@ -45,7 +45,7 @@ def mixed(image: tuple[Any, dict], patches: tuple[Any, dict], weight: float) -> 
     Args:
         image: loss `[B]` and logs of whole images.
         patches: loss `[B]` and logs of images cut into patches.
-        weight: of the patches, in [0, 1].
+        weight: weight of the patches' loss, in [0, 1].
     """
     (image_loss, logs), (patch_loss, patch_logs) = image, patches
     logs = {**logs, **{f"jigsaw_{name}": value for name, value in patch_logs.items()}}

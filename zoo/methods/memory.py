@@ -1,7 +1,7 @@
-"""What methods remember between steps: a queue of keys, a bank of every image's embedding, a slow copy of a network.
+"""The state of methods between steps: a queue of keys, a bank of embeddings, a momentum encoder.
 
-The state lives in variables, which checkpoints save. It changes only by values that are equal on all replicas, such as
-gathered keys, so that the replicas' copies stay equal; and it changes in place, since a bank may take a gigabyte.
+The state lives in variables, which checkpoints save. Updates use only values that are equal on all replicas, such as
+gathered keys, so that the replicas' copies stay equal. They are made in place, because a bank may take a gigabyte.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from zoo.methods import method
 
 
 def _generator():
-    """Returns a NumPy generator of a new seed, drawn as Keras draws the seed of any initializer."""
+    """Returns a NumPy generator with a seed drawn as Keras draws the seed of any initializer."""
     return np.random.default_rng(keras.initializers.RandomNormal().seed)
 
 
 def _unit_rows(shape, dtype=None):
-    """Returns random unit vectors, made block by block: the engine would hold several times the memory, for good."""
+    """Returns random unit vectors, made by NumPy block by block: an engine would need several times the memory."""
     random = _generator()
     rows = np.empty(shape, dtype or "float32")
     for start in range(0, len(rows), 65536):
@@ -31,7 +31,7 @@ def _unit_rows(shape, dtype=None):
 
 
 def _random_start(shape, dtype=None):
-    """Returns a random integer in the lower half of the non-negative ones, so that counting on stays in range."""
+    """Returns a random integer below 2**30, so that counting up from it stays within int32."""
     return np.array(_generator().integers(0, 2**30, shape), dtype or "int32")
 
 
@@ -43,15 +43,15 @@ _STATE = {"trainable": False, "autocast": False}
 
 
 class MomentumQueue(keras.layers.Layer):
-    """The keys of the last steps, first in, first out: MoCo's dictionary (https://arxiv.org/abs/1911.05722).
+    """The keys of recent steps, first in, first out: MoCo's dictionary (https://arxiv.org/abs/1911.05722).
 
-    It starts full of random unit vectors, as in the authors' code, and remembers the image of every key, so that a
-    query never meets a key of its own image as a negative.
+    It starts full of random unit vectors, as in the authors' code, and stores the image of every key, so that a key of
+    the query's own image is never a negative.
 
     Args:
-        size: K, number of keys; a multiple of the global batch.
+        size: K, number of keys; a multiple of the global batch size.
         width: D.
-        name: of the layer.
+        name: name of the layer.
     """
 
     def __init__(self, size: int, width: int, name: str = "queue"):
@@ -64,15 +64,19 @@ class MomentumQueue(keras.layers.Layer):
         self.built = True
 
     def negatives(self, ids: Any) -> tuple[Any, Any]:
-        """Returns the keys `[K, D]`, and which of them are of other images than `ids`, int32 `[B]`: bool `[B, K]`."""
+        """Returns the keys `[K, D]`, and whether a key is of another image than a query, bool `[B, K]`.
+
+        Args:
+            ids: the queries' images, int32 `[B]`.
+        """
         return engine.current().value(self.keys), ids[:, None] != engine.current().value(self.ids)[None]
 
     def push(self, keys: Any, ids: Any) -> None:
         """Replaces the oldest keys.
 
         Args:
-            keys: unit vectors of all replicas, `[N, D]`.
-            ids: their images, int32 `[N]`.
+            keys: unit vectors of the global batch, `[N, D]`.
+            ids: the keys' images, int32 `[N]`.
         """
         start = engine.current().value(self.pointer)
         engine.current().assign_block(self.keys, start, keys)
@@ -80,7 +84,7 @@ class MomentumQueue(keras.layers.Layer):
         self.pointer.assign((start + keys.shape[0]) % self.size)
 
     def check(self, spec: method.Spec) -> None:
-        """Raises ValueError if batches do not fit into the queue, or if it would hold an image twice."""
+        """Raises ValueError if the size is not a multiple of the batch, or so large that an image is queued twice."""
         multiple = self.size % spec.batch_size == 0
         expected = f"`size` to be a multiple of the global batch of {spec.batch_size}"
         checks.require(multiple, "MomentumQueue", expected, size=self.size)
@@ -93,15 +97,15 @@ class MomentumQueue(keras.layers.Layer):
 
 
 class MemoryBank(keras.layers.Layer):
-    """An embedding of every image, averaged over its visits (https://arxiv.org/abs/1805.01978, Section 3.1).
+    """A running average of every image's embeddings (https://arxiv.org/abs/1805.01978, Section 3.1).
 
-    It starts as random unit vectors.
+    Rows start as random unit vectors.
 
     Args:
-        ids: identities of all images, consecutive integers `[n]` in any order.
+        ids: ids of all images, consecutive integers `[n]` in any order.
         width: D.
-        momentum: share of the old embedding in the new one, in [0, 1]; the sum is normalized.
-        name: of the layer.
+        momentum: share of the old embedding in the updated row, in [0, 1]; rows are normalized to unit length.
+        name: name of the layer.
     """
 
     def __init__(self, ids: np.ndarray, width: int, momentum: float = 0.5, name: str = "bank"):
@@ -116,42 +120,43 @@ class MemoryBank(keras.layers.Layer):
         checks.require(consecutive, "MemoryBank", expected, images=len(ids), first=first, last=last)
         self.size, self.first, self.momentum = len(ids), first, momentum
         self.rows = self.add_weight(shape=(self.size, width), initializer=_unit_rows, name="rows", **_STATE)
-        # Seeds the draws and is counted up. It starts from the run's seed, like every weight.
+        # Seeds the draws of a step. Its initial value depends on the run's seed, like that of every weight.
         self.draws = self.add_weight(shape=(), initializer=_random_start, dtype="int32", name="draws", **_STATE)
         self.built = True
 
     def recall(self, ids: Any) -> Any:
-        """Returns the embeddings of images, int32 `[B] -> [B, D]`, as of their last visit."""
+        """Returns the stored embeddings of images, int32 `[B] -> [B, D]`."""
         return engine.current().rows(self.rows, ids - self.first)
 
     def check_candidates(self, count: int, per_image: bool) -> None:
-        """Raises ValueError unless `candidates` can draw with these arguments."""
+        """Raises ValueError unless `count` and `per_image` are valid arguments of `candidates`."""
         checks.require(isinstance(per_image, bool), "MemoryBank", "`per_image` to be a bool", per_image=per_image)
         expected = f"`num_candidates` from 1 to the {self.size - 1} other images"
         valid = checks.is_integer(count) and count < self.size
         checks.require(valid, "MemoryBank", expected, num_candidates=count)
 
     def candidates(self, ids: Any, count: int, per_image: bool = True) -> tuple[Any, Any, Any]:
-        """Returns the positives `[B, D]` of images by `recall`, and negatives and allowed by `sample`."""
+        """Returns the positives `recall(ids)`, `[B, D]`, followed by the two results of `sample`."""
         return self.recall(ids), *self.sample(ids, count, per_image)
 
     def sample(self, ids: Any, count: int, per_image: bool = True) -> tuple[Any, Any]:
         """Draws embeddings of other images uniformly with replacement, the same on any number of replicas.
 
         Args:
-            ids: images of the queries, int32 `[B]`; they are never drawn for themselves.
-            count: K.
-            per_image: whether every query has draws of its own. Otherwise the batch shares K rows, which touches less
-                memory.
+            ids: images of the queries, int32 `[B]`.
+            count: K, number of draws.
+            per_image: whether every query has its own draws, never of its own image. Otherwise the batch shares K
+                rows, which reads less memory.
 
         Returns:
-            Embeddings `[B, K, D]` and None; or `[K, D]` and which of them are of other images, bool `[B, K]`.
+            Embeddings `[B, K, D]` and None with `per_image`; otherwise embeddings `[K, D]`, and whether each is of
+            another image than the query, bool `[B, K]`.
         """
         own = ids - self.first  # [B]
         seed = seeds.Seed(0).fold(engine.current().value(self.draws))
         if per_image:
             others = ops.cast(ops.floor(seed.fold(ids).uniform((count,)) * (self.size - 1)), "int32")  # [B, K]
-            others = ops.minimum(others, self.size - 2)  # a float32 may round up to size - 1
+            others = ops.minimum(others, self.size - 2)  # float32 arithmetic may round up to size - 1
             others = others + ops.cast(others >= own[:, None], "int32")
             return engine.current().rows(self.rows, others), None
         others = ops.cast(ops.floor(seed.uniform((count,)) * self.size), "int32")  # [K]
@@ -167,20 +172,20 @@ class MemoryBank(keras.layers.Layer):
         """
         rows = ids - self.first
         moved = self.momentum * engine.current().rows(self.rows, rows) + (1 - self.momentum) * embeddings
-        # Opposite embeddings may cancel out; such a row stays 0, equally far from all, until the image's next visit.
+        # Opposite embeddings may cancel out; such a row is 0, equally similar to all, until the image's next visit.
         engine.current().assign_rows(self.rows, rows, ops.normalize(moved, axis=-1))
         self.draws.assign(self.draws + 1)
 
 
 class Average:
-    """Keeps a network's parameters a slow average of another's (https://arxiv.org/abs/1911.05722, Eq. 2).
+    """A moving average of a network's weights (https://arxiv.org/abs/1911.05722, Eq. 2).
 
-    It starts equal. Parameters only: each network has its own batch statistics.
+    It starts as a copy of the weights. Batch statistics are not averaged: every network has its own.
 
     Args:
         source: trained variables.
-        target: as many variables of the same shapes; they become untrainable.
-        momentum: share of the old average in the new one, in [0, 1].
+        target: variables of the same shapes that hold the average; they become untrainable.
+        momentum: share of the old average in the updated one, in [0, 1].
     """
 
     def __init__(self, source: Sequence, target: Sequence, momentum: float = 0.999):
@@ -195,26 +200,26 @@ class Average:
             slow.assign(fast)
 
     def update(self, momentum: Any = None) -> None:
-        """Takes one step, with another momentum than the constructor's if given."""
+        """Moves the average toward the weights, by `momentum` if given instead of the constructor's."""
         momentum = self.momentum if momentum is None else momentum
         for slow, fast in zip(self.target, self.source, strict=True):
             slow.assign(momentum * slow + (1 - momentum) * fast)
 
 
 class MomentumEncoder(keras.layers.Layer):
-    """MoCo's key encoder: a slow average of the query encoder, with shuffled batch norm (Section 3.3).
+    """MoCo's key encoder: a moving average of the query encoder, with shuffled batch norm (Section 3.3).
 
-    Batch statistics must not tell the query which key comes from its own batch. So batch norm sees `bn_groups` groups,
-    as if on as many devices, and keys are shuffled among them: a group of queries is consecutive images, while a group
-    of keys takes an image from every group of queries in turn. Groups are parts of the global batch, so that any
-    number of replicas that divides `bn_groups` computes the same.
+    Batch statistics must not reveal which key belongs to a query. Batch norm therefore normalizes `bn_groups` groups
+    separately, as if each were on a device of its own, and keys are grouped differently from queries: a group of
+    queries consists of consecutive images, a group of keys takes images from all groups of queries in turn. Groups are
+    parts of the global batch, so that every number of replicas that divides `bn_groups` computes the same.
 
     Args:
         network: the key encoder `[B, H, W, C] -> [B, D]`.
         source: the query encoder, a network of the same shapes.
-        momentum: of the average, in [0, 1].
-        bn_groups: groups of batch norm; 1 shuffles nothing.
-        name: of the layer.
+        momentum: share of the old weights in every update, in [0, 1].
+        bn_groups: number of groups of batch norm; 1 disables shuffling.
+        name: name of the layer.
     """
 
     def __init__(self, network: Any, source: Any, momentum: float, bn_groups: int, name: str = "momentum_encoder"):
@@ -225,7 +230,7 @@ class MomentumEncoder(keras.layers.Layer):
         self.built = True
 
     def check(self, spec: method.Spec) -> None:
-        """Raises ValueError if the groups of batch norm cannot be parts of the batch."""
+        """Raises ValueError if the global batch cannot be divided into the groups of batch norm."""
         groups, replica_count, who = self.bn_groups, spec.replica_count, "MomentumEncoder"
         expected = f"`bn_groups` to be 1 or a multiple of the {replica_count} replicas"
         checks.require(groups == 1 or groups % replica_count == 0, who, expected, bn_groups=groups)
@@ -234,14 +239,15 @@ class MomentumEncoder(keras.layers.Layer):
         checks.require(fits, who, expected, bn_groups=groups)
 
     def encode(self, views: Any, group: replicas.Replicas) -> tuple[Any, Any]:
-        """Encodes the keys of the global batch; every replica encodes its share of the shuffled images.
+        """Encodes the keys of the global batch; every replica encodes its share of the shuffled batch.
 
         Args:
-            views: `[B, H, W, C]`.
-            group: the replicas.
+            views: the keys' views on this replica, `[B, H, W, C]`.
+            group: the replicas that share the global batch.
 
         Returns:
-            Keys of this replica's images, unit vectors `[B, D]`, and of all images, `[N, D]`; no gradient flows.
+            The keys of this replica's images, unit vectors `[B, D]`, and of the global batch, `[N, D]`. No gradient
+            flows through them.
         """
         batch = views.shape[0]
         rows = group.index * batch + ops.arange(batch)  # of this replica's images in the global batch, [B]

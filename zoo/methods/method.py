@@ -1,4 +1,4 @@
-"""The interface of a method: which embeddings of a batch are compared, by which networks, with what memory."""
+"""The interface of a method: its networks, its loss on a batch, and its state between steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ from zoo import replicas as group
 
 
 class Batch(NamedTuple):
-    """What one replica learns from in one step.
+    """The examples that one replica learns from in one step.
 
     Args:
-        views: tuple of V batches of views, floats in [0, 1], `[B, H, W, C]` (`[B, P, h, w, C]` for patches).
-        id: identity of each image, int32 `[B]`.
-        label: class of each image, int32 `[B]`; -1 where it has none.
-        extra: whatever else the data declares, by name, such as boxes `[B, 4]` or vectors `[B, D]`.
+        views: tuple of V batches of views, floats in [0, 1], `[B, H, W, C]`, or `[B, P, h, w, C]` for patches.
+        id: id of every image, int32 `[B]`.
+        label: class of every image, int32 `[B]`; -1 means no label.
+        extra: the other fields of the data by name, such as boxes `[B, 4]` or vectors `[B, D]`.
     """
 
     views: tuple
@@ -28,12 +28,12 @@ class Batch(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Where a run stands.
+    """The position of a step within its run.
 
     Args:
-        number: steps done before this one, an integer tensor.
-        steps: steps of the whole run.
-        steps_per_epoch: steps that visit every image once.
+        number: number of steps done before this one, an integer tensor.
+        steps: number of steps of the whole run.
+        steps_per_epoch: number of steps in an epoch.
         replicas: the replicas that share the global batch, see `zoo.replicas`.
     """
 
@@ -44,25 +44,25 @@ class Step(NamedTuple):
 
     @property
     def epoch(self) -> Any:
-        """The number of whole epochs done, int32 `[]`."""
+        """The number of completed epochs, int32 `[]`."""
         return ops.cast(self.number // self.steps_per_epoch, "int32")
 
     @property
     def progress(self) -> Any:
-        """The share of the run that is done, float32 `[]` in [0, 1)."""
+        """The completed fraction of the run, float32 `[]` in [0, 1)."""
         return ops.cast(self.number, "float32") / self.steps
 
 
 class Spec(NamedTuple):
-    """What is known of a run before its first step.
+    """What a method knows about a run before the first step.
 
     Args:
-        view_shapes: shapes of the V views without the batch, `(H, W, C)`, or `(P, h, w, C)` for patches.
-        ids: identity of every image in the data, integers `[n]`.
-        batch_size: images of the global batch, N.
+        view_shapes: shapes of the V views without the batch dimension, `(H, W, C)`, or `(P, h, w, C)` for patches.
+        ids: ids of all images in the data, integers `[n]`.
+        batch_size: N, number of images in the global batch.
         classes: number of classes; 0 for data without labels.
-        replica_count: replicas that share the global batch.
-        extra_shapes: shapes of what else the data declares, by name, without the batch.
+        replica_count: number of replicas that share the global batch.
+        extra_shapes: shapes of the data's other fields by name, without the batch dimension.
     """
 
     view_shapes: tuple[tuple[int, ...], ...]
@@ -83,22 +83,22 @@ class Method(keras.Model):
         method.remember(seen, step)
 
     Args:
-        name: of the model; the class in lower case by default.
+        name: name of the model; the name of the class in lower case by default.
 
     Attributes:
-        title: name of the method in records and cards.
+        title: name of the method in `run.json` and in model cards.
     """
 
-    # No **kwargs here or below: a misspelt argument is then refused when the gin file is parsed.
+    # No **kwargs, here and in subclasses, so that gin rejects a misspelled argument when it parses the file.
     def __init__(self, name: str | None = None):
         self.title = name or type(self).__name__.lower()
         super().__init__(name=self.title)
 
     def begin(self, spec: Spec) -> None:
-        """Makes the networks and the memory; runs once, before the first step, where variables may be made.
+        """Makes all networks and other state; called once, before the first step.
 
         Args:
-            spec: the shapes of the views and the size of the data.
+            spec: shapes of the views, size of the data and of the batch.
 
         Raises:
             ValueError: the method cannot be trained on such views or data.
@@ -106,20 +106,20 @@ class Method(keras.Model):
         raise NotImplementedError(f"{type(self).__name__}: expected `begin` to be defined.")
 
     def contrast(self, batch: Batch, step: Step) -> tuple[Any, dict[str, Any], Any]:
-        """Computes the loss of a step.
+        """Returns the loss of a step.
 
         Args:
             batch: this replica's part of the global batch.
-            step: where the run stands.
+            step: position of the step within the run.
 
         Returns:
-            The loss of each image, `[B]`; a dictionary of scalars to log; and a nest of tensors for `remember`. Nothing
-            may be kept on the method itself, which several replicas share.
+            The loss of every image, `[B]`; scalars to log by name; and a nest of tensors for `remember`. A method must
+            not store tensors in attributes, because replicas share the object.
         """
         raise NotImplementedError(f"{type(self).__name__}: expected `contrast` to be defined.")
 
     def remember(self, seen: Any, step: Step) -> None:
-        """Updates queues, banks and averages; runs after the update of the weights.
+        """Updates queues, banks and averages; called after the optimizer's update.
 
         Args:
             seen: the nest of tensors that `contrast` returned.
@@ -127,29 +127,29 @@ class Method(keras.Model):
         """
 
     def new_epoch(self, epoch: int, extract: Callable[[keras.Model], np.ndarray]) -> None:
-        """Prepares an epoch, on the host, before its first step; state that it changes must live in variables.
+        """Prepares an epoch; called on the host, before the epoch's first step. All state must live in variables.
 
         Args:
             epoch: number of the epoch, from 0.
-            extract: function from a network `[B, H, W, C] -> [B, D]` to its outputs for all images without
-                augmentation, float32 `[n, D]`, rows in the order of `spec.ids`.
+            extract: function that takes a network `[B, H, W, C] -> [B, D]` and returns its outputs for all images,
+                without augmentation, float32 `[n, D]` in the order of `spec.ids`.
         """
 
     def watch(self, batch: Batch) -> dict[str, Any]:
-        """Measures how the embeddings of a batch lie; the loop logs these numbers for a fixed set of images.
+        """Returns statistics of the embeddings of a batch; the loop logs them for a fixed set of images.
 
         Args:
-            batch: views of the images as in training; no variable may change.
+            batch: images with views as in training. The call must not change any variable.
 
         Returns:
-            Scalars by name; none by default.
+            Scalars by name; an empty dictionary by default.
         """
         return {}
 
     def encoders(self) -> dict[str, keras.Model]:
-        """Returns the networks `[B, H, W, C] -> [B, F]` that can be judged and exported, by name; the first is default.
+        """Returns the networks `[B, H, W, C] -> [B, F]` to evaluate and export, by name; the first is the default.
 
-        Networks have `begin`s as their makers: before it there are none.
+        Call it after `begin`, which makes the networks.
         """
         return {"image": self.encoder}
 
@@ -158,11 +158,11 @@ class Method(keras.Model):
         return next(iter(self.encoders().values()))(images, training=training)
 
     def expect_views(self, spec: Spec, *names: str) -> None:
-        """Raises ValueError unless there is one view for every name, of images that share their channels.
+        """Raises ValueError unless there is one view for every name and all views have equally many channels.
 
         Args:
             spec: as for `begin`.
-            *names: what each view is, in order, for the error; `patches` is an image cut into patches.
+            *names: names of the views in order, for the error; the view `patches` is an image cut into patches.
         """
         who, shapes = type(self).__name__, spec.view_shapes
         expected = f"{len(names)} {'view' if len(names) == 1 else 'views'} ({', '.join(names)})"
@@ -179,8 +179,8 @@ def encoder_named(method: Method, name: str | None = None) -> keras.Model:
     """Returns one of a method's `encoders`.
 
     Args:
-        method: after its `begin`.
-        name: of the encoder; the default one if None.
+        method: a method whose `begin` has run.
+        name: name of the encoder; None for the default one.
 
     Raises:
         ValueError: there is no encoder of that name.

@@ -1,9 +1,12 @@
-"""MoCo: a query finds the key of its image in a queue of keys of the last steps.
+"""MoCo: momentum contrast of every query with the key of its image and a queue of earlier keys.
 
 He et al., 2019, https://arxiv.org/abs/1911.05722; v2: https://arxiv.org/abs/2003.04297
 """
 
 from collections.abc import Callable
+from typing import Any
+
+import keras
 
 from zoo import checks, context
 from zoo.methods import memory, method, networks
@@ -12,17 +15,17 @@ from zoo.objectives import geometry, info_nce
 
 
 class MoCo(method.Method):
-    """MoCo v1, and v2 by its head of two layers, temperature 0.2 and stronger views.
+    """MoCo v1; a head of two layers, temperature 0.2 and stronger augmentation make it v2.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
         temperature: positive; 0.07 in v1, 0.2 in v2.
-        queue_size: K, number of keys.
-        momentum: of the key encoder, in [0, 1].
-        bn_groups: groups of batch norm: 8 in the paper (GPUs) and in its authors' single-GPU demonstration. With 1,
-            batch statistics leak which key belongs to a query.
-        name: of the model.
+        queue_size: K, number of keys in the queue.
+        momentum: share of the old weights in every update of the key encoder, in [0, 1].
+        bn_groups: number of groups that batch norm normalizes separately, and between which keys are shuffled; 8 in
+            the paper, one per GPU. With 1, batch statistics reveal which key belongs to a query.
+        name: name of the model.
     """
 
     views: tuple[str, ...] = ("query", "key")
@@ -43,38 +46,35 @@ class MoCo(method.Method):
         self.temperature, self.queue_size, self.momentum, self.bn_groups = temperature, queue_size, momentum, bn_groups
 
     def begin(self, spec: method.Spec) -> None:
-        """Makes the query encoder, its slow copy and the queue, for a view of the query and one of the key."""
+        """Makes the query encoder, the key encoder and the queue."""
         self.expect_views(spec, *self.views)
         parts, shapes = (self.make_encoder, self.make_projector), spec.view_shapes
         self.query_encoder = networks.Embedder(*parts, shapes[0], name="query_encoder")
         key_network = networks.Embedder(*parts, shapes[1], name="key_encoder")
         self.key_encoder = memory.MomentumEncoder(key_network, self.query_encoder, self.momentum, self.bn_groups)
         self.queue = memory.MomentumQueue(self.queue_size, self.query_encoder.width)
-        for part in (self.key_encoder, self.queue):
-            part.check(spec)
+        self.key_encoder.check(spec)
+        self.queue.check(spec)
 
-    def contrast(self, batch: method.Batch, step: method.Step):
-        """Computes InfoNCE of every query against its key and the queue."""
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
+        """Returns the InfoNCE loss of every query against its key and the queue."""
         query_view, key_view = batch.views
         with context.using(bn_groups=self.bn_groups):
             query = self.query_encoder(query_view, training=True)  # [B, D]
-        key, keys = self.key_encoder.encode(key_view, step.replicas)  # [B, D], [N, D]
-        return *self.compare(query, key, batch.id), (keys, step.replicas.gather(batch.id))
+        key, keys = self.key_encoder.encode(key_view, step.replicas)  # of this replica, [B, D]; of all, [N, D]
+        negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
+        loss, logs = info_nce.against_memory(query, key, negatives, self.temperature, allowed)  # [B]
+        return loss, logs, (keys, step.replicas.gather(batch.id))
 
-    def compare(self, query, key, ids):
-        """Returns InfoNCE of queries `[B, D]` against their keys `[B, D]` and the queue, `[B]`, and logs."""
-        negatives, allowed = self.queue.negatives(ids)  # [K, D], [B, K]
-        return info_nce.against_memory(query, key, negatives, self.temperature, allowed)
-
-    def remember(self, seen, step: method.Step) -> None:
-        """Puts the keys into the queue and moves the key encoder."""
+    def remember(self, seen: Any, step: method.Step) -> None:
+        """Pushes the keys of the global batch into the queue and moves the key encoder toward the query encoder."""
         self.queue.push(*seen)
         self.key_encoder.update()
 
-    def watch(self, batch: method.Batch):
-        """Measures alignment, uniformity and rank."""
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
+        """Returns the alignment, uniformity and rank of the query encoder's embeddings."""
         return geometry.measurements(*(self.query_encoder(view) for view in batch.views[:2]))
 
-    def encoders(self):
-        """Returns the query encoder."""
+    def encoders(self) -> dict[str, keras.Model]:
+        """Returns the query encoder without its projector."""
         return {"image": self.query_encoder.encoder}

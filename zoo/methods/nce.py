@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation against a memory, as InsDis and CMC were published, in place of the softmax."""
+"""Noise-contrastive estimation against a memory bank, as published for InsDis and CMC, or a softmax in its place."""
 
 from typing import Any
 
@@ -10,15 +10,16 @@ from zoo.objectives import info_nce, nce
 
 
 class NCE(keras.layers.Layer):
-    """The loss `nce.nce` with a normalizer Z that follows the training.
+    """The loss `zoo.objectives.nce.nce`, with a normalizer Z that is a running average of the batches' estimates.
 
-    The first batch estimates Z, later ones move it before it is used: Z <- momentum * Z + (1 - momentum) * estimate.
+    The first batch sets Z to its estimate; every later one updates Z before use, to
+    momentum * Z + (1 - momentum) * estimate.
 
     Args:
-        population: n, number of images among which the candidates are drawn.
-        momentum: in [0, 1]; 1 keeps the first estimate forever, as the papers do. That fails where embeddings drift,
-            which 0.99 was found to mend (issue 23 of the CMC repository).
-        name: of the layer.
+        population: n, number of images from which candidates are drawn.
+        momentum: share of the old Z in the new one, in [0, 1]. The papers' 1 keeps the first estimate forever, which
+            fails when embeddings drift; 0.99 does not (issue 23 of the CMC repository).
+        name: name of the layer.
     """
 
     def __init__(self, population: int, momentum: float = 0.99, name: str = "nce"):
@@ -31,14 +32,16 @@ class NCE(keras.layers.Layer):
         self.estimates = self.add_weight(name="estimates", dtype="int32", **state)
         self.built = True
 
-    def contrast(self, query, positive, negatives, allowed, temperature, group: replicas.Replicas):
-        """Returns the loss `[B]`, logs (also `log_normalizer`), and the normalizer for `remember`.
+    def contrast(
+        self, query: Any, positive: Any, negatives: Any, allowed: Any, temperature: float, group: replicas.Replicas
+    ) -> tuple[Any, dict[str, Any], Any]:
+        """Returns the loss `[B]`, scalars to log, and the logarithm of Z for `remember`.
 
-        Args are those of `zoo.objectives.nce.nce`, and the replicas.
+        Arguments are those of `zoo.objectives.nce.nce`, and `group`, the replicas.
         """
         rows = query, positive, negatives, temperature
         estimate = nce.log_partition(*rows, self.population, group, allowed)
-        # Logarithms of the two shares of the sum; a share of nothing is minus infinity.
+        # The average is taken in the log domain, where Z cannot overflow.
         old = engine.current().value(self.log_normalizer)
         shift = ops.maximum(old, estimate)
         moved = self.momentum * ops.exp(old - shift) + (1 - self.momentum) * ops.exp(estimate - shift)
@@ -48,13 +51,21 @@ class NCE(keras.layers.Layer):
         return loss, {**logs, "log_normalizer": log_normalizer}, log_normalizer
 
     def remember(self, log_normalizer: Any) -> None:
-        """Keeps the normalizer of this step."""
+        """Stores the logarithm of Z that this step used."""
         self.log_normalizer.assign(log_normalizer)
         self.estimates.assign(self.estimates + 1)
 
 
-def contrast(estimator: NCE | None, query, positive, negatives, allowed, temperature, group: replicas.Replicas):
-    """Returns what `NCE.contrast` does; without an estimator the softmax of `info_nce.against_memory`."""
+def contrast(
+    estimator: NCE | None,
+    query: Any,
+    positive: Any,
+    negatives: Any,
+    allowed: Any,
+    temperature: float,
+    group: replicas.Replicas,
+) -> tuple[Any, dict[str, Any], Any]:
+    """Returns `estimator.contrast(...)`; without an estimator the softmax loss `[B]`, its logs and ()."""
     if estimator is not None:
         return estimator.contrast(query, positive, negatives, allowed, temperature, group)
     return *info_nce.against_memory(query, positive, negatives, temperature, allowed), ()

@@ -1,10 +1,12 @@
-"""PIRL: an image and a jigsaw puzzle of it both find the image's embedding in a memory bank.
+"""PIRL: an image and its jigsaw puzzle are both contrasted with a memory bank of images.
 
 Misra & van der Maaten, 2019, https://arxiv.org/abs/1912.01991
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 from keras import ops
 
 from zoo import checks
@@ -14,20 +16,20 @@ from zoo.objectives import geometry, info_nce
 
 
 class PIRL(method.Method):
-    """A view of every image, and its patches, against a memory bank.
+    """Contrasts a view of every image, and its shuffled patches, with a memory bank.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
-        temperature: positive.
-        num_candidates: K, other images that a query is compared with.
-        bank_momentum: share of the old embedding in the new one, in [0, 1].
-        per_image: whether every query has candidates of its own, or a batch shares them.
+        temperature: divides the similarities; positive.
+        num_candidates: K, number of other images that each query is compared with.
+        bank_momentum: share of the old embedding in the updated row, in [0, 1].
+        per_image: whether candidates are drawn for every query separately, or once for the whole batch.
         jigsaw_head: factory of the head of an image cut into patches, such as `heads.jigsaw`.
-        jigsaw_weight: share of the patches in the loss, in [0, 1].
-        name: of the model.
+        jigsaw_weight: weight of the patches' loss, in [0, 1]; the image's loss has the rest.
+        name: name of the model.
 
-    Differs from the paper: a softmax over the candidates, as in PyContrast, in place of noise contrast.
+    Differs from the paper: a softmax over the candidates, as in PyContrast, replaces noise-contrastive estimation.
     """
 
     def __init__(
@@ -57,23 +59,25 @@ class PIRL(method.Method):
         self.bank.check_candidates(self.num_candidates, self.per_image)
         self.patch_embedder = jigsaw.PatchEmbedder(self.embedder, self.make_jigsaw, spec.view_shapes[1])
 
-    def contrast(self, batch: method.Batch, step: method.Step):
-        """Compares the image and its patches with the image's own row of the bank and with rows of other images."""
+    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
+        """Returns the losses of image and patches against the image's row of the bank and rows of other images."""
         image, patches = batch.views
-        queries = self.embedder(image, training=True), self.patch_embedder(patches, training=True)  # [B, D] each
+        queries = self.embedder(image, training=True), self.patch_embedder(patches, training=True)  # 2 of [B, D]
         positive, negatives, allowed = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
-        compared = [info_nce.against_memory(q, positive, negatives, self.temperature, allowed) for q in queries]
-        return *jigsaw.mixed(*compared, self.jigsaw_weight), (batch.id, queries[0])
+        image_loss, patch_loss = (
+            info_nce.against_memory(query, positive, negatives, self.temperature, allowed) for query in queries
+        )
+        return *jigsaw.mixed(image_loss, patch_loss, self.jigsaw_weight), (batch.id, queries[0])
 
-    def remember(self, seen, step: method.Step) -> None:
-        """Moves the rows of the images."""
+    def remember(self, seen: Any, step: method.Step) -> None:
+        """Moves the images' rows of the bank toward their new embeddings."""
         ids, query = (step.replicas.gather(rows) for rows in seen)
         self.bank.update(ids, ops.stop_gradient(query))
 
-    def watch(self, batch: method.Batch):
-        """Measures uniformity and rank."""
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
+        """Returns the uniformity and the rank of the whole images' embeddings."""
         return geometry.measurements(self.embedder(batch.views[0]))
 
-    def encoders(self):
-        """Returns the encoder."""
+    def encoders(self) -> dict[str, keras.Model]:
+        """Returns the encoder without its projector."""
         return {"image": self.embedder.encoder}

@@ -1,4 +1,4 @@
-"""The towers of CMC: one encoder per kind of view, and which of them are contrasted."""
+"""The towers of CMC: one encoder per view, and the pairs of towers that are contrasted."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,17 +13,17 @@ _JOINED = "joined"
 
 
 class Towers:
-    """Names, factories and pairs of M towers; the networks themselves belong to the method.
+    """Builds and applies M towers; the method owns the networks.
 
     Args:
-        encoders: pairs (name, factory of an encoder). Not a dictionary: gin forgets the order of its entries.
-        projector: factory of a head, called with F.
+        encoders: pairs (name, factory of an encoder). Not a dictionary, because gin does not keep the order of entries.
+        projector: factory of a head `[B, F] -> [B, D]`, called with F.
         pairs: "full" or "core", see `zoo.methods.cmc.CMC`.
-        joined: names of towers whose features are concatenated, or None for the default, see there.
+        joined: names of towers whose features are concatenated, or None for the default, see `zoo.methods.cmc.CMC`.
 
     Attributes:
-        names: of the towers.
-        pairs: the contrasted towers (i, j), both ways.
+        names: names of the towers.
+        pairs: numbers (i, j) of the contrasted towers, in both directions.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class Towers:
         self.pairs = [(i, j) for i in numbers for j in numbers if i != j and (pairs == "full" or 0 in (i, j))]
 
     def spread(self, views: Sequence) -> Sequence:
-        """Returns one view per tower, given one for each or one that all share."""
+        """Returns one view per tower, given that or a single view that all towers share."""
         return views if len(views) == len(self.names) else list(views) * len(self.names)
 
     def build(self, shapes: Sequence[tuple[int, ...]], suffix: str = "") -> list[networks.Embedder]:
         """Makes the towers.
 
         Args:
-            shapes: `(H, W, C)` of one view that all towers share, or of one view for each.
-            suffix: of the layers' names.
+            shapes: `(H, W, C)` of one view per tower, or of a single view that all towers share.
+            suffix: appended to the names of the layers.
 
         Raises:
-            ValueError: there is another number of views, or a view is not of images.
+            ValueError: the number of views is wrong, or a view does not consist of images.
         """
         count = len(self.names)
         expected = f"one view that all towers share, or one for each of {', '.join(self.names)}"
@@ -74,12 +74,12 @@ class Towers:
         return [networks.Embedder(make, self.projector, shape, name + suffix) for name, make, shape in parts]
 
     def embed(self, embedders: Sequence[networks.Embedder], views: Sequence, training: bool = False) -> list:
-        """Returns the unit vectors of every tower, M of `[B, D]`."""
+        """Returns the unit vectors of every tower, a list of M arrays `[B, D]`."""
         pairs = zip(embedders, self.spread(views), strict=True)
         return [embedder(view, training=training) for embedder, view in pairs]
 
     def encoders(self, embedders: Sequence[networks.Embedder]) -> dict[str, keras.Model]:
-        """Returns `joined`, if towers are, and the encoder of every tower, by name."""
+        """Returns by name the encoder `joined`, if any towers are joined, and the encoder of every tower."""
         by_name = {name: embedder.encoder for name, embedder in zip(self.names, embedders, strict=True)}
         if not self.joined:
             return by_name
@@ -87,5 +87,5 @@ class Towers:
 
 
 def mean_logs(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the means over the pairs of what each pair logs."""
+    """Returns every logged scalar averaged over the pairs."""
     return {name: sum(pair[name] for pair in logs) / len(logs) for name in logs[0]}

@@ -1,7 +1,7 @@
-"""Checkpoints: every variable by position and path in one NumPy archive, written atomically, restored whole or not.
+"""Checkpoints: all variables in one NumPy archive, written atomically and restored completely or not at all.
 
-The file is an uncompressed `.npz`, which any engine and any NumPy can read. Its members carry checksums, so that a
-damaged file is recognised; it holds arrays only, never pickled objects.
+The file is an uncompressed `.npz`, which every engine can read. Its members carry checksums, so that a damaged file is
+recognized. It holds arrays only, never pickled objects; a key is the position and the path of a variable.
 """
 
 import json
@@ -10,9 +10,14 @@ import os
 import pathlib
 import re
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
+
+from zoo import checks
+
+_logger = logging.getLogger(__name__)
 
 _META = "meta"
 _DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError)
@@ -22,25 +27,24 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: where they live; made when the first is saved.
-        keep: how many of the newest are kept, at least 1.
+        folder: folder of the checkpoints, made when the first is saved.
+        keep: number of most recent checkpoints to keep, at least 1.
     """
 
-    def __init__(self, folder, keep=3):
-        if keep < 1:
-            raise ValueError(f"Checkpoints: expected `keep` >= 1. Received: keep={keep}.")
+    def __init__(self, folder: str | os.PathLike, keep: int = 3):
+        checks.integers("Checkpoints", keep=keep)
         self.folder = pathlib.Path(folder)
         self.keep = keep
 
-    def files(self):
-        """Paths of the checkpoints, oldest first."""
+    def files(self) -> list[pathlib.Path]:
+        """Returns the paths of the checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
-    def save(self, step, variables):
-        """Writes the state after `step` steps; the earlier checkpoints stay until it is complete.
+    def save(self, step: int, variables: Sequence) -> None:
+        """Writes a checkpoint after `step` steps, then deletes all but the most recent `keep`.
 
         Raises:
-            OSError: when it cannot be written (a full disk, say). Nothing half-written is left.
+            OSError: the checkpoint cannot be written, for example because the disk is full. No partial file is left.
         """
         arrays = {_key(i, v): np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
         meta = json.dumps({"format": 1, "step": int(step)}).encode()
@@ -63,18 +67,18 @@ class Checkpoints:
         for old in self.files()[: -self.keep]:
             old.unlink()
 
-    def restore(self, variables, rest=False):
-        """Sets the variables to the newest complete checkpoint.
+    def restore(self, variables: Sequence, rest: bool = False) -> int | None:
+        """Sets the variables to the most recent complete checkpoint.
 
         Args:
             variables: the variables that were saved, in the same order.
-            rest: whether the checkpoint may hold more variables after these, such as an optimizer's.
+            rest: whether the checkpoint may hold further variables after these, such as an optimizer's.
 
         Returns:
-            Its step, or None where there is no checkpoint.
+            The step of the checkpoint, or None if there is none.
 
         Raises:
-            ValueError: when it belongs to other variables, or when every checkpoint is damaged.
+            ValueError: the checkpoint holds other variables, or every checkpoint is damaged.
         """
         files = self.files()
         for path in reversed(files):
@@ -82,9 +86,9 @@ class Checkpoints:
                 step, arrays = _read(path)
             except _DAMAGED as error:
                 if getattr(error, "errno", None):
-                    # The disk or its permissions, not the file: another worker may well be able to read it.
+                    # The disk or permissions fail, not the file, which another worker may be able to read.
                     raise
-                logging.warning("Checkpoint %s is damaged (%s); falling back to the one before it.", path, error)
+                _logger.warning("Checkpoint %s is damaged (%s); falling back to the previous one.", path, error)
                 continue
             if rest:
                 arrays = dict(list(arrays.items())[: len(variables)])
@@ -105,10 +109,10 @@ def _key(index, variable):
 
 
 def _unnumbered(key):
-    """Returns a key without the numbers that Keras appends to the names of layers: they count the models made before.
+    """Returns a key without the numbers that Keras appends to names of layers, which depend on the layers made before.
 
-    Optimizers make the path of a variable a part of the name of a slot, as in `LARS/dense_1_kernel_momentum`. Position,
-    shape and type tell variables apart where only these numbers did.
+    Optimizers include the path of a variable in the name of its slot, as in `LARS/dense_1_kernel_momentum`. Variables
+    whose names differ only in these numbers are still told apart by position, shape and type.
     """
     return re.sub(r"_\d+(?=[_/]|$)", "", key)
 
@@ -121,12 +125,12 @@ def _read(path):
 
 
 def _kind(dtype):
-    """The dtype's name; engines count in int32 or int64 as they please."""
+    """Returns the name of a dtype, `int` for both int32 and int64, between which engines differ."""
     return "int" if str(dtype) in ("int32", "int64") else str(dtype)
 
 
 def _check(path, arrays, variables):
-    """Refuses a checkpoint of other variables, and names the first difference."""
+    """Raises ValueError, with the first difference, if a checkpoint is of other variables."""
     saved = [(_unnumbered(name), array.shape, _kind(array.dtype)) for name, array in arrays.items()]
     wanted = [(_unnumbered(_key(i, v)), tuple(v.shape), _kind(v.dtype)) for i, v in enumerate(variables)]
     if saved == wanted:

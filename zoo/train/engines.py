@@ -1,4 +1,4 @@
-"""The engine under the loop: TensorFlow with its strategies, or JAX; whichever runs Keras."""
+"""The engine that trains: TensorFlow with its strategies, or JAX, as Keras is configured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -6,59 +6,62 @@ from typing import Any, Protocol
 
 import keras
 
-from zoo.train import task
+from zoo.methods import method as methods
+from zoo.train import task as tasks
 
 
 class Engine(Protocol):
-    """What the loop needs of an engine.
+    """The interface between the training loop and an engine.
 
     Attributes:
         count: number of replicas.
-        chief: whether this process is the one that writes.
+        chief: whether this process writes the records and checkpoints of the run.
     """
 
     count: int
     chief: bool
 
     def scope(self) -> AbstractContextManager:
-        """Returns the context in which variables are made."""
+        """Returns the context in which variables must be made."""
 
     def set_seed(self, seed: int) -> None:
-        """Seeds the initial weights."""
+        """Sets the seed of the initial weights."""
 
-    def task(self, method, views, optimizer, seed: int, steps: int, steps_per_epoch: int) -> task.Task:
-        """Returns a task of the engine's own kind; arguments as for `task.Task`."""
+    def task(
+        self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int
+    ) -> tasks.Task:
+        """Returns the engine's own `task.Task`, with the same arguments."""
 
     def check(self, jit_compile: bool) -> None:
-        """Raises ValueError if the engine cannot train in this way."""
+        """Raises ValueError if the engine cannot train with this setting."""
 
-    def check_agreement(self, step: int, variables: Sequence) -> None:
+    def check_agreement(self, start: int, variables: Sequence) -> None:
         """Raises ValueError if workers start from different steps or weights."""
 
     def trainer(
         self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool
     ) -> Callable[[int, int], Mapping[str, float]]:
-        """Returns a function `(first step, count) -> sums of the logs` that trains so many steps.
+        """Returns a function `(first step, count) -> sums of the logs` that trains `count` steps.
 
         Args:
-            task: of this engine.
+            task: what this engine's `task` returned.
             data: a `zoo.data.sources.Source`.
-            batch_size: images of the global batch, N.
-            seed: of the order of the data.
-            start: the first step that will be trained.
-            steps: of the whole run.
+            batch_size: N, number of images in the global batch.
+            seed: seed of the order of the data.
+            start: first step to train.
+            steps: number of steps of the whole run.
             jit_compile: whether XLA compiles the step.
         """
 
     def record(self) -> dict[str, Any]:
-        """Returns what the record of a run says of the engine: versions, hardware, replicas."""
+        """Returns the engine's part of `run.json`: versions, hardware, replicas."""
 
 
 def engine(strategy: Any = None) -> Engine:
     """Returns the engine that trains.
 
     Args:
-        strategy: what `strategies.strategy` returns; one device by default.
+        strategy: a result of `strategies.strategy`; None for a single device.
     """
     backend = keras.config.backend()
     if backend == "tensorflow":
@@ -73,7 +76,7 @@ def engine(strategy: Any = None) -> Engine:
 
 
 def worker_lost() -> tuple[type[Exception], ...]:
-    """Returns the exceptions that mean that another worker died; their `message` says why."""
+    """Returns the exceptions that are raised when another worker dies; their `message` gives the reason."""
     if keras.config.backend() != "tensorflow":
         return ()
     import tensorflow as tf

@@ -1,26 +1,28 @@
-"""TensorBoard's event files, written without TensorFlow."""
+"""Writes the event files of TensorBoard, without TensorFlow."""
 
 import io
 import os
 import pathlib
 import socket
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 
 class Events:
-    """One event file of a run; what is written is there for readers after `flush`.
+    """An event file of a run; readers see what was written once `flush` is called.
 
     Args:
-        folder: made if need be.
+        folder: folder of the file, made if missing.
 
     Raises:
         ImportError: TensorBoard is not installed.
-        OSError: the file cannot be written; also raised by the methods.
+        OSError: the file cannot be written. The methods raise it, too.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer import record_writer
 
@@ -32,13 +34,13 @@ class Events:
         self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
         self.flush()
 
-    def scalars(self, step, values):
-        """Numbers by name."""
-        values = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in values.items()]
-        self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=values)))
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes scalars by name."""
+        scalars = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in values.items()]
+        self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=scalars)))
 
-    def picture(self, step, name, picture):
-        """One picture, floats in [0, 1], `[H, W, 1]` or `[H, W, 3]`."""
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        """Writes a picture, floats in [0, 1], `[H, W, 1]` or `[H, W, 3]`."""
         from PIL import Image
 
         pixels = np.rint(picture * 255).astype(np.uint8)
@@ -54,10 +56,10 @@ class Events:
     def _write(self, event):
         self._records.write(event.SerializeToString())
 
-    def flush(self):
-        """Hands all to the file."""
+    def flush(self) -> None:
+        """Writes buffered events to the file."""
         self._records.flush()
 
-    def close(self):
-        """Ends the file."""
+    def close(self) -> None:
+        """Closes the file."""
         self._records.close()

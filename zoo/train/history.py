@@ -1,8 +1,9 @@
-"""What a run records and shows: metrics, pictures, progress, checkpoints, and `run.json`."""
+"""The records of a run: metrics, pictures, progress, checkpoints, and `run.json`."""
 
 import json
+import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,25 +18,28 @@ _SHOWN = 8  # images whose views are shown
 
 
 class History:
-    """The records of one run, a context manager; silent on workers that are not the chief.
+    """Writes the records of a run; a context manager. On workers that are not the chief it writes nothing.
 
     Args:
         workdir: folder of the run.
-        start: step that the run continues from.
-        record: what `run.json` says beside time and progress.
-        task: what is trained.
-        data: what it is trained on.
+        start: step from which the run continues.
+        record: contents of `run.json`, except for time and progress.
+        task: the task that is trained.
+        data: a `zoo.data.sources.Source`, the training data.
         show: whether this worker is the chief.
     """
 
-    def __init__(self, workdir, start: int, record: dict[str, Any], task: tasks.Task, data, show: bool):
+    def __init__(
+        self, workdir: pathlib.Path, start: int, record: dict[str, Any], task: tasks.Task, data: Any, show: bool
+    ):
         self._path, self._record, self._task, self._show = workdir / "run.json", record, task, show
         self._started = self._clock = time.monotonic()
         self._clock_step = start
         before = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._seconds = before.get("seconds", 0.0)
         self._record["command"] = record["command"] or before.get("command", "")
-        self._views, self._examples = None, None
+        self._views: Callable | None = None
+        self._examples: dict[str, np.ndarray] = {}
         if show and task.views is not None:
             self._views = engine.current().occasional(task.views_of)
             self._examples = data.examples(np.arange(min(_SHOWN, data.size)))
@@ -51,7 +55,7 @@ class History:
             self._logs.close()
 
     def scalars(self, now: int, means: Mapping[str, float]) -> None:
-        """Records the means of the steps since the last record.
+        """Records the means of the scalars since the last record.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -69,7 +73,7 @@ class History:
         self.progress.update(now, means)
 
     def show_views(self, now: int) -> None:
-        """Puts the first images and their views into TensorBoard."""
+        """Writes the first images and their views to TensorBoard."""
         if self._logs is None or self._views is None:
             return
         views = self._views(self._examples, np.asarray(now, "int32"))
@@ -77,7 +81,7 @@ class History:
         self._logs.views(now, [*pictures, *(ops.convert_to_numpy(view) for view in views)])
 
     def evaluate(self, run: evaluation.Run, evaluators: Sequence[evaluation.Evaluator]) -> None:
-        """Runs the evaluators and records their numbers."""
+        """Runs the evaluators and records their results."""
         if self._logs is None:
             return
         found = {}
@@ -86,10 +90,10 @@ class History:
         self._logs.scalars(run.step, found)
         self.progress.update(run.step, found)
         self.show_views(run.step)
-        self._clock = time.monotonic()  # evaluation is not training time
+        self._clock = time.monotonic()  # evaluation does not count as training time
 
     def save(self, now: int, checkpoints: checkpoint.Checkpoints, variables: Sequence) -> None:
-        """Writes a checkpoint and `run.json`, after the records that lead up to it."""
+        """Writes all earlier records to disk, then a checkpoint and `run.json`."""
         if self._logs is None:
             return
         self._logs.sync()

@@ -1,28 +1,31 @@
-"""What a run writes down: `metrics.jsonl`, bit for bit the same for a resumed run, and TensorBoard events beside it."""
+"""Logs of a run: `metrics.jsonl`, which is bit for bit equal in a resumed run, and TensorBoard events."""
 
 import json
+import logging
 import os
 import pathlib
-
-from absl import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from zoo import files
 from zoo.train import events
 from zoo.views import pictures
 
+_logger = logging.getLogger(__name__)
+
 
 class Logs:
-    """The records of one run, written by one process.
+    """Writes the logs of a run, in one process.
 
     Args:
         workdir: folder of the run.
-        step: the step that the run continues from; records of later steps, made by a run that died, are dropped.
+        step: step from which the run continues; records of later steps, left by an interrupted run, are dropped.
     """
 
-    def __init__(self, workdir, step):
+    def __init__(self, workdir: str | os.PathLike, step: int):
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         self._drop_after(step)
-        self._file = open(self._path, "a")  # noqa: SIM115, open for the length of the run
+        self._file = open(self._path, "a")  # noqa: SIM115, open for the whole run
         try:
             self._events = events.Events(pathlib.Path(workdir) / "tensorboard")
         except (OSError, ImportError) as error:
@@ -37,32 +40,32 @@ class Logs:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
             except ValueError:
-                continue  # the half-written last line of a run that died
+                continue  # the incomplete last line of an interrupted run
         files.write(self._path, "".join(kept))
 
-    def scalars(self, step, values, timing=None):
-        """Records scalars after `step` steps; `timing` goes to TensorBoard alone, since no two runs agree on it."""
+    def scalars(self, step: int, values: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
+        """Records scalars after `step` steps; `timing`, which differs between runs, goes to TensorBoard only."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         self._show("scalars", step, {**values, **(timing or {})})
 
-    def views(self, step, views):
-        """Shows view batches in TensorBoard, a row for every image; whatever `pictures.displayable` takes."""
+    def views(self, step: int, views: Sequence) -> None:
+        """Writes batches of views, as `pictures.sheet` takes them, to TensorBoard as one picture."""
         self._show("picture", step, "views", pictures.sheet(views))
 
-    def sync(self):
-        """Makes sure that what was recorded is on the disk, before a checkpoint claims the step."""
+    def sync(self) -> None:
+        """Writes all records to disk; called before a checkpoint that includes their steps."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._show("flush")
 
-    def close(self):
-        """Ends the records."""
+    def close(self) -> None:
+        """Closes the files."""
         self._file.close()
         self._show("close")
 
     def _show(self, method, *arguments):
-        """Has `events.Events` write. They are for looking at: where they cannot be written, the run goes on without."""
+        """Calls a method of `events.Events`. A run continues without events if they cannot be written."""
         if self._events is None:
             return
         try:
@@ -71,5 +74,5 @@ class Logs:
             self._give_up(error)
 
     def _give_up(self, error):
-        logging.warning("No more TensorBoard events are written: %s", error)
+        _logger.warning("The run continues without TensorBoard events, which cannot be written: %s", error)
         self._events = None

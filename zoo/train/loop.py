@@ -1,4 +1,4 @@
-"""The training loop: any method, any views, any data, on either engine, on one device or many."""
+"""The training loop: any method, views and data, on TensorFlow or JAX, on one or more devices."""
 
 import contextlib
 import dataclasses
@@ -25,14 +25,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Rhythm:
-    """How often a run logs, evaluates and saves, in steps; None means once an epoch.
+    """How often a run logs, evaluates and saves, in steps; None means once per epoch.
 
     Args:
-        log_every: steps between records of the scalars, which are means since the last record.
-        evaluate_every: steps between runs of the evaluators and pictures of the views.
-        save_every: steps between checkpoints.
-        keep: number of checkpoints to keep.
-        steps_per_call: steps that run without returning to Python, at most; more are faster for small networks.
+        log_every: number of steps between records of the scalars, which are means since the last record.
+        evaluate_every: number of steps between evaluations, which also show pictures of the views.
+        save_every: number of steps between checkpoints.
+        keep: number of most recent checkpoints to keep.
+        steps_per_call: maximum number of steps between returns to Python; more steps are faster for small networks.
     """
 
     log_every: int | None = None
@@ -66,38 +66,39 @@ def run(
     command: str = "",
     ready: Callable[[], None] | None = None,
 ) -> methods.Method:
-    """Trains a method, or resumes the run that `workdir` holds.
+    """Trains a method, or resumes the run in `workdir`.
 
     Args:
         method: factory of a method, called inside the strategy's scope.
         views: `(images, seed) -> tuple of V image batches`, a `zoo.views.view.Views`; None for data without images.
         data: a `zoo.data.sources.Source`.
         workdir: folder of the run: configuration, checkpoints, metrics, TensorBoard events.
-        optimizer: factory of a Keras optimizer, called with `learning_rate`; `optimizers.by_path` makes a factory of
-            several optimizers.
+        optimizer: factory of a Keras optimizer, called with `learning_rate`; see `optimizers.by_path` for different
+            optimizers of different variables.
         schedule: `(batch_size, steps, steps_per_epoch) -> learning rate`; `schedules.WarmupCosine()` by default.
-        epochs: length of the run; an epoch drops the images that do not fill a last batch.
-        batch_size: images of the global batch, N; a multiple of the number of replicas.
-        seed: of initial weights, order and views, an integer.
-        precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables stay float32.
+        epochs: length of the run; an epoch leaves out the images that do not fill a last batch.
+        batch_size: N, number of images in the global batch; a multiple of the number of replicas.
+        seed: seed of initial weights, order of images and views, an integer.
+        precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables are float32 in any case.
         jit_compile: whether XLA compiles the step: faster on accelerators, slower for convolutions on a CPU. JAX always
             compiles.
         rhythm: how often the run logs, evaluates and saves.
-        evaluators: functions `(method, run) -> {name: float}`, beside the loop's own `watch.Watch`.
-        callbacks: Keras callbacks, or factories of them. Every worker runs them; a batch is a call of several steps.
+        evaluators: functions `(method, run) -> {name: float}`, in addition to the loop's own `watch.Watch`.
+        callbacks: Keras callbacks, or factories of them. Every worker runs them. Their batch methods are called once
+            for several steps, see `Rhythm.steps_per_call`.
         strategy: a `tf.distribute.Strategy`, or a list of JAX devices; see `strategies.strategy`. By default the
             current strategy, or the first device.
-        config: text that identifies the configuration: a workdir of another configuration is refused.
-        command: how the run was started, for the record.
-        ready: function without arguments that is called when everything is made, before anything is written or trained;
-            it may raise.
+        config: text of the configuration; a workdir that was started with another text is rejected.
+        command: command line that started the run, for `run.json`.
+        ready: function without arguments that is called after everything is made and before anything is written or
+            trained; it may raise.
 
     Returns:
         The trained method.
 
     Raises:
-        ValueError: bad arguments, or a workdir of another configuration or model.
-        FloatingPointError: the loss is not finite. The last checkpoint is from before.
+        ValueError: the arguments are invalid, or the workdir holds a run of another configuration or model.
+        FloatingPointError: the loss is not finite. The last checkpoint precedes the failure.
     """
     engine = engines.engine(strategy)
     rhythm, schedule = rhythm or Rhythm(), schedule or schedules.WarmupCosine()
@@ -105,8 +106,8 @@ def run(
     engine.check(jit_compile)
     steps_per_epoch = data.size // batch_size
     steps = math.ceil(epochs * steps_per_epoch)
-    workdir = pathlib.Path(workdir).expanduser()
-    _check_configuration(workdir, config)
+    folder = pathlib.Path(workdir).expanduser()
+    _check_configuration(folder, config)
     spec = make_spec(views, data, batch_size, engine.count)
 
     with _policy(precision):
@@ -116,52 +117,51 @@ def run(
             learner.begin(spec)
             _check_method(learner)
             rate = schedule(batch_size, steps, steps_per_epoch)
-            optimizer = optimizers.build(optimizer, rate, precision, learner.trainable_variables)
-            learner.optimizer = optimizer  # where Keras callbacks look for it
+            built = optimizers.build(optimizer, rate, precision, learner.trainable_variables)
+            learner.optimizer = built  # where Keras callbacks look for it
             learner.built, learner.stop_training = True, False
-        task = engine.task(learner, views, optimizer, seed, steps, steps_per_epoch)
+        task = engine.task(learner, views, built, seed, steps, steps_per_epoch)
         evaluators = (watch.Watch(task, data), *evaluators)
         made = [callback if isinstance(callback, keras.callbacks.Callback) else callback() for callback in callbacks]
-        callbacks = keras.callbacks.CallbackList(made, model=learner)
+        listeners = keras.callbacks.CallbackList(made, model=learner)
         if ready:
             ready()
         if engine.chief:
-            workdir.mkdir(parents=True, exist_ok=True)
-            files.write(workdir / "config.gin", config)
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write(folder / "config.gin", config)
 
-        # Where the weights come from, first match wins:
-        #   1. the workdir's newest complete checkpoint, of the same configuration;
-        #   2. what `method` starts from, random or published weights.
-        checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", rhythm.keep)
-        variables = [*learner.variables, *optimizer.variables]
+        # Weights come from the workdir's most recent complete checkpoint if there is one, otherwise from the method's
+        # own initialization, random or published.
+        checkpoints = checkpoint.Checkpoints(folder / "checkpoints", rhythm.keep)
+        variables = [*learner.variables, *built.variables]
         with engine.scope():
             now = checkpoints.restore(variables) or 0
         engine.check_agreement(now, variables)
         if now:
-            _logger.info("Continuing %s at step %d of %d.", workdir, now, steps)
+            _logger.info("Continuing %s at step %d of %d.", folder, now, steps)
 
         record = _record(learner, data, spec, steps, seed, precision, engine, command)
         extract = _extraction(data)
-        with history.History(workdir, now, record, task, data, show=engine.chief) as story:
-            callbacks.on_train_begin()
+        with history.History(folder, now, record, task, data, show=engine.chief) as story:
+            listeners.on_train_begin()
             if now < steps:
                 advance = engine.trainer(task, data, batch_size, seed, now, steps, jit_compile)
                 story.show_views(now)
             while now < steps and not learner.stop_training:
                 if now % steps_per_epoch == 0:
                     learner.new_epoch(now // steps_per_epoch, extract)
-                now = _window(now, steps, steps_per_epoch, rhythm, advance, story, callbacks)
+                now = _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, listeners)
                 if _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps):
                     run_now = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed)
                     story.evaluate(run_now, evaluators)
                 if _is_due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
                     story.save(now, checkpoints, variables)
-            callbacks.on_train_end()
+            listeners.on_train_end()
     return learner
 
 
 def make_spec(views: Any, data: Any, batch_size: int, replica_count: int = 1) -> methods.Spec:
-    """Returns what a method is told of a run before its first step; arguments as for `run`."""
+    """Returns the `Spec` with which a method begins; arguments as for `run`."""
     shapes = {name: shape for name, (shape, _) in data.spec.items()}
     maps = {name: shape for name, (shape, dtype) in data.spec.items() if len(shape) == 3 and dtype == "uint8"}
     view_shapes: tuple = ()
@@ -175,7 +175,7 @@ def make_spec(views: Any, data: Any, batch_size: int, replica_count: int = 1) ->
 
 
 def restored_spec(record: dict[str, Any]) -> methods.Spec:
-    """Returns the `Spec` of a run that is over, from the contents of its `run.json`."""
+    """Returns the `Spec` of a finished run from the contents of its `run.json`."""
     kept = record["spec"]
     shapes = {name: tuple(shape) for name, shape in kept["extra_shapes"].items()}
     views = tuple(tuple(shape) for shape in kept["view_shapes"])
@@ -184,7 +184,7 @@ def restored_spec(record: dict[str, Any]) -> methods.Spec:
 
 
 def _check_method(learner: methods.Method) -> None:
-    """Raises ValueError if a method lacks what the loop will need, before it trains for an hour."""
+    """Raises ValueError, before training starts, if a method lacks what the loop needs later."""
     networks, who = learner.encoders(), type(learner).__name__
     valid = isinstance(networks, dict) and networks and all(isinstance(n, keras.Model) for n in networks.values())
     checks.require(valid, who, "`encoders` to return Keras models by name", encoders=networks)
@@ -207,7 +207,7 @@ def _extraction(data: Any) -> Callable:
 
 @contextlib.contextmanager
 def _policy(precision):
-    """Makes layers that are created within compute in `precision`, and restores the policy afterwards."""
+    """Sets the policy of `precision` for layers that are made within the block, and restores the policy afterwards."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(PRECISIONS[precision])
     try:
@@ -217,7 +217,7 @@ def _policy(precision):
 
 
 def _record(learner, data, spec, steps, seed, precision, engine, command):
-    """Returns what `run.json` keeps of a run."""
+    """Returns the contents of `run.json`, except for time and progress."""
     from_engine = engine.record()
     versions = {**from_engine["versions"], "keras": keras.__version__, "python": platform.python_version()}
     return {
@@ -268,8 +268,8 @@ def _is_due(now, every, steps):
     return now % every == 0 or now == steps
 
 
-def _window(now, steps, steps_per_epoch, rhythm, advance, story, callbacks):
-    """Trains until something is due and records the means of the steps; returns the step that was reached."""
+def _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, callbacks):
+    """Trains until a record, an evaluation or a checkpoint is due; records the scalars and returns the step reached."""
     rhythms = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every)
     every = [period or steps_per_epoch for period in rhythms] + [steps_per_epoch]
     stop = min([steps, *((now // period + 1) * period for period in every)])

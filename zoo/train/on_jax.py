@@ -1,14 +1,16 @@
-"""Training on JAX: one compiled step, whose whole state goes in, is given up, and comes out changed.
+"""Training on JAX: a compiled step that takes the whole state and returns the updated one.
 
-The state is the values of all variables: weights, statistics, queues, banks, averages, the optimizer's slots and its
-count of steps. Its buffers are donated, so that memory is updated in place. Several devices share the batch; the step
-runs on each with the same state, and what it sums over them keeps the copies equal.
+The state consists of the values of all variables: weights, statistics, queues, banks, averages, the optimizer's slots
+and step counter. Its buffers are donated, so that memory is updated in place. Several devices share the batch; every
+device holds a copy of the state, and sums over the devices keep the copies equal.
 """
 
 import concurrent.futures
 import contextlib
 import os
 import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import keras
@@ -16,37 +18,38 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo import context, engine
-from zoo.train import task
+from zoo.methods import method as methods
+from zoo.train import task as tasks
 
 _AXIS = "replica"
-_AHEAD = 2  # batches that are made while the devices are busy
+_AHEAD = 2  # number of batches that are prepared while the devices are busy
 
 
 class JAXReplicas:
-    """The devices of one step, see `zoo.replicas`.
+    """The devices that share a step, see `zoo.replicas`.
 
     Args:
-        count: how many.
+        count: number of devices.
     """
 
-    def __init__(self, count):
+    def __init__(self, count: int):
         self.count = count
         self.index = jax.lax.axis_index(_AXIS) if count > 1 else 0
 
-    def gather(self, rows):
-        """Returns everyone's rows in the order of the replicas, `[B, ...] -> [R * B, ...]`; gradients flow through."""
+    def gather(self, rows: Any) -> Any:
+        """Returns the rows of all replicas, in their order, `[B, ...] -> [R * B, ...]`; gradients flow through."""
         return jax.lax.all_gather(rows, _AXIS, tiled=True) if self.count > 1 else rows
 
-    def sum(self, value):
+    def sum(self, value: Any) -> Any:
         """Returns the sum over the replicas; gradients flow through."""
         return jax.lax.psum(value, _AXIS) if self.count > 1 else value
 
 
-class Step(task.Task):
-    """One update, a pure function of the state; arguments are those of `task.Task`.
+class Step(tasks.Task):
+    """A training step as a pure function of the state; arguments are those of `task.Task`.
 
     Attributes:
-        variables: all variables that make up the state, in its order.
+        variables: the variables of the state, in order.
     """
 
     def __init__(self, *arguments):
@@ -62,13 +65,13 @@ class Step(task.Task):
     def _after(self, scope):
         return [scope.get_current_value(variable) for variable in self.variables]
 
-    def update(self, state, examples, number, count):
+    def update(self, state: list, examples: Mapping[str, Any], number: Any, count: int) -> tuple[list, dict[str, Any]]:
         """Returns the state after the step, and the scalars to log.
 
         Args:
-            state: values of `variables`.
+            state: values of `variables`, in order.
             examples: this replica's part of the global batch, by name.
-            number: of the step, int32 `[]`.
+            number: number of the step, int32 `[]`.
             count: number of replicas.
         """
         with context.using(replicas=JAXReplicas(count), image_by_image=engine.current().on_cpu()) as here:
@@ -82,7 +85,7 @@ class Step(task.Task):
 
             trained = [state[number] for number in self._trained]
             gradients, (logs, seen, state) = jax.grad(objective, has_aux=True)(trained)
-            # Summed here, before anything clips them or checks that they are finite.
+            # Sum before the optimizer clips gradients or checks that they are finite.
             gradients = step.replicas.sum(gradients)
             slots = [state[number] for number in self._slots]
             trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
@@ -94,7 +97,7 @@ class Step(task.Task):
 
 
 def _put(state, numbers, values):
-    """Returns the state with other values at these numbers."""
+    """Returns a copy of the state with new values at the given positions."""
     state = list(state)
     for number, value in zip(numbers, values, strict=True):
         state[number] = value
@@ -105,36 +108,38 @@ class Engine:
     """See `zoo.train.engines`.
 
     Args:
-        devices: over which a batch is divided; the first one by default.
+        devices: devices that share the batch; by default the first device alone.
     """
 
     chief = True
     scope = contextlib.nullcontext
 
-    def __init__(self, devices=None):
+    def __init__(self, devices: Sequence | None = None):
         self._devices = list(devices or jax.devices()[:1])
         self.count = len(self._devices)
         mesh = Mesh(np.array(self._devices), (_AXIS,))
         self._whole = NamedSharding(mesh, PartitionSpec())
         self._divided = NamedSharding(mesh, PartitionSpec(_AXIS))
 
-    def set_seed(self, seed):
-        """Seeds what initial weights are drawn from; Keras' own function would import TensorFlow where it can."""
+    def set_seed(self, seed: int) -> None:
+        """Sets the seed of the initial weights. Keras' own function would import TensorFlow if it is installed."""
         random.seed(seed)
         np.random.seed(seed)
 
-    def task(self, method, views, optimizer, seed, steps, steps_per_epoch):
-        """Returns a `Step`."""
+    def task(
+        self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int
+    ) -> Step:
+        """Returns the step of this engine."""
         return Step(method, views, optimizer, seed, steps, steps_per_epoch)
 
-    def check(self, jit_compile):
-        """Refuses nothing: everything is compiled, whatever `jit_compile` says."""
+    def check(self, jit_compile: bool) -> None:
+        """Accepts any value: JAX compiles every step."""
 
-    def check_agreement(self, start, variables):
-        """Refuses nothing: there is one process."""
+    def check_agreement(self, start: int, variables: Sequence) -> None:
+        """Does nothing: there is only one process."""
 
-    def record(self):
-        """Returns versions, hardware, devices."""
+    def record(self) -> dict[str, Any]:
+        """Returns versions, hardware and number of devices."""
         first = self._devices[0]
         cores = f"{os.cpu_count()} CPU cores"
         return {
@@ -144,11 +149,13 @@ class Engine:
             "hardware": cores if first.platform == "cpu" else f"{self.count} x {first.device_kind}",
         }
 
-    def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
-        """Returns a function that trains so many steps, see `engines.Engine`."""
+    def trainer(
+        self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool
+    ) -> Callable[[int, int], Mapping[str, float]]:
+        """Returns a function that trains a number of steps, see `engines.Engine`."""
         del steps, jit_compile
         update = self._compiled(task)
-        # Variables may share a buffer, as an average and its source do at first; it can be given up only once.
+        # Variables may share a buffer, as an average and its source do at first, but a buffer can be donated only once.
         for variable in task.variables:
             variable.assign(jax.device_put(jax.numpy.array(variable.value, copy=True), self._whole))
         batches = self._batches(data.batches(batch_size, seed, start=start))
@@ -161,7 +168,7 @@ class Engine:
                     state, logs = update(state, next(batches), np.int32(now))
                     total = logs if total is None else jax.tree.map(jax.numpy.add, total, logs)
             finally:
-                # The variables' own buffers were given up.
+                # The variables' previous buffers were donated.
                 for variable, value in zip(task.variables, state, strict=True):
                     variable.assign(value)
             return {name: float(value) for name, value in total.items()}
@@ -181,12 +188,12 @@ class Engine:
                 mesh=self._whole.mesh,
                 in_specs=(same, part, same),
                 out_specs=(same, same),
-                check_vma=False,  # copies are kept equal by what the step sums, see above
+                check_vma=False,  # sums over the devices keep the copies equal, see above
             )
         return jax.jit(on_replica, donate_argnums=0)
 
     def _batches(self, batches):
-        """Yields the batches on the devices; a thread makes the next ones ahead."""
+        """Yields batches placed on the devices; a thread prepares the next ones."""
 
         def placed():
             return jax.device_put(next(batches), self._divided)

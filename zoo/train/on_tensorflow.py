@@ -1,15 +1,18 @@
 """Training on TensorFlow, under any `tf.distribute` strategy."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from zoo import checks, context, engine
+from zoo.methods import method as methods
 from zoo.train import step, strategies
 
-# Pixels of a run's images from which on its views are compiled: twice as many as make up for the time (measured).
+# Minimum number of pixels in a run for XLA to compile the views: twice the measured break-even point.
 _WORTH_COMPILING = 2 * 10**7
 
 
@@ -20,25 +23,27 @@ class Engine:
         strategy: a `tf.distribute.Strategy`; the current one by default.
     """
 
-    def __init__(self, strategy=None):
+    def __init__(self, strategy: tf.distribute.Strategy | None = None):
         self._strategy = strategy or tf.distribute.get_strategy()
         self.scope = self._strategy.scope
         self.set_seed = keras.utils.set_random_seed
         self.count = self._strategy.num_replicas_in_sync
         self.chief = strategies.is_chief(self._strategy)
 
-    def task(self, method, views, optimizer, seed, steps, steps_per_epoch):
-        """Returns a `step.Step`."""
+    def task(
+        self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int
+    ) -> step.Step:
+        """Returns the step of this engine."""
         return step.Step(method, views, step.without_reduction(optimizer), seed, steps, steps_per_epoch)
 
-    def check(self, jit_compile):
-        """Refuses XLA where it has no collectives."""
+    def check(self, jit_compile: bool) -> None:
+        """Raises ValueError for XLA with several replicas on a CPU, where it has no collectives."""
         possible = not jit_compile or self.count == 1 or not engine.current().on_cpu()
         expected = "`jit_compile` to be False with several replicas on a CPU, where XLA has no collectives"
         checks.require(possible, "run", expected, jit_compile=jit_compile, replicas=self.count)
 
-    def record(self):
-        """Returns versions, hardware, strategy."""
+    def record(self) -> dict[str, Any]:
+        """Returns versions, hardware, strategy and number of replicas."""
         devices = [device.device_type for device in tf.config.list_logical_devices()]
         accelerators = [device for device in devices if device != "CPU"]
         return {
@@ -48,8 +53,8 @@ class Engine:
             "hardware": f"{len(accelerators)} x {accelerators[0]}" if accelerators else f"{os.cpu_count()} CPU cores",
         }
 
-    def check_agreement(self, start, variables):
-        """Refuses to train where workers start from different steps or weights."""
+    def check_agreement(self, start: int, variables: Sequence) -> None:
+        """Raises ValueError if workers start from different steps or weights."""
         strategy = self._strategy
         if self.count == 1:
             return
@@ -65,10 +70,12 @@ class Engine:
         expected = "every worker to continue from one checkpoint, in one folder that all of them share as `workdir`"
         checks.require(agree, "run", expected, step_here=start, mean_step=float(mean[0]))
 
-    def trainer(self, task, data, batch_size, seed, start, steps, jit_compile):
-        """Returns a function that trains so many steps, see `engines.Engine`."""
-        # XLA makes views many times as fast on a CPU, where it would slow convolutions down; to compile takes seconds.
-        # With several replicas, or where it compiles the whole step anyway, it is not asked to.
+    def trainer(
+        self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool
+    ) -> Callable[[int, int], Mapping[str, float]]:
+        """Returns a function that trains a number of steps, see `engines.Engine`."""
+        # On a CPU, XLA makes views many times faster but convolutions slower, so it compiles the views alone. Compiling
+        # takes seconds. It is unnecessary if XLA compiles the whole step, and unavailable with several replicas.
         sizes = [shape[0] * shape[1] for shape, _ in data.spec.values() if len(shape) == 3]
         pixels = steps * batch_size * max(sizes, default=0)
         if self.count == 1 and not jit_compile and pixels > _WORTH_COMPILING:
@@ -83,7 +90,7 @@ class Engine:
         return train
 
     def _batches(self, data, batch_size, seed, start):
-        """Returns the stream of per-replica batches from step `start` on."""
+        """Returns the stream of per-replica batches, beginning at step `start`."""
 
         def on_worker(worker):
             workers, local = worker.num_input_pipelines, worker.num_replicas_in_sync // worker.num_input_pipelines
@@ -105,14 +112,14 @@ class Engine:
             with context.using(xla=jit_compile, image_by_image=jit_compile and engine.current().on_cpu()):
                 return task(inputs, now)
 
-        # The core has no Python control flow over tensors, and AutoGraph would only slow the tracing down.
+        # The step has no Python control flow over tensors, so that AutoGraph would only slow down tracing.
         on_replica = tf.autograph.experimental.do_not_convert(on_replica)
         if jit_compile or self.count == 1:
             # A function of its own is traced once, though `advance` calls it in two places.
             on_replica = tf.function(on_replica, jit_compile=jit_compile or None, autograph=False)
 
-        # TensorFlow 2.21's dependency optimizer can lose the order of a variable's read and its update: seen where
-        # Keras' own train step contains a batch norm of plain operations. Without it the step is no slower (measured).
+        # TensorFlow 2.21's dependency optimizer can lose the order between a variable's read and its update, as seen in
+        # Keras' own train step with a batch norm of plain operations. The step is not slower without it (measured).
         tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
 
         @tf.function

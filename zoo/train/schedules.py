@@ -1,4 +1,4 @@
-"""Learning rates over a run: linear warm-up, then half a cosine to zero; scaled with the batch size."""
+"""Schedules of the learning rate: linear warm-up and cosine decay, scaled with the batch size."""
 
 import dataclasses
 import math
@@ -16,12 +16,13 @@ SCALINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class WarmupCosine:
-    """Linear warm-up from zero, then cosine decay to zero (SimCLR, Section 2.2; no restarts).
+    """Linear warm-up from zero, then cosine decay to zero without restarts (SimCLR, Section 2.2).
 
     Args:
         base: learning rate before scaling, positive.
-        scaling: how it grows with the global batch B: "linear" (base * B / 256), "sqrt" (base * sqrt(B)) or "none".
-        warmup_epochs: length of the warm-up, in epochs; may be a fraction.
+        scaling: how the rate grows with the size B of the global batch: "linear" (base * B / 256), "sqrt"
+            (base * sqrt(B)) or "none".
+        warmup_epochs: length of the warm-up in epochs, not necessarily an integer.
     """
 
     base: float = 0.3
@@ -33,8 +34,10 @@ class WarmupCosine:
         checks.one_of("WarmupCosine", "scaling", self.scaling, tuple(SCALINGS))
         checks.non_negative("WarmupCosine", warmup_epochs=self.warmup_epochs)
 
-    def __call__(self, batch_size: int, steps: int, steps_per_epoch: int):
-        """Returns the `keras.optimizers.schedules.LearningRateSchedule` of a run of `steps` steps."""
+    def __call__(
+        self, batch_size: int, steps: int, steps_per_epoch: int
+    ) -> keras.optimizers.schedules.LearningRateSchedule:
+        """Returns the schedule of a run of `steps` steps."""
         peak = SCALINGS[self.scaling](self.base, batch_size)
         warmup = round(self.warmup_epochs * steps_per_epoch)
         expected = f"`warmup_epochs` that end before the run of {steps} steps"

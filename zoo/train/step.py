@@ -1,7 +1,9 @@
-"""One step of training on one replica of TensorFlow: views, loss, gradients, update."""
+"""A training step on one replica of TensorFlow: views, loss, gradients, update."""
 
 import functools
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,16 +15,16 @@ from zoo.train import optimizers, task
 class Step(task.Task):
     """Updates a method from a replica's part of a global batch.
 
-    Args are those of `task.Task`; the optimizer must not sum gradients over replicas itself, see `without_reduction`.
+    Arguments are those of `task.Task`; the optimizer must come from `without_reduction`.
 
     Attributes:
-        compiles_views: whether XLA compiles the views, apart from the rest of the step.
+        compiles_views: whether XLA compiles the views, separately from the rest of the step.
     """
 
     compiles_views = False
 
-    def views_of_step(self, examples, number):
-        """Returns what `views_of` does, by the way that is fastest for many steps."""
+    def views_of_step(self, examples: Mapping[str, Any], number: Any) -> tuple:
+        """Returns the result of `views_of`, compiled by XLA if `compiles_views`."""
         if not self.compiles_views:
             return self.views_of(examples, number)
         pictures = {name: values for name, values in examples.items() if name == "id" or task.is_map(values)}
@@ -33,8 +35,8 @@ class Step(task.Task):
     def _compiled_views(self):
         return tf.function(self.views_of, jit_compile=True, autograph=False)
 
-    def compile_views(self, spec, batch: int) -> threading.Thread:
-        """Compiles the views in a thread, for XLA takes seconds, while the rest of the step is traced.
+    def compile_views(self, spec: Mapping[str, tuple], batch: int) -> threading.Thread:
+        """Compiles the views in a thread, while the rest of the step is traced; XLA takes seconds.
 
         Args:
             spec: of the examples, see `zoo.data.sources.Source.spec`.
@@ -49,11 +51,11 @@ class Step(task.Task):
         thread.start()
         return thread
 
-    def gradients(self, examples, number):
-        """Computes a step without the update.
+    def gradients(self, examples: Mapping[str, Any], number: Any) -> tuple[dict[str, Any], list, Any]:
+        """Returns the results of a step without applying them.
 
         Returns:
-            Scalars to log; the gradients of the global mean loss, summed over the replicas; what the method remembers.
+            Scalars to log; the gradients of the global mean loss, summed over the replicas; the tensors for `remember`.
         """
         step = self.step(number, engine.current().replicas())
         batch = self.batch(examples, self.views_of_step(examples, number))
@@ -67,23 +69,23 @@ class Step(task.Task):
                 f"{type(self.method).__name__}: expected a gradient for every trainable variable. Received: none for "
                 f"{lost}."
             )
-        # Summed here, before anything clips them or checks that they are finite: Keras does that the other way round.
+        # Sum before the optimizer clips gradients or checks that they are finite; Keras would sum afterwards.
         return logs, step.replicas.sum(gradients), seen
 
-    def __call__(self, examples, number):
-        """Updates the method; returns the scalars to log, of this replica."""
+    def __call__(self, examples: Mapping[str, Any], number: Any) -> dict[str, Any]:
+        """Updates the method and returns this replica's scalars to log."""
         logs, gradients, seen = self.gradients(examples, number)
         self.optimizer.apply(gradients, self.method.trainable_variables)
-        # Not before everything is computed that reads the memory: it is written in place.
+        # Queues and banks are written in place, which must wait for everything that reads them.
         with tf.control_dependencies([*gradients, *logs.values()]):
             self.method.remember(seen, self.step(number, engine.current().replicas()))
         return logs
 
 
 def without_reduction(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Keeps a Keras optimizer from summing gradients over the replicas once more; returns it.
+    """Stops a Keras optimizer from summing gradients over the replicas, and returns it.
 
-    Keras sums after clipping and after looking for infinities, per replica, which is wrong for both; `Step` sums first.
+    Keras clips and checks the gradients of every replica before it sums them; both need the sum. `Step` sums first.
     """
     for part in optimizers.parts(optimizer):
         if not hasattr(part, "_all_reduce_sum_gradients"):

@@ -1,28 +1,30 @@
-"""Names for how the devices of a run share the work: `tf.distribute` strategies, or JAX' devices."""
+"""Named ways to divide a run among devices: `tf.distribute` strategies, or lists of JAX devices."""
 
-import difflib
+from typing import Any
 
 import keras
 
+from zoo import checks
 
-def strategy(name="default", tpu=""):
-    """A `tf.distribute.Strategy`, to be made before any other TensorFlow object; a list of devices on JAX.
+
+def strategy(name: str = "default", tpu: str = "") -> Any:
+    """Returns a `tf.distribute.Strategy`, or a list of devices on JAX; call it before any other TensorFlow function.
 
     Args:
-        name: "default" (one device), "mirrored" (every device of this machine), "multi_worker" (several machines, told
-            by the environment variable TF_CONFIG) or "tpu". JAX has the first two; its devices may be TPUs.
-        tpu: name or address of the TPU, empty for the local one.
+        name: "default" (one device), "mirrored" (every device of this machine), "multi_worker" (several machines,
+            listed in the environment variable TF_CONFIG) or "tpu". JAX has the first two, also for TPUs.
+        tpu: name or address of the TPU; empty for the local one.
+
+    Raises:
+        ValueError: there is no strategy of that name.
     """
     makers = _of_jax() if keras.config.backend() == "jax" else _of_tensorflow(tpu)
-    if name not in makers:
-        close = difflib.get_close_matches(name, makers, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"strategy: expected one of {list(makers)}. Received: name={name!r}.{hint}")
+    checks.one_of("strategy", "name", name, tuple(makers))
     return makers[name]()
 
 
-def split_cpu(count):
-    """Makes this machine's processor count as several devices; before anything else is done with them."""
+def split_cpu(count: int) -> None:
+    """Divides the CPU into `count` logical devices; call it before anything uses a device."""
     if keras.config.backend() == "jax":
         import jax
 
@@ -54,7 +56,7 @@ def _of_tensorflow(tpu):
 def _mirrored():
     import tensorflow as tf
 
-    # On a machine without accelerators MirroredStrategy() sees one device; logical CPUs are asked for by name.
+    # Without accelerators MirroredStrategy() uses one device; it takes several logical CPUs only by name.
     if tf.config.list_logical_devices("GPU"):
         return tf.distribute.MirroredStrategy()
     return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
@@ -69,8 +71,8 @@ def _tpu(address):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def is_chief(strategy):
-    """Whether this process, of a `tf.distribute.Strategy`, is the one that writes."""
+def is_chief(strategy: Any) -> bool:
+    """Returns whether this process is the one under a `tf.distribute.Strategy` that writes records and checkpoints."""
     import tensorflow as tf
 
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):

@@ -1,4 +1,4 @@
-"""What a step of training computes on any engine: the views of a batch, and the loss of a method on them."""
+"""The part of a training step that all engines share: the views of a batch, and the method's loss on them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,33 +13,33 @@ _BASE = ("image", "id", "label")
 
 
 def is_map(values: Any) -> bool:
-    """Returns whether an entry of a batch is a picture that views change: uint8 `[B, H, W, C]`."""
+    """Returns whether a field of a batch is an image or map that views transform: uint8 `[B, H, W, C]`."""
     return len(values.shape) == 4 and keras.backend.standardize_dtype(values.dtype) == "uint8"
 
 
 class Task:
-    """A method, its views and its optimizer; every engine's step is a subclass that updates.
+    """A method with its views and optimizer; base class of the engines' steps, which add the update.
 
     Args:
-        method: the method, after its `begin`.
-        views: `(images, seed) -> tuple of V batches`, a `zoo.views.view.Views`; None for data that are no images.
+        method: a method whose `begin` has run.
+        views: `(images, seed) -> tuple of V batches`, a `zoo.views.view.Views`; None for data without images.
         optimizer: a built Keras optimizer.
         seed: the run's seed.
-        steps: steps of the run.
-        steps_per_epoch: steps that visit every example once.
+        steps: number of steps of the run.
+        steps_per_epoch: number of steps in an epoch.
     """
 
-    def __init__(self, method: methods.Method, views, optimizer, seed: int, steps: int, steps_per_epoch: int):
+    def __init__(self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int):
         self.method, self.views, self.optimizer = method, views, optimizer
         self.seed, self.steps, self.steps_per_epoch = seed, steps, steps_per_epoch
 
     def views_of(self, examples: Mapping[str, Any], number: Any) -> tuple:
-        """Returns the views of a batch, which depend on run, epoch, example and view, and on nothing else.
+        """Returns the views of a batch, which depend only on the run's seed, the epoch and the examples.
 
         Args:
-            examples: a batch as the source has it. Its pictures, depth and normals beside the image for example, are
-                scaled to [0, 1] and share the draws of the views.
-            number: of the step.
+            examples: a batch of the source, by field. Images and maps, such as depth, are scaled to [0, 1] and share
+                the random draws of a view.
+            number: number of the step.
         """
         if self.views is None:
             return ()
@@ -49,7 +49,7 @@ class Task:
         return self.views(maps["image"] if list(maps) == ["image"] else maps, seed)
 
     def batch(self, examples: Mapping[str, Any], views: tuple) -> methods.Batch:
-        """Returns what the method learns from."""
+        """Returns the batch that is passed to the method."""
         rest = {
             name: values
             for name, values in examples.items()
@@ -60,11 +60,11 @@ class Task:
         return methods.Batch(views, ids, ops.cast(label, "int32"), rest)
 
     def step(self, number: Any, group: replicas.Replicas) -> methods.Step:
-        """Returns where the run stands."""
+        """Returns the position of a step within the run."""
         return methods.Step(number, self.steps, self.steps_per_epoch, group)
 
     def objective(self, batch: methods.Batch, step: methods.Step) -> tuple[Any, dict[str, Any], Any]:
-        """Returns this replica's share of the global mean loss, scalars to log, and what the method remembers."""
+        """Returns this replica's share of the global mean loss, scalars to log, and the tensors for `remember`."""
         loss, logs, seen = self.method.contrast(batch, step)  # [B]
         mean = ops.mean(loss)
         share = mean / step.replicas.count

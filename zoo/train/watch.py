@@ -1,4 +1,6 @@
-"""What the loop watches of every method without labels: how the embeddings of a fixed set of images lie."""
+"""An evaluator without labels, which the loop runs for every method: statistics of embeddings of fixed images."""
+
+from typing import Any
 
 import numpy as np
 
@@ -12,19 +14,19 @@ class Watch:
 
     Args:
         task: the run's task, for its method and its views.
-        data: a `zoo.data.sources.Source`; its first `count` examples are watched.
-        count: number of examples.
+        data: a `zoo.data.sources.Source`.
+        count: maximum number of examples; the first ones are used.
     """
 
-    def __init__(self, task: tasks.Task, data, count: int = 512):
+    def __init__(self, task: tasks.Task, data: Any, count: int = 512):
         self._examples = data.examples(np.arange(min(count, data.size)))
 
         def measure(examples):
-            # The views of epoch 0, at every step: what changes is the network.
+            # Views are always those of epoch 0, so that only the network changes.
             return task.method.watch(task.batch(examples, task.views_of(examples, 0)))
 
         self._measure = engine.current().compiled(measure, task.method.variables)
 
     def __call__(self, method: method.Method, run: evaluation.Run) -> dict[str, float]:
-        """Returns the numbers, as the method stands."""
+        """Returns the statistics of the method in its present state."""
         return {name: float(value) for name, value in self._measure(self._examples).items()}

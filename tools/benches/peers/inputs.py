@@ -29,12 +29,12 @@ def pairs(count, width, seed=0):
 
 
 def features(count, width, classes, seed=0, noise=2.5):
-    """Features and labels, float32 `[count, width]` and int64 `[count]`: class centres in noise of falling variance."""
-    centres = np.random.default_rng(7).standard_normal((classes, width), "float32")
+    """Features and labels, float32 `[count, width]` and int64 `[count]`: class centers in noise of falling variance."""
+    centers = np.random.default_rng(7).standard_normal((classes, width), "float32")
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, count)
     spectrum = (noise * np.sqrt(width) / np.arange(1, width + 1) ** 0.5).astype("float32")
-    return centres[labels] + spectrum * random.standard_normal((count, width), "float32"), labels
+    return centers[labels] + spectrum * random.standard_normal((count, width), "float32"), labels
 
 
 def convolutions(name, small):

@@ -19,7 +19,7 @@ def queue(rows, batch):
 
 
 def bank(rows, batch):
-    """Rows are mixed with their old selves, normalised and written back, as in lightly's and PyContrast's code."""
+    """Rows are mixed with their old selves, normalized and written back, as in lightly's and PyContrast's code."""
     store, values = torch.from_numpy(inputs.unit(rows, WIDTH)), torch.from_numpy(inputs.unit(batch, WIDTH, 1))
     batches = [torch.randperm(rows)[:batch] for _ in range(64)]
     turn = iter(range(2**62))

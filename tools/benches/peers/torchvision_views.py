@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 
 def statistics(views):
-    """Mean, contrast and colourfulness of views, `[n, 3, H, W]` in [0, 1]."""
+    """Mean, contrast and colorfulness of views, `[n, 3, H, W]` in [0, 1]."""
     return [views.mean().item(), views.std(dim=(2, 3), correction=0).mean().item(),
             views.std(dim=1, correction=0).mean().item()]  # fmt: skip
 
