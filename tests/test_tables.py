@@ -8,7 +8,7 @@ from zoo.transfer import results
 FOLDERS = sorted(path.parent for path in (readme.ROOT / "saved_models" / "tables").glob("*/*/results.json"))
 # Means that are no better trained than untrained; README says so above the tables.
 EXCEPTIONS = {
-    # Perhaps because scenes draw colours apart from shapes: luma and chroma share little that tells the shape.
+    # Perhaps because scenes draw colors apart from shapes: luma and chroma share little that tells the shape.
     ("scenes/cmc_2", "knn"),
     ("scenes/cmc_2", "linear"),
 }

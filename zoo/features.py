@@ -122,7 +122,7 @@ class Extractor:
                 rate = done / (spoke - began)
                 _logger.info("Features of %s: %d of %d examples, %.0f a second.", self.name, done, size, rate)
         checks.require(features is not None, "Extractor", "one or more examples", size=size)
-        return features  # type: ignore[return-value]
+        return features
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         wanted = shape if self.shape is None else self.shape

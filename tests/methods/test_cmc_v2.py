@@ -37,7 +37,7 @@ def test_core_view_and_full_graph(pairs):
     ("shapes", "message"),
     [
         (((8, 8, 3),) * 3, "as many views of keys as of queries. Received: views=3"),
-        (((8, 8, 3), (8, 8, 1)), "expected images of 3 channels.* Received: 1"),
+        (((8, 8, 3), (8, 8, 1)), "expected images of 3 channels.* Received: channels=1"),
     ],
 )
 def test_refuses_views(shapes, message):

@@ -1,10 +1,10 @@
-"""Batch normalisation and its gradient, Ioffe and Szegedy (2015), Algorithm 1 and the formulas after it, in float64."""
+"""Batch normalization and its gradient, Ioffe and Szegedy (2015), Algorithm 1 and the formulas after it, in float64."""
 
 import numpy as np
 
 
 def forward(x, gamma, beta, epsilon=1e-5):
-    """Normalised `[B, ..., C]`, mean `[C]` and unbiased variance `[C]`."""
+    """Normalized `[B, ..., C]`, mean `[C]` and unbiased variance `[C]`."""
     rows = x.reshape(-1, x.shape[-1]).astype("float64")
     mean = rows.sum(0) / len(rows)
     variance = ((rows - mean) ** 2).sum(0) / len(rows)

@@ -26,7 +26,7 @@ def uniformity(z):
 
 
 def effective_rank(z):
-    """Exponential of the Shannon entropy of the normalised singular values."""
+    """Exponential of the Shannon entropy of the normalized singular values."""
     values = np.linalg.svd(z.astype(np.float64), compute_uv=False)
     share = values / values.sum()
     share = share[share > 1e-12]

@@ -19,8 +19,8 @@ class Trained:
     def __init__(self, encoder):
         self.encoder = encoder
 
-    def feature_extractor(self, view=None):
-        return self.encoder
+    def encoders(self):
+        return {"image": self.encoder}
 
 
 def export(encoder, monkeypatch):

@@ -60,7 +60,7 @@ def _line(place, pixels, interpolation):
 
 
 def warped(image, source, fill, interpolation):
-    """An image [h, w, c] whose pixel at (x, y) comes from source(x, y); centres lie at half-integers."""
+    """An image [h, w, c] whose pixel at (x, y) comes from source(x, y); centers lie at half-integers."""
     height, width, _ = image.shape
     result = np.empty_like(image)
     for row in range(height):
@@ -117,14 +117,14 @@ def _level_operation(levels, name, magnitude):
 
 def _degenerate(image, levels, name):
     """What an enhancer moves away from."""
-    grey = image.shape[-1] == 1
-    luma = levels if grey else (levels @ np.array([19595, 38470, 7471]) + 2**15 >> 16)[..., None]
+    gray = image.shape[-1] == 1
+    luma = levels if gray else (levels @ np.array([19595, 38470, 7471]) + 2**15 >> 16)[..., None]
     if name == "Brightness":
         return 0.0
     if name == "Contrast":
         return math.floor(luma.mean() + 0.5) / 255
     if name == "Color":
-        return image if grey else luma / 255
+        return image if gray else luma / 255
     smooth = levels.copy()
     for row in range(1, levels.shape[0] - 1):
         for column in range(1, levels.shape[1] - 1):

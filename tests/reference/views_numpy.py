@@ -65,7 +65,7 @@ def in_hsv(image, change):
 
 
 def jittered(image, order, brightness, contrast, saturation, hue, recipe):
-    """Colour jitter of one image [h, w, c]: brightness 0, contrast 1, saturation 2, hue 3, in `order`."""
+    """Color jitter of one image [h, w, c]: brightness 0, contrast 1, saturation 2, hue 3, in `order`."""
     for what in order:
         if what == 0:
             image = image + brightness if recipe == "simclr_v1" else image * brightness

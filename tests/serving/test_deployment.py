@@ -140,12 +140,12 @@ def test_a_version_is_written_once(written, start):
 
 def test_settings_that_are_there_are_kept(written, tmp_path):
     folder = shutil.copytree(written, tmp_path / "served")
-    labelled = (
+    labeled = (
         (written / "models.config")
         .read_text()
         .replace('name: "other"', 'name: "other" version_labels { key: "stable" value: 3 }')
     )
-    (folder / "models.config").write_text(labelled)
+    (folder / "models.config").write_text(labeled)
     (folder / "batching.config").write_text("max_batch_size { value: 8 }")
     (folder / "docker-compose.yml").write_text("# mine")
     shutil.copytree(folder / "other", folder / "third")

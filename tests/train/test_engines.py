@@ -66,7 +66,7 @@ def test_twenty_losses_are_those_of_tensorflow(probed, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_state_ends_as_on_tensorflow(probed, name):
-    """Weights, statistics, queues and pointers, banks, averages, normalisers, slots and counts."""
+    """Weights, statistics, queues and pointers, banks, averages, normalizers, slots and counts."""
     ours, theirs = (dict(np.load(probed[engine] / f"{name}.npz")) for engine in ("jax", "tensorflow"))
     assert list(ours) == list(theirs)
     for path in theirs:

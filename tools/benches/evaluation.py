@@ -1,4 +1,4 @@
-"""Judging: exact nearest neighbours, and the linear probe with and without the choice of its penalty."""
+"""Judging: exact nearest neighbors, and the linear probe with and without the choice of its penalty."""
 
 from zoo.tools.benches import runner
 from zoo.tools.benches.peers import inputs
@@ -7,7 +7,7 @@ _SOURCE = "zoo.tools.benches.evaluation"
 CLASSES = 10
 
 
-def neighbours(train, test, width, k):
+def neighbors(train, test, width, k):
     """`zoo.transfer.knn.neighbors`, with the scaling to unit length."""
     from zoo.transfer import knn
 
@@ -46,12 +46,12 @@ def sweep(train, test, width):
     return lambda: linear.linear_accuracy(*data), lambda found: [found[0]]
 
 
-def _neighbours(train, test, width, k, rounds):
+def _neighbors(train, test, width, k, rounds):
     given = {"train": train, "test": test, "width": width, "k": k}
     candidates = (
-        runner.Candidate("zoo", _SOURCE, "neighbours", given),
-        runner.Candidate("faiss, IndexFlatIP", "faiss_neighbours.py", "flat", given, place="faiss"),
-        runner.Candidate("scikit-learn", "sklearn_probes.py", "neighbours", given, place="sklearn"),
+        runner.Candidate("zoo", _SOURCE, "neighbors", given),
+        runner.Candidate("faiss, IndexFlatIP", "faiss_neighbors.py", "flat", given, place="faiss"),
+        runner.Candidate("scikit-learn", "sklearn_probes.py", "neighbors", given, place="sklearn"),
     )
     zoo, *peers = (candidate.name for candidate in candidates)
     return runner.Group(
@@ -80,14 +80,14 @@ def groups(quick):
     if quick:
         train, test, width = 400, 100, 16
         return [
-            _neighbours(train, test, width, 5, 1),
+            _neighbors(train, test, width, 5, 1),
             _probe("fit", "fit", {"train": train, "width": width, "l2": 0.01}, 2e-3, None, 1),
             _probe("sweep", "sweep", {"train": train, "test": test, "width": width}, 0.03, 5.0, 1),
         ]
     train, test, width = 20_000, 5_000, 512
     size = f"{train:,} x {width}, {CLASSES} classes"
     return [
-        _neighbours(50_000, 10_000, 512, 200, None),
+        _neighbors(50_000, 10_000, 512, 200, None),
         _probe(f"logistic regression, {size}, one penalty", "fit", {"train": train, "width": width, "l2": 1e-3},
                2e-3, None, 3),
         _probe(f"linear probe, {size}, penalty of 13 chosen", "sweep",

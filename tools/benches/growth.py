@@ -78,7 +78,7 @@ def curves(quick):
             some(4096, 16384, 65536, 262144), batch=16 if quick else 256, compiled=False,
         ),
         "data set": curve(
-            "20 nearest for 1,000 queries, 512 features", evaluation._SOURCE, "neighbours", "train",
+            "20 nearest for 1,000 queries, 512 features", evaluation._SOURCE, "neighbors", "train",
             some(5_000, 10_000, 20_000, 40_000, 80_000, 160_000), test=1000, width=16 if quick else 512, k=20,
         ),
     }  # fmt: skip

@@ -24,7 +24,7 @@ def _graph(loss, given, compiled):
 
 
 def _check(*embeddings):
-    """What agrees: the loss, and norms of the gradients along the sphere. Some peers normalise unit vectors anew."""
+    """What agrees: the loss, and norms of the gradients along the sphere. Some peers normalize unit vectors anew."""
     import numpy as np
 
     def numbers(found):

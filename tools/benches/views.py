@@ -1,4 +1,4 @@
-"""Views per second of SimCLR's recipe: crop, mirror image, colours, grey, blur (`gin/views/simclr.gin`).
+"""Views per second of SimCLR's recipe: crop, mirror image, colors, gray, blur (`gin/views/simclr.gin`).
 
 At 32² the images have 32², at 224² they have 256². Costs are CPU time, and all have one core.
 Draws differ; the views' mean, contrast within an image and difference between channels must agree.
@@ -20,7 +20,7 @@ def side(size):
 
 
 def statistics(views):
-    """Mean, contrast and colourfulness of views, an array `[n, H, W, 3]` in [0, 1]."""
+    """Mean, contrast and colorfulness of views, an array `[n, H, W, 3]` in [0, 1]."""
     return [views.mean(), views.std(axis=(1, 2)).mean(), views.std(axis=3).mean()]
 
 

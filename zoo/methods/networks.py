@@ -37,6 +37,6 @@ class Embedder(keras.layers.Layer):
         self.width = self.projector.output_shape[-1]
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Any, training: bool = False) -> Any:
         """Returns unit vectors, float32 `[B, D]`."""
         return unit(self.projector(self.encoder(images, training=training), training=training))

@@ -33,7 +33,7 @@ class Convert(keras.layers.Layer):
             valid = valid and len(set(self.channels)) == len(self.channels)
             checks.require(valid, "Convert", "one or more different channel numbers", channels=channels)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Checks that the images have the channels."""
         given = input_shape[-1]
         expected = f"images of 3 channels for {self.space}"
@@ -42,7 +42,7 @@ class Convert(keras.layers.Layer):
             expected = f"channel numbers below {given}"
             checks.require(max(self.channels) < given, "Convert", expected, channels=self.channels)
 
-    def call(self, images):
+    def call(self, images: Any) -> Any:
         """Returns the channels of images in [0, 1], `[B, H, W, C] -> [B, H, W, c]`."""
         if self.space != "rgb":
             images = colors.normalized(ops.cast(images, "float32"), self.space)
@@ -50,7 +50,7 @@ class Convert(keras.layers.Layer):
             return images
         return ops.concatenate([images[..., channel : channel + 1] for channel in self.channels], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns the shape of the kept channels."""
         return (*input_shape[:-1], len(self.channels) if self.channels else input_shape[-1])
 

@@ -58,7 +58,7 @@ class BatchNorm(keras.layers.Layer):
         self.scale = scale
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Makes gamma, beta and the moving averages, each `[C]`."""
         valid = len(input_shape) > 1 and input_shape[-1] is not None
         checks.require(valid, "BatchNorm", "inputs [B, ..., C] of known C", input_shape=tuple(input_shape))
@@ -73,7 +73,7 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", trainable=False, **weight)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", trainable=False, **weight)
 
-    def call(self, x, training=False):
+    def call(self, x: Any, training: bool = False) -> Any:
         """Returns normalized activations `[B, ..., C]` of the same dtype."""
         dtype = keras.backend.result_type(x.dtype, "float32")
         gamma = ops.ones((self.channels,), dtype) if self.gamma is None else ops.cast(self.gamma, dtype)  # [C]
@@ -129,7 +129,7 @@ class BatchNorm(keras.layers.Layer):
             batch = ops.cast(ops.stop_gradient(batch), average.dtype)
             average.assign(self.momentum * average + (1 - self.momentum) * batch)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns the shape of the activations."""
         return input_shape
 

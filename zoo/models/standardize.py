@@ -30,14 +30,14 @@ class Standardize(keras.layers.Layer):
         self.std = _numbers("std", std)
         checks.require(all(value > 0 for value in self.std), "Standardize", "a positive standard deviation", std=std)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Checks that there are as many numbers as channels."""
         channels = input_shape[-1]
         for name, values in (("mean", self.mean), ("std", self.std)):
             expected = f"`{name}` to be 1 number, or one for each of {channels} channels"
             checks.require(len(values) in (1, channels), "Standardize", expected, **{name: values})
 
-    def call(self, images):
+    def call(self, images: Any) -> Any:
         """Returns standardized images in the compute dtype, `[B, H, W, C]`."""
         if _is_concrete(images):
             warn_of_range(float(ops.max(images)))
@@ -48,7 +48,7 @@ class Standardize(keras.layers.Layer):
             x = x / ops.convert_to_tensor(self.std, dtype=x.dtype)
         return ops.cast(x, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns the shape of the images."""
         return input_shape
 

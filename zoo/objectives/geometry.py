@@ -58,7 +58,7 @@ def effective_rank(z: Any) -> Any:
     return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-12))))
 
 
-def measurements(a, b=None):
+def measurements(a: Any, b: Any = None) -> dict[str, Any]:
     """Returns `uniformity` and `effective_rank` of embeddings, and `alignment` where there is a second view.
 
     Args:

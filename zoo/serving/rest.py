@@ -56,7 +56,7 @@ class _Route(routing.Route):
 
     def __init__(self, path: str, endpoint: Any, **options: Any):
         super().__init__(path, endpoint, **options)
-        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+        self.path_regex: re.Pattern = re.compile(self.path_regex.pattern, re.IGNORECASE)
 
 
 class App:

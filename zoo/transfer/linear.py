@@ -12,6 +12,7 @@ equally likely (Böhning, 1992, "Multinomial logistic regression algorithm").
 import functools
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -257,7 +258,9 @@ def chosen_l2(
         return Problem(standard(fitted), labels[fitting], classes), (standard(features[choosing]), labels[choosing])
 
     problems, choices = zip(*(prepared(*rows) for rows in held_out), strict=True)
-    solutions, scores, reached = [None] * len(problems), [], []
+    solutions: list[Any] = [None] * len(problems)
+    scores: list[tuple[int, float]] = []
+    reached: list[Any] = []
     began = time.monotonic()
     for l2 in penalties:
         wrong, loss = 0, 0.0

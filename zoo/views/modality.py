@@ -1,6 +1,7 @@
 """Modalities as views: CMC (Tian et al., 2019, https://arxiv.org/abs/1906.05849) learns from image, depth, normals."""
 
 import dataclasses
+from typing import Any
 
 from zoo import checks
 from zoo.views import maps, view
@@ -25,11 +26,11 @@ class Modality(view.View):
         is_valid = isinstance(self.name, str) and self.name != ""
         checks.require(is_valid, "Modality", "`name` to be the key of a map", name=self.name)
 
-    def apply(self, images, drawn):
+    def apply(self, images: Any, drawn: dict[str, Any]) -> Any:
         """Returns the map."""
         return self._chosen(images)
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: Any) -> Any:
         """Returns the shape of the map."""
         return self._chosen(shape)
 

@@ -67,7 +67,7 @@ def kernel(name, shape):
     return _random(name).standard_normal(shape, "float32") * np.float32(np.sqrt(2 / np.prod(shape[1:])))
 
 
-def normalisation(name, width):
+def normalization(name, width):
     """Weight, bias and moving statistics of a batch norm by its name."""
     random = _random(name)
     last = name.endswith("bn2") or name.endswith("bn3")  # small at the end of a block, for maps to keep their size
@@ -84,7 +84,7 @@ def resnet(name, small):
     found = {}
     for place, (norm, shape) in convolutions(name, small).items():
         found[f"{place}.weight"] = kernel(place, shape)
-        found |= {f"{norm}.{part}": value for part, value in normalisation(norm, shape[0]).items()}
+        found |= {f"{norm}.{part}": value for part, value in normalization(norm, shape[0]).items()}
     return found
 
 
@@ -92,6 +92,6 @@ def projector(features, hidden, width):
     """SimCLR's head of two layers without biases, as torch's `Sequential` names it; its last batch norm has no bias."""
     found = {"0.weight": kernel("hidden", (hidden, features)), "3.weight": kernel("embedding", (width, hidden))}
     for place, size in (("1", hidden), ("4", width)):
-        found |= {f"{place}.{part}": value for part, value in normalisation(f"projector{place}", size).items()}
+        found |= {f"{place}.{part}": value for part, value in normalization(f"projector{place}", size).items()}
     found["4.bias"] *= 0
     return found

@@ -60,7 +60,7 @@ def _resnet(encoder, small, shape):
 
 
 def session(encoder, size, batch):
-    """A session on the CPU with all optimisations, which is the default."""
+    """A session on the CPU with all optimizations, which is the default."""
     images = np.ascontiguousarray((inputs.images(batch, size).astype("float32") / 255).transpose(0, 3, 1, 2))
     made = onnxruntime.InferenceSession(
         _resnet(encoder, size < 64, list(images.shape)), providers=["CPUExecutionProvider"]

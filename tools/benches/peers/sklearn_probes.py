@@ -1,4 +1,4 @@
-"""Nearest neighbours and logistic regression in scikit-learn: see `evaluation`."""
+"""Nearest neighbors and logistic regression in scikit-learn: see `evaluation`."""
 
 import warnings
 
@@ -12,7 +12,7 @@ PENALTIES = tuple(10.0 ** (-step / 2) for step in range(13))
 warnings.filterwarnings("ignore")
 
 
-def neighbours(train, test, width, k):
+def neighbors(train, test, width, k):
     """Brute force by cosine."""
     features, queries = inputs.unit(train, width), inputs.unit(test, width, 1)
 

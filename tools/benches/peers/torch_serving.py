@@ -29,7 +29,7 @@ def eager(encoder, size, batch):
 
 
 def jit(encoder, size, batch):
-    """Traced, frozen and optimised."""
+    """Traced, frozen and optimized."""
     network, images = _given(encoder, size, batch)
     with torch.inference_mode():
         traced = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, images)))

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours in faiss: see `evaluation`."""
+"""Exact nearest neighbors in faiss: see `evaluation`."""
 
 import faiss
 import inputs
