@@ -4,7 +4,8 @@ import warnings
 
 import inputs
 import numpy as np
-from sklearn import linear_model, model_selection, neighbors, preprocessing
+from sklearn import linear_model, model_selection, preprocessing
+from sklearn import neighbors as nearest
 
 CLASSES = 10
 # Those of `zoo.transfer.linear`.
@@ -17,7 +18,7 @@ def neighbors(train, test, width, k):
     features, queries = inputs.unit(train, width), inputs.unit(test, width, 1)
 
     def run():
-        index = neighbors.NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine").fit(features)
+        index = nearest.NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine").fit(features)
         distances, rows = index.kneighbors(queries)
         return 1 - distances, rows
 
