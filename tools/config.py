@@ -9,6 +9,7 @@ import pathlib
 import re
 import shlex
 import sys
+import tempfile
 
 import gin
 from absl import app, flags, logging
@@ -45,8 +46,38 @@ def use_onednn(environment=None):
     (os.environ if environment is None else environment).setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def launch(main):
-    """Runs `main(argv)` under absl; a user's mistake ends it with a message and status 1, without a traceback."""
+# Lines that TensorFlow prints while it is imported, before its own log level holds.
+_CHATTER = re.compile(rb"^(WARNING: All log messages before absl|[IW]\d{4} )")
+
+
+def import_quietly():
+    """Imports Keras and its engine without their start-up messages, for programs that need them at once.
+
+    TensorFlow's later messages of the levels INFO and WARNING, such as the end of every data set as "OP_REQUIRES
+    failed", are hidden as well, unless TF_CPP_MIN_LOG_LEVEL is set.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            printed.seek(0)
+            rest = [line for line in printed if not _CHATTER.match(line)]
+            os.write(2, b"".join(rest))
+
+
+def launch(main, engine=False):
+    """Runs `main(argv)` under absl; a user's mistake ends it with a message and status 1, without a traceback.
+
+    Args:
+        main: the program.
+        engine: whether it needs Keras and its engine, which are then imported first.
+    """
 
     def guarded(argv):
         logging.use_absl_handler()
@@ -56,6 +87,8 @@ def launch(main):
         if len(argv) > 1:
             raise app.UsageError(f"expected flags only. Received: {argv[1:]}.")
         try:
+            if engine:
+                import_quietly()
             return main(argv)
         except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
             message = str(error)

@@ -141,7 +141,7 @@ def cli():
     """Runs the program `zoo-evaluate`."""
     config.use_onednn()
     define_flags()
-    config.launch(main)
+    config.launch(main, engine=True)
 
 
 if __name__ == "__main__":

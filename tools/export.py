@@ -150,7 +150,7 @@ def main(argv):
 def cli():
     """The program `zoo-export`."""
     define_flags()
-    config.launch(main)
+    config.launch(main, engine=True)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def cli():
     """Runs the program `zoo-train`."""
     config.use_onednn()
     define_flags()
-    config.launch(main)
+    config.launch(main, engine=True)
 
 
 if __name__ == "__main__":

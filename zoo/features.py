@@ -108,7 +108,8 @@ class Extractor:
             ValueError: a source without the key, examples of another shape than the network's, or images out of range.
         """
         size = _checked(examples, self.key)
-        features, done, began, spoke = None, 0, time.monotonic(), time.monotonic()
+        features: Any = None
+        done, began, spoke = 0, time.monotonic(), time.monotonic()
         for batch in _batches(examples, self.key, self.batch_size):
             if features is None:
                 self._check_shape(batch.shape[1:])

@@ -11,6 +11,7 @@ import pathlib
 import re
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -48,12 +49,13 @@ class Checkpoints:
         """
         arrays = {_key(i, v): np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
         meta = json.dumps({"format": 1, "step": int(step)}).encode()
+        members: dict[str, Any] = {_META: np.frombuffer(meta, np.uint8), **arrays}
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:09d}.npz"
         part = path.with_suffix(".part")
         try:
             with open(part, "wb") as file:
-                np.savez(file, **{_META: np.frombuffer(meta, np.uint8)}, **arrays)
+                np.savez(file, **members)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)

@@ -141,7 +141,7 @@ class Problem:
         self.rotation, self.classes = rotation, classes  # [F, A]
         axes = tf.transpose(tf.matmul(features, tf.constant(rotation, features.dtype)))  # [A, n]
         self._curvature = tf.reduce_mean(tf.square(axes), axis=1).numpy().astype(np.float64) / classes  # [A]
-        targets = np.eye(classes, dtype=features.dtype.as_numpy_dtype)[labels]  # [n, K]
+        targets = np.eye(classes, dtype=np.float64 if small else np.float32)[labels]  # [n, K]
         self._objective = _small if small else _large
         self._data = (axes.numpy(), targets) if small else (axes, tf.constant(targets))
 
