@@ -6,16 +6,13 @@ Tian et al., 2019, https://arxiv.org/abs/1906.05849
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
-from zoo import checks
 from zoo.methods import memory, method, nce, towers
 from zoo.models import heads
-from zoo.objectives import geometry
 
 
-class CMC(method.Method):
+class CMC(towers.Method):
     """Two or more towers, each with a memory bank.
 
     Args:
@@ -46,10 +43,8 @@ class CMC(method.Method):
         joined: Sequence[str] | None = None,
         name: str | None = None,
     ):
-        super().__init__(name)
-        checks.positive("CMC", temperature=temperature)
-        self.towers = towers.Towers(encoders, projector, pairs, joined)
-        self.temperature, self.make_estimator = temperature, estimator
+        super().__init__(encoders, projector, temperature, pairs, joined, name)
+        self.make_estimator = estimator
         self.num_candidates, self.bank_momentum, self.per_image = num_candidates, bank_momentum, per_image
 
     def begin(self, spec: method.Spec) -> None:
@@ -61,8 +56,8 @@ class CMC(method.Method):
         ]
         self.banks[0].check_candidates(self.num_candidates, self.per_image)
         make = self.make_estimator or (lambda population, name: None)
-        names = [f"nce{number}" for number in range(len(self.towers.pairs))]
-        self.estimators = [make(population=self.banks[0].size, name=name) for name in names]
+        numbers, size = range(len(self.towers.pairs)), self.banks[0].size
+        self.estimators = [make(population=size, name=f"nce{number}") for number in numbers]
 
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the sum of the pairs' losses: queries of one tower against the memory bank of the other."""
@@ -77,18 +72,9 @@ class CMC(method.Method):
 
     def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the images' rows of the banks toward their new embeddings."""
-        ids, queries, normalizers = seen
-        ids = step.replicas.gather(ids)
+        ids, (_, queries, normalizers) = step.replicas.gather(seen[0]), seen
         for bank, query in zip(self.banks, queries, strict=True):
             bank.update(ids, ops.stop_gradient(step.replicas.gather(query)))
         for estimator, normalizer in zip(self.estimators, normalizers, strict=True):
             if estimator:
                 estimator.remember(normalizer)
-
-    def watch(self, batch: method.Batch) -> dict[str, Any]:
-        """Returns the alignment of the first two towers, and the uniformity and rank of the first."""
-        return geometry.measurements(*self.towers.embed(self.networks, batch.views)[:2])
-
-    def encoders(self) -> dict[str, keras.Model]:
-        """Returns the encoder `joined`, if any towers are joined, and the encoder of every tower."""
-        return self.towers.encoders(self.networks)

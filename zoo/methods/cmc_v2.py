@@ -6,15 +6,13 @@ CMC: Tian et al., 2019, https://arxiv.org/abs/1906.05849; PyContrast: https://gi
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
-
 from zoo import checks, context
 from zoo.methods import memory, method, towers
 from zoo.models import heads
-from zoo.objectives import geometry, info_nce
+from zoo.objectives import info_nce
 
 
-class CMCv2(method.Method):
+class CMCv2(towers.Method):
     """Two or more towers, each with a momentum encoder and a queue of keys, as in `moco.MoCo`.
 
     Args:
@@ -29,6 +27,8 @@ class CMCv2(method.Method):
         name: name of the model.
     """
 
+    sides = 2
+
     def __init__(
         self,
         encoders: Sequence[tuple[str, Callable]],
@@ -41,10 +41,8 @@ class CMCv2(method.Method):
         joined: Sequence[str] | None = None,
         name: str | None = None,
     ):
-        super().__init__(name)
-        checks.positive("CMCv2", temperature=temperature)
-        self.towers = towers.Towers(encoders, projector, pairs, joined)
-        self.temperature, self.queue_size, self.momentum, self.bn_groups = temperature, queue_size, momentum, bn_groups
+        super().__init__(encoders, projector, temperature, pairs, joined, name)
+        self.queue_size, self.momentum, self.bn_groups = queue_size, momentum, bn_groups
 
     def begin(self, spec: method.Spec) -> None:
         """Makes towers, key encoders and queues; the first half of the views is of queries, the second of keys."""
@@ -87,12 +85,3 @@ class CMCv2(method.Method):
         for queue, rows, encoder in zip(self.queues, keys, self.key_encoders, strict=True):
             queue.push(rows, ids)
             encoder.update()
-
-    def watch(self, batch: method.Batch) -> dict[str, Any]:
-        """Returns the alignment of the first two towers, and the uniformity and rank of the first."""
-        views = batch.views[: len(batch.views) // 2]
-        return geometry.measurements(*self.towers.embed(self.networks, views)[:2])
-
-    def encoders(self) -> dict[str, keras.Model]:
-        """Returns the encoder `joined`, if any towers are joined, and the encoder of every tower."""
-        return self.towers.encoders(self.networks)

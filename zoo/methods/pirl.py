@@ -61,13 +61,10 @@ class PIRL(method.Method):
 
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the losses of image and patches against the image's row of the bank and rows of other images."""
-        image, patches = batch.views
-        queries = self.embedder(image, training=True), self.patch_embedder(patches, training=True)  # 2 of [B, D]
+        queries = self.embedder(batch.views[0], training=True), self.patch_embedder(batch.views[1], training=True)
         positive, negatives, allowed = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
-        image_loss, patch_loss = (
-            info_nce.against_memory(query, positive, negatives, self.temperature, allowed) for query in queries
-        )
-        return *jigsaw.mixed(image_loss, patch_loss, self.jigsaw_weight), (batch.id, queries[0])
+        losses = [info_nce.against_memory(q, positive, negatives, self.temperature, allowed) for q in queries]  # [B]
+        return *jigsaw.mixed(losses[0], losses[1], self.jigsaw_weight), (batch.id, queries[0])
 
     def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the images' rows of the bank toward their new embeddings."""

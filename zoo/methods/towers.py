@@ -1,4 +1,4 @@
-"""The towers of CMC: one encoder per view, and the pairs of towers that are contrasted."""
+"""The towers of CMC: one encoder per view, the contrasted pairs of towers, and the base of methods that have towers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from zoo import checks
-from zoo.methods import networks
+from zoo.methods import method, networks
 from zoo.models import joined as joining
+from zoo.objectives import geometry
 
 _JOINED = "joined"
 
@@ -84,6 +85,43 @@ class Towers:
         if not self.joined:
             return by_name
         return {_JOINED: joining.join([by_name[name] for name in self.joined]), **by_name}
+
+
+class Method(method.Method):
+    """What CMC and CMC v2 share: towers, their encoders, and how they are watched.
+
+    Args:
+        encoders: pairs (name, factory of an encoder), one per tower.
+        projector: factory of a head `[B, F] -> [B, D]`, called with F.
+        temperature: divides the similarities; positive.
+        pairs: "full" or "core", see `zoo.methods.cmc.CMC`.
+        joined: names of towers whose features are concatenated, see `zoo.methods.cmc.CMC`.
+        name: name of the model.
+    """
+
+    sides = 1  # how many views every tower sees
+
+    def __init__(
+        self,
+        encoders: Sequence[tuple[str, Callable]],
+        projector: Callable,
+        temperature: float,
+        pairs: str,
+        joined: Sequence[str] | None,
+        name: str | None,
+    ):
+        super().__init__(name)
+        checks.positive(type(self).__name__, temperature=temperature)
+        self.towers, self.temperature = Towers(encoders, projector, pairs, joined), temperature
+
+    def watch(self, batch: method.Batch) -> dict[str, Any]:
+        """Returns the alignment of the first two towers, and the uniformity and rank of the first."""
+        views = batch.views[: len(batch.views) // self.sides]
+        return geometry.measurements(*self.towers.embed(self.networks, views)[:2])
+
+    def encoders(self) -> dict[str, keras.Model]:
+        """Returns the encoder `joined`, if any towers are joined, and the encoder of every tower."""
+        return self.towers.encoders(self.networks)
 
 
 def mean_logs(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
