@@ -6,7 +6,7 @@ from zoo.transfer import knn_protocol, linear_protocol, protocols
 
 
 def test_protocols_of_the_library_are_found_by_name():
-    assert protocols.names() == ["knn", "linear"]
+    assert set(protocols.names()) >= {"knn", "linear"}
     assert protocols.find("knn") is knn_protocol.protocol
     assert protocols.find("linear") is linear_protocol.protocol
 
@@ -31,7 +31,7 @@ def test_a_protocol_of_your_own_is_found_by_its_path(tmp_path, monkeypatch):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="`name` to be one of 'knn', 'linear'. Received: name='kn'. Did you mean 'kn"):
+    with pytest.raises(ValueError, match="`name` to be one of .*'knn'.* Received: name='kn'. Did you mean 'kn"):
         protocols.find("kn")
 
 
