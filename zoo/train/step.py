@@ -1,5 +1,6 @@
 """A training step on one replica of TensorFlow: views, loss, gradients, update."""
 
+import contextlib
 import functools
 import threading
 from collections.abc import Mapping
@@ -47,7 +48,14 @@ class Step(task.Task):
         examples = {name: tf.zeros((batch, *shape), dtype) for name, (shape, dtype) in spec.items()}
         # As a part of a graph, like the step: what is compiled for a call by itself would be compiled once more.
         call = tf.function(self.views_of_step, autograph=False)
-        thread = threading.Thread(target=call, args=(examples, tf.constant(0, tf.int64)), daemon=True)
+
+        def run():
+            # The step will raise the same error, where somebody catches it.
+            with contextlib.suppress(Exception):
+                call(examples, tf.constant(0, tf.int64))
+
+        # Not a daemon: the interpreter must not end while XLA compiles.
+        thread = threading.Thread(target=run)
         thread.start()
         return thread
 
