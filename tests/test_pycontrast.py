@@ -90,7 +90,7 @@ METHODS = {
     "cmc": (cmc.CMC, ["joined", "luma", "chroma"], 0.07, "bank", LINEAR, None),
     "cmc_v2": (cmc_v2.CMCv2, ["joined", "luma", "chroma"], 0.2, "queue", MLP, None),
 }
-IMAGE, PATCHES = (8, 8, 3), (9, 2, 2, 3)
+IMAGE, PATCHES = (8, 8, 3), (9, 4, 4, 3)
 
 
 def widths_of(head):
