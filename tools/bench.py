@@ -58,7 +58,7 @@ print(json.dumps(found))
 
 def define_flags():
     """Defines this program's flags."""
-    flags.DEFINE_list("topics", list(TOPICS), f"Comma-separated topics to measure, among {', '.join(TOPICS)}.")
+    flags.DEFINE_list("topics", list(TOPICS), f"Comma-separated topics to measure, out of {', '.join(TOPICS)}.")
     flags.DEFINE_integer("rounds", 7, "Number of timed rounds per candidate, after two untimed ones.", lower_bound=1)
     flags.DEFINE_string("out", None, "JSON file to write; topics already in it that are not measured again are kept.")
     flags.DEFINE_string(
@@ -66,7 +66,7 @@ def define_flags():
         os.environ.get("PEERS", "~/.cache/contrastive-zoo/peers"),
         "Folder of the peers' environments, which the script tools/peers makes.",
     )
-    flags.DEFINE_bool("quick", False, "Measure tiny sizes in one round, to try the program.")
+    flags.DEFINE_bool("quick", False, "Measure tiny sizes in one round, to try out the program.")
     flags.DEFINE_string("plots", None, "SVG or PNG file for curves of how costs grow; needs the topic growth.")
 
 

@@ -37,8 +37,8 @@ def use_onednn(environment=None):
     """Enables oneDNN's kernels in TensorFlow on every CPU, unless the environment says otherwise.
 
     Call it before TensorFlow is imported. By default TensorFlow uses these kernels only on CPUs with AVX-512 VNNI, but
-    they halve the time of a training step on other CPUs, too. Single images take longer, so that serving leaves the
-    choice to TensorFlow.
+    they halve the time of a training step on other CPUs, too. Single images take longer, so serving leaves the choice
+    to TensorFlow.
 
     Args:
         environment: environment to change, such as that of a child process; by default that of this process.
@@ -101,7 +101,8 @@ def launch(main, engine=False):
         print(f"error: {message}", file=sys.stderr, flush=True)
         return 1
 
-    # absl takes the console script for the program, and its help would show neither docstring nor flags of the module.
+    # absl takes the console script for the program, and its help would show neither the docstring nor the flags of the
+    # module.
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     for module, found in flags.FLAGS.flags_by_module_dict().items():
         if module.startswith("zoo.tools."):

@@ -1,4 +1,4 @@
-"""Evaluates an encoder by transfer protocols, beside raw pixels and the same architecture with fresh weights.
+"""Evaluates an encoder with transfer protocols, alongside raw pixels and the same architecture with fresh weights.
 
 zoo-evaluate --model=simclr_resnet18_fashion_mnist.v1 --data=fashion_mnist --out=evaluated/fashion
 zoo-evaluate --model=runs/digits --data=digits --protocol=knn --labels=all,10 --out=evaluated/digits
@@ -89,7 +89,7 @@ def resolve(name, encoder=None):
 
 
 def counts(labels):
-    """Returns the values of --labels, numbers as integers."""
+    """Returns the values of --labels, with numbers as integers."""
     for text in labels:
         if text != "all" and not text.isdigit():
             raise ValueError(f"--labels: expected `all` or a number of labels per class. Received: labels={text!r}.")
@@ -128,7 +128,7 @@ def main(argv):
     command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
     written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)
     files.write(written.with_suffix(".md"), results.markdown(rows))
-    # Into a file, rich would wrap every cell to fit 80 columns.
+    # When it writes to a file, rich would wrap every cell to fit 80 columns.
     console.Console(width=None if sys.stdout.isatty() else 160).print(results.rich_table(rows))
     print(f"Wrote {written} and {written.with_suffix('.md').name}.")
     if card:

@@ -6,7 +6,7 @@ zoo-export --workdir=runs/cmc --encoder=luma --out=exported/cmc_convnet_openclip
 zoo-export --workdir=runs/digits --serving --out=served --name=digits --version=1
 zoo-export --model=simclr_convnet_fashion_mnist.e15 --serving --out=served --version=1
 
-The encoder is that of the newest complete checkpoint, and the card says how it was trained. Flags give what the run
+The encoder is that of the newest complete checkpoint, and the card says how it was trained. Flags supply what the run
 does not know: licenses and a description. `zoo.load` and `tf.saved_model.load` both read the folder. With --serving it
 becomes a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README; there,
 --model takes a published model or a model folder in place of a run.
@@ -31,8 +31,8 @@ def define_flags():
         None,
         "Name of a published model, or a model folder, to serve in place of a --workdir; needs --serving.",
     )
-    flags.DEFINE_string("out", None, "Folder to write; its parent is made when missing.", required=True)
-    flags.DEFINE_string("encoder", None, "Name of the encoder to export; by default the first of the method's.")
+    flags.DEFINE_string("out", None, "Folder to write; its parent is made if missing.", required=True)
+    flags.DEFINE_string("encoder", None, "Name of the encoder to export; by default the method's first one.")
     flags.DEFINE_string("name", None, "Name of the model, method_encoder_data.tag; by default the name of --out.")
     flags.DEFINE_string("description", None, "Description of the model, a sentence; by default made from the run.")
     flags.DEFINE_string("limitations", None, "Limitations of the model, a sentence.")
@@ -148,7 +148,7 @@ def main(argv):
 
 
 def cli():
-    """The program `zoo-export`."""
+    """Runs the program `zoo-export`."""
     define_flags()
     config.launch(main, engine=True)
 

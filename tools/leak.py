@@ -4,8 +4,8 @@ python -m zoo.tools.leak --workdir=runs/moco/seed0 --workdir=runs/moco/seed1 --s
 
 Each query looks for its own key among a queue of keys of *other* batches, twice. The first time its key is encoded
 together with the keys of the query's batch, as in training; the second time apart from them, in a group of equally many
-keys of which no two have queries in the same group of batch norm. Everything else is equal, also the noise of the batch
-statistics. Keys that are found more often the first time are found by the batch (He et al., 2019,
+keys, no two of which have queries in the same group of batch norm. Everything else is equal, including the noise of the
+batch statistics. Keys that are found more often the first time are found through the batch (He et al., 2019,
 https://arxiv.org/abs/1911.05722, Section 3.3).
 """
 
@@ -39,7 +39,7 @@ def found(queries, own, keys, rivals):
         queries: unit vectors by batch, `[M, B, D]`.
         own: the key of each query, `[M, B, D]`.
         keys: the keys that other queries meet, `[M, B, D]`.
-        rivals: number of the next batches that a query meets; all others where there are fewer.
+        rivals: number of the next batches that a query meets; all others if there are fewer.
     """
     import numpy as np
 

@@ -3,12 +3,12 @@
 python -m zoo.tools.load_test --model=simclr_convnet_fashion_mnist.e15 --seconds=600 --out=serving.json
 
 Starts `zoo-serve` on a temporary serving folder. First it sends batches of 32, over gRPC and REST, as numbers and as
-image files, in turns with the same call of the SavedModel in this process. Then clients of all four kinds send batches
-of 1, 7 and 32 concurrently. Every tenth request is malformed and must get its error. Every minute a new version takes
-over: by turns the model itself and one of fresh weights, so that an answer made of both is noticed. An answer that
-neither of them gives counts as wrong. Clients and server share the machine, which should be idle otherwise. The exit
-status is 1 if an answer was lost or wrong, if no version was changed, or if the server's memory grew by a tenth after
-the first quarter.
+image files, alternating with the same call of the SavedModel in this process. Then clients of all four kinds send
+batches of 1, 7 and 32 concurrently. Every tenth request is malformed and must get its error. Every minute a new version
+takes over: alternately the model itself and one with fresh weights, so that an answer made of both is noticed. An
+answer that neither of them gives counts as wrong. Clients and server share the machine, which should otherwise be idle.
+The exit status is 1 if an answer was lost or wrong, if the version never changed, or if the server's memory grew by a
+tenth after the first quarter.
 """
 
 import concurrent.futures
@@ -44,7 +44,7 @@ def define_flags():
 
 
 class Server:
-    """A process of `zoo-serve`, until `end`."""
+    """A `zoo-serve` process, which `end` stops."""
 
     def __init__(self, folder):
         self._ports, self._log = folder / "ports.json", open(folder / "server.log", "ab")  # noqa: SIM115
@@ -169,7 +169,7 @@ def _malformed(client, image):
 
 
 def customer(work, address, name, api, until, seed):
-    """Sends the requests of one client until a time; returns counts and latencies."""
+    """Sends the requests of one client until a given time; returns counts and latencies."""
     from zoo.serving import client
 
     chance = random.Random(seed)
@@ -254,7 +254,7 @@ def main(argv):
     from zoo.hub import cards, pretrained
     from zoo.serving import client, deployment, export
 
-    busy = round(os.getloadavg()[0], 1)  # what else runs makes all numbers worse
+    busy = round(os.getloadavg()[0], 1)  # other load makes all numbers worse
     source = cards.find(FLAGS.model)
     name = cards.read(source)["name"]
     with tempfile.TemporaryDirectory(prefix="zoo-load-test.") as place:

@@ -4,7 +4,8 @@ python tools/readme.py
 
 The models and the quickstart's table come from the cards; the comparisons of methods and the measurements come from
 `saved_models/tables`, which `tools/tables`, `zoo-bench` and `zoo.tools.load_test` fill; the lists of files quote the
-first sentence of each file. What was not measured gives an empty section. A test fails if a README is out of date.
+first sentence of each file. A section whose numbers were not measured is empty. A test fails if a README is out of
+date.
 """
 
 import ast
@@ -62,7 +63,7 @@ def documents() -> dict[str, dict[str, Callable[[], str]]]:
 
 
 def written(text: str, sections: Mapping[str, Callable[[], str]]) -> str:
-    """Returns the text of a document with its sections, from `<!-- name -->` to `<!-- end -->`, written anew.
+    """Returns the text of a document with its sections, from `<!-- name -->` to `<!-- end -->`, rewritten.
 
     Args:
         text: the document as it stands.
@@ -142,7 +143,7 @@ def title(table: str, method: str) -> str:
 
 
 def comparison(table: str) -> str:
-    """Returns one of `tables`, below what its runs share according to their settings."""
+    """Returns one of `tables`, below a summary of the settings that its runs share."""
     judged = {title(table, method): _judged(table, method) for method in tables()[table]}
     judged = {name: rows for name, rows in judged.items() if rows}
     if not judged:
@@ -154,7 +155,7 @@ def comparison(table: str) -> str:
 
 
 def _last(path: pathlib.Path, name: str) -> float:
-    """Returns the last value of that name in a run's records."""
+    """Returns the last value with that name in a run's records."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     return [record[name] for record in records if name in record][-1]
 

@@ -1,4 +1,4 @@
-"""Serves encoders over the REST and gRPC API of TensorFlow Serving, without its binary.
+"""Serves encoders over the REST and gRPC APIs of TensorFlow Serving, without its binary.
 
 zoo-serve --model=simclr_convnet_fashion_mnist.e15                 # a published model, or a model folder
 zoo-serve --model=served                                           # a serving folder, from zoo-export --serving
@@ -7,8 +7,9 @@ zoo-serve --model=exported/a --model=exported/b --port=9001 --grpc_port=9000
 curl localhost:8501/v1/models/simclr_convnet_fashion_mnist.e15
 curl -d '{"signature_name": "encode_bytes", "instances": [{"b64": "..."}]}' localhost:8501/v1/models/NAME:predict
 
-`zoo.serving.client` is a client for Python. Health is at /health/live and /health/ready, metrics for Prometheus are at
-/monitoring/prometheus/metrics. A version folder that appears in a served folder is loaded, warmed and takes over.
+`zoo.serving.client` is a client for Python. Health checks are at /health/live and /health/ready; metrics for Prometheus
+are at /monitoring/prometheus/metrics. A version folder that appears in a served folder is loaded, is warmed up and
+takes over.
 """
 
 import json
@@ -41,38 +42,38 @@ def define_flags():
     flags.DEFINE_string("monitoring_config_file", None, "Path of a monitoring.config of TensorFlow Serving.")
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 accepts other machines.")
     flags.DEFINE_integer(
-        "port", 8501, "Port of the REST API; 0: a free one, -1: none.", lower_bound=-1, upper_bound=65535
+        "port", 8501, "Port of the REST API; 0 picks one, -1 turns it off.", lower_bound=-1, upper_bound=65535
     )
     flags.DEFINE_integer(
-        "grpc_port", 8500, "Port of the gRPC API; 0: a free one, -1: none.", lower_bound=-1, upper_bound=65535
+        "grpc_port", 8500, "Port of the gRPC API; 0 picks one, -1 turns it off.", lower_bound=-1, upper_bound=65535
     )
     flags.DEFINE_string(
         "port_file", None, "JSON file to write, once both ports listen, with the ports and the process."
     )
-    flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions; 0: no checks.", lower_bound=0)
-    flags.DEFINE_integer("max_batch_size", None, "Maximum images of a call of a model.", lower_bound=1)
+    flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions; 0 never checks.", lower_bound=0)
+    flags.DEFINE_integer("max_batch_size", None, "Maximum number of images per call of a model.", lower_bound=1)
     flags.DEFINE_integer(
         "batch_timeout_micros", None, "Microseconds that a partial batch waits for more images.", lower_bound=0
     )
     flags.DEFINE_integer(
-        "max_enqueued_batches", None, "Maximum full batches that wait for each signature.", lower_bound=1
+        "max_enqueued_batches", None, "Maximum number of full batches that wait for each signature.", lower_bound=1
     )
-    flags.DEFINE_integer("num_batch_threads", None, "Concurrent calls of models.", lower_bound=1)
-    flags.DEFINE_float("max_body_mb", 64, "Maximum megabytes of a request body.", lower_bound=0.001)
-    flags.DEFINE_float("max_in_flight_mb", 512, "Maximum megabytes of all requests in flight.", lower_bound=0.001)
-    flags.DEFINE_integer("max_rows", 1024, "Maximum images of a request.", lower_bound=1)
-    flags.DEFINE_integer("max_pixels", 25_000_000, "Maximum pixels of an image file.", lower_bound=1)
+    flags.DEFINE_integer("num_batch_threads", None, "Number of concurrent calls of models.", lower_bound=1)
+    flags.DEFINE_float("max_body_mb", 64, "Maximum size of a request body in megabytes.", lower_bound=0.001)
+    flags.DEFINE_float("max_in_flight_mb", 512, "Maximum size of all requests in flight in MB.", lower_bound=0.001)
+    flags.DEFINE_integer("max_rows", 1024, "Maximum number of images per request.", lower_bound=1)
+    flags.DEFINE_integer("max_pixels", 25_000_000, "Maximum number of pixels of an image file.", lower_bound=1)
     flags.DEFINE_float("read_seconds", 30, "Seconds to wait for a request body.", lower_bound=0.001)
     flags.DEFINE_float("header_seconds", 30, "Seconds to keep an idle connection.", lower_bound=0.001)
     flags.DEFINE_float("answer_seconds", 60, "Seconds to answer a request.", lower_bound=0.001)
     flags.DEFINE_float(
         "drain_seconds", 30, "Seconds for the requests in flight to end after SIGTERM.", lower_bound=0.001
     )
-    flags.DEFINE_bool("log_requests", True, "Log every request, not only errors of the server.")
+    flags.DEFINE_bool("log_requests", True, "Log every request, not only server errors.")
 
 
 def _settings(flag, name):
-    """Returns the configuration file of a flag, else the one beside the models, else None."""
+    """Returns the configuration file of a flag, else the one next to the models, else None."""
     if FLAGS[flag].value is not None:
         return FLAGS[flag].value
     places = [pathlib.Path(model).expanduser() for model in FLAGS.model]
@@ -166,13 +167,13 @@ def main(argv):
 
 
 def _write(ports):
-    """Writes where the server listens, in one step: whoever waits for the file finds it whole."""
+    """Writes where the server listens, in one step, so that whoever waits for the file finds it complete."""
     if FLAGS.port_file:
         files.write(FLAGS.port_file, json.dumps({**ports, "pid": os.getpid()}) + "\n")
 
 
 def cli():
-    """The program `zoo-serve`."""
+    """Runs the program `zoo-serve`."""
     define_flags()
     try:
         config.launch(main)

@@ -1,4 +1,4 @@
-"""Trains an encoder as gin files configure it.
+"""Trains an encoder as configured by gin files.
 
 zoo-train --gin_file=runs/simclr_digits.gin --workdir=runs/digits
 zoo-train --gin_file=runs/simclr_digits.gin --gin_param='loop.run.epochs = 20' --workdir=/tmp/twenty

@@ -3,8 +3,9 @@
 zoo-views --gin_file=views/simclr_small.gin --data=digits --out=sheet.png
 zoo-views --gin_file=runs/cmc_4_scenes.gin --count=8 --epoch=3 --out=sheet.png
 
-The first column shows the image and the box of every crop, the others the views as training makes them in that epoch,
-with the random draws below. Views that are neither gray nor RGB show their channels side by side, patches on a grid.
+The first column shows the image and the box of every crop; the others show the views as training makes them in that
+epoch, with the random draws below. Views that are neither gray nor RGB show their channels side by side, and patches on
+a grid.
 """
 
 from absl import flags
@@ -19,12 +20,12 @@ CHANGES = "bcsh"  # brightness, contrast, saturation, hue
 def define_flags():
     """Defines this program's flags."""
     config.define_gin_flags()
-    flags.DEFINE_string("data", None, "Name of a dataset, such as digits. Default: that of the gin files.")
+    flags.DEFINE_string("data", None, "Name of a dataset, such as digits. By default, that of the gin files.")
     flags.DEFINE_string("split", "train", "Split of the dataset --data.")
     flags.DEFINE_integer("size", None, "Pixels per side to resize the images of --data to.", lower_bound=1)
     flags.DEFINE_integer("count", 8, "Number of images to show.", lower_bound=1)
-    flags.DEFINE_integer("epoch", 0, "Epoch of training whose views to show, from 0.", lower_bound=0)
-    flags.DEFINE_integer("seed", 0, "Seed of the run whose views to show.", lower_bound=0)
+    flags.DEFINE_integer("epoch", 0, "Training epoch whose views are shown, from 0.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Seed of the run whose views are shown.", lower_bound=0)
     flags.DEFINE_string("out", "sheet.png", "Path of the image file to write.")
 
 
@@ -75,7 +76,7 @@ def box(drawn):
 
 
 def columns(view, drawn):
-    """Returns for every view of one image the lines of its draw, and its box in the image or None."""
+    """Returns, for every view of one image, the lines of its draw, and its box in the image or None."""
     if "branches" in drawn:
         parts = zip(view.branches, drawn["branches"], strict=True)
         return [column for branch, branch_drawn in parts for column in columns(branch, branch_drawn)]
@@ -98,8 +99,8 @@ def sheet(views, images, ids, epoch, seed):
         views: a `zoo.views.view.Views`.
         images: float32 in [0, 1], `[B, H, W, C]`, or a dictionary of maps with the key `"image"`.
         ids: int32 `[B]`.
-        epoch: of training.
-        seed: of the run.
+        epoch: epoch of training.
+        seed: seed of the run.
 
     Returns:
         A matplotlib figure.

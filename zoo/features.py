@@ -61,7 +61,7 @@ class Extractor:
         key: the entry of a source's batches that the network takes, such as `"image"` or `"depth"`.
 
     Raises:
-        ValueError: a model of another kind, or one with several inputs.
+        ValueError: the model is of another kind, or has several inputs.
 
     Example:
         >>> extract = features.Extractor(encoder, batch_size=512)
@@ -105,7 +105,8 @@ class Extractor:
             float32 `[n, F]`; for pixels F is the product of an example's shape.
 
         Raises:
-            ValueError: a source without the key, examples of another shape than the network's, or images out of range.
+            ValueError: a source lacks the key, the examples do not have the network's shape, or images are out of
+                range.
         """
         size = _checked(examples, self.key)
         features: Any = None
@@ -156,7 +157,7 @@ class Cache:
 
     def __init__(self, batch_size: int = 256, key: str = "image"):
         self._batch_size, self._key = batch_size, key
-        # By `id`, each beside its object: an object that is gone would leave its `id` to another.
+        # Keyed by `id` and stored with its object: Python may reuse the `id` of an object that is gone.
         self._extractors: dict[int, tuple[Any, Extractor]] = {}
         self._features: dict[tuple[int, int], tuple[Any, np.ndarray]] = {}
         self._subsets: dict[int, tuple[Any, Any, np.ndarray]] = {}
@@ -206,7 +207,7 @@ def encoder(method: Any, name: str | None = None) -> Any:
 
     Args:
         method: has `encoders()`, which returns a dictionary of networks by name.
-        name: of the encoder; the first by default.
+        name: name of the encoder; the first by default.
 
     Raises:
         ValueError: the method has no encoder of that name.
@@ -274,7 +275,7 @@ def _is_source(examples: Any) -> bool:
 
 
 def _checked(examples: Any, key: str) -> int:
-    """Returns the number of examples, after a check of what can be checked before they are read."""
+    """Returns the number of examples, after checking what can be checked before they are read."""
     if _is_source(examples):
         return examples.size
     is_array = isinstance(examples, np.ndarray)
@@ -311,5 +312,5 @@ def _batches(examples: Any, key: str, batch_size: int) -> Iterator[np.ndarray]:
 
 
 def _standard(array: np.ndarray) -> np.ndarray:
-    """Returns floats in single precision and all else as it is."""
+    """Returns floats in single precision and anything else unchanged."""
     return array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array

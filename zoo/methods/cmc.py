@@ -23,10 +23,10 @@ class CMC(towers.Method):
             tower with every other one. Losses are summed over the pairs.
         num_candidates: K, number of other images that each query is compared with.
         bank_momentum: share of the old embedding in the updated row, in [0, 1].
-        per_image: whether candidates are drawn for every query separately, or once for the whole batch.
+        per_image: whether candidates are drawn separately for every query; otherwise once for the whole batch.
         estimator: factory of the noise-contrastive estimator of the paper, `nce.NCE`; None for a softmax.
         joined: names of towers that take the same image and whose features the encoder `joined` concatenates. By
-            default all towers where they share a view, none otherwise.
+            default, all towers if they share a view, and none otherwise.
         name: name of the model.
     """
 

@@ -45,7 +45,7 @@ class CMCv2(towers.Method):
         self.queue_size, self.momentum, self.bn_groups = queue_size, momentum, bn_groups
 
     def begin(self, spec: method.Spec) -> None:
-        """Makes towers, key encoders and queues; the first half of the views is of queries, the second of keys."""
+        """Makes towers, key encoders and queues; the first half of the views is for queries, the second for keys."""
         expected = "as many views of keys as of queries"
         checks.require(len(spec.view_shapes) % 2 == 0, "CMCv2", expected, views=len(spec.view_shapes))
         half = len(spec.view_shapes) // 2

@@ -34,6 +34,6 @@ class Evaluator(Protocol):
         """Returns numbers to log, by name.
 
         Args:
-            method: the method in its present state, which must not be changed.
-            run: the run and how far it is.
+            method: the method in its current state, which must not be changed.
+            run: the run and how far it has come.
         """

@@ -1,4 +1,4 @@
-"""InfoMin: MoCo v2 with a second, jigsaw query of every image, and views that share little information.
+"""InfoMin: MoCo v2 with a second query from each image's jigsaw puzzle, and views that share little information.
 
 Tian et al., 2020, https://arxiv.org/abs/2005.10243; the configuration chooses the views.
 """
@@ -23,7 +23,7 @@ class InfoMin(moco.MoCo):
         momentum: see `moco.MoCo`.
         bn_groups: see `moco.MoCo`.
         jigsaw_head: factory of the head of an image cut into patches, such as `heads.jigsaw`.
-        jigsaw_weight: weight of the patches' loss, in [0, 1]; the image's loss has the rest.
+        jigsaw_weight: weight of the patches' loss, in [0, 1]; the image's loss gets the rest.
         name: name of the model.
     """
 

@@ -26,8 +26,8 @@ class InsDis(method.Method):
         temperature: divides the similarities; positive.
         num_candidates: K, number of other images that each query is compared with; 4,096 in the paper.
         bank_momentum: share of the old embedding in the updated row, in [0, 1].
-        per_image: whether candidates are drawn for every query separately, as in the paper, or once for the whole
-            batch, which reads B times fewer rows.
+        per_image: whether candidates are drawn separately for every query, as in the paper; otherwise once for the
+            whole batch, which reads B times fewer rows.
         estimator: factory of the noise-contrastive estimator of the paper, `nce.NCE`; None for a softmax.
         name: name of the model.
     """

@@ -14,7 +14,7 @@ from zoo.models import encoder as encoding
 class PatchEmbedder(keras.layers.Layer):
     """Maps an image cut into patches to a unit vector, `[B, P, h, w, C] -> [B, D]`.
 
-    The patches pass the encoder as a separate batch, with separate batch statistics.
+    The patches pass through the encoder as a separate batch, with separate batch statistics.
 
     Args:
         embedder: network of whole images; the patches use its encoder.

@@ -16,7 +16,7 @@ from zoo.methods import method
 
 
 def _generator():
-    """Returns a NumPy generator with a seed drawn as Keras draws the seed of any initializer."""
+    """Returns a NumPy generator whose seed is drawn the way Keras seeds any initializer."""
     return np.random.default_rng(keras.initializers.RandomNormal().seed)
 
 
@@ -64,7 +64,7 @@ class MomentumQueue(keras.layers.Layer):
         self.built = True
 
     def negatives(self, ids: Any) -> tuple[Any, Any]:
-        """Returns the keys `[K, D]`, and whether a key is of another image than a query, bool `[B, K]`.
+        """Returns the keys `[K, D]`, and whether each key is from another image than a query, bool `[B, K]`.
 
         Args:
             ids: the queries' images, int32 `[B]`.
@@ -149,7 +149,7 @@ class MemoryBank(keras.layers.Layer):
                 rows, which reads less memory.
 
         Returns:
-            Embeddings `[B, K, D]` and None with `per_image`; otherwise embeddings `[K, D]`, and whether each is of
+            Embeddings `[B, K, D]` and None with `per_image`; otherwise embeddings `[K, D]`, and whether each is from
             another image than the query, bool `[B, K]`.
         """
         own = ids - self.first  # [B]
@@ -200,7 +200,7 @@ class Average:
             slow.assign(fast)
 
     def update(self, momentum: Any = None) -> None:
-        """Moves the average toward the weights, by `momentum` if given instead of the constructor's."""
+        """Moves the average toward the weights; `momentum`, if given, replaces the constructor's."""
         momentum = self.momentum if momentum is None else momentum
         for slow, fast in zip(self.target, self.source, strict=True):
             slow.assign(momentum * slow + (1 - momentum) * fast)
@@ -211,8 +211,8 @@ class MomentumEncoder(keras.layers.Layer):
 
     Batch statistics must not reveal which key belongs to a query. Batch norm therefore normalizes `bn_groups` groups
     separately, as if each were on a device of its own, and keys are grouped differently from queries: a group of
-    queries consists of consecutive images, a group of keys takes images from all groups of queries in turn. Groups are
-    parts of the global batch, so that every number of replicas that divides `bn_groups` computes the same.
+    queries consists of consecutive images, and a group of keys takes images from all groups of queries in turn. Groups
+    are parts of the global batch, so any number of replicas that divides `bn_groups` computes the same result.
 
     Args:
         network: the key encoder `[B, H, W, C] -> [B, D]`.

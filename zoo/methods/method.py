@@ -158,7 +158,7 @@ class Method(keras.Model):
         return next(iter(self.encoders().values()))(images, training=training)
 
     def expect_views(self, spec: Spec, *names: str) -> None:
-        """Raises ValueError unless there is one view for every name and all views have equally many channels.
+        """Raises ValueError unless there is one view for every name and all views have the same number of channels.
 
         Args:
             spec: as for `begin`.

@@ -17,8 +17,8 @@ class NCE(keras.layers.Layer):
 
     Args:
         population: n, number of images from which candidates are drawn.
-        momentum: share of the old Z in the new one, in [0, 1]. The papers' 1 keeps the first estimate forever, which
-            fails when embeddings drift; 0.99 does not (issue 23 of the CMC repository).
+        momentum: share of the old Z in the new one, in [0, 1]. With 1, as in the papers, the first estimate stays
+            forever, which fails when embeddings drift; 0.99 does not fail (issue 23 of the CMC repository).
         name: name of the layer.
     """
 
@@ -37,7 +37,7 @@ class NCE(keras.layers.Layer):
     ) -> tuple[Any, dict[str, Any], Any]:
         """Returns the loss `[B]`, scalars to log, and the logarithm of Z for `remember`.
 
-        Arguments are those of `zoo.objectives.nce.nce`, and `group`, the replicas.
+        Arguments are those of `zoo.objectives.nce.nce`, plus `group`, the replicas.
         """
         rows = query, positive, negatives, temperature
         estimate = nce.log_partition(*rows, self.population, group, allowed)
@@ -65,7 +65,7 @@ def contrast(
     temperature: float,
     group: replicas.Replicas,
 ) -> tuple[Any, dict[str, Any], Any]:
-    """Returns `estimator.contrast(...)`; without an estimator the softmax loss `[B]`, its logs and ()."""
+    """Returns `estimator.contrast(...)` or, without an estimator, the softmax loss `[B]`, its logs and ()."""
     if estimator is not None:
         return estimator.contrast(query, positive, negatives, allowed, temperature, group)
     return *info_nce.against_memory(query, positive, negatives, temperature, allowed), ()

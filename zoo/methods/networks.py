@@ -15,13 +15,13 @@ def unit(embeddings: Any) -> Any:
 
 
 class Embedder(keras.layers.Layer):
-    """An encoder followed by its projector, images to unit vectors, `[B, H, W, C] -> [B, D]`.
+    """An encoder followed by its projector; maps images to unit vectors, `[B, H, W, C] -> [B, D]`.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
         projector: factory of a head `[B, F] -> [B, D]`, called with F.
         shape: (H, W, C) of the images, which must not be too small for the encoder.
-        name: of the layer.
+        name: name of the layer.
 
     Attributes:
         encoder: the network; it takes images of any height and width.

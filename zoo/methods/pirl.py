@@ -24,9 +24,9 @@ class PIRL(method.Method):
         temperature: divides the similarities; positive.
         num_candidates: K, number of other images that each query is compared with.
         bank_momentum: share of the old embedding in the updated row, in [0, 1].
-        per_image: whether candidates are drawn for every query separately, or once for the whole batch.
+        per_image: whether candidates are drawn separately for every query; otherwise once for the whole batch.
         jigsaw_head: factory of the head of an image cut into patches, such as `heads.jigsaw`.
-        jigsaw_weight: weight of the patches' loss, in [0, 1]; the image's loss has the rest.
+        jigsaw_weight: weight of the patches' loss, in [0, 1]; the image's loss gets the rest.
         name: name of the model.
 
     Differs from the paper: a softmax over the candidates, as in PyContrast, replaces noise-contrastive estimation.

@@ -16,7 +16,7 @@ from zoo.objectives import geometry, info_nce
 
 
 class SimCLR(method.Method):
-    """SimCLR v1; a projector of three layers, of which the first is kept for fine-tuning, makes it v2.
+    """SimCLR v1; a projector of three layers, the first of which is kept for fine-tuning, makes it v2.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
@@ -50,7 +50,7 @@ class SimCLR(method.Method):
             heads.kept(self.embedder.encoder, self.embedder.projector, self.kept_layers)  # raises if there are fewer
 
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
-        """Returns the NT-Xent loss; both views pass the encoder together, as one batch for batch norm."""
+        """Returns the NT-Xent loss; both views pass through the encoder together, as one batch for batch norm."""
         both = self.embedder(ops.concatenate(batch.views, axis=0), training=True)  # [2B, D]
         first, second = ops.split(both, 2, axis=0)  # 2 of [B, D]
         return *info_nce.nt_xent(first, second, self.temperature, step.replicas), ()

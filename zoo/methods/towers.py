@@ -51,7 +51,7 @@ class Towers:
         self.pairs = [(i, j) for i in numbers for j in numbers if i != j and (pairs == "full" or 0 in (i, j))]
 
     def spread(self, views: Sequence) -> Sequence:
-        """Returns one view per tower, given that or a single view that all towers share."""
+        """Returns one view per tower, from one view per tower or a single view that all towers share."""
         return views if len(views) == len(self.names) else list(views) * len(self.names)
 
     def build(self, shapes: Sequence[tuple[int, ...]], suffix: str = "") -> list[networks.Embedder]:

@@ -28,7 +28,7 @@ FAR = 1e9
 # Up to this logit, sums of exp(logit) need no shift: exp(-2 * 40) and thousands of exp(2 * 40) are normal float32
 # numbers. The factor 2 leaves room for vectors that are up to 1.4 times longer than unit vectors.
 _BOUND = 40.0
-# Similarities of unit vectors that differ by less are equal.
+# Similarities of unit vectors that differ by less count as equal.
 _ROUNDING = 1e-6
 
 
@@ -108,7 +108,7 @@ def _after(turn, result):
     """Returns `turn`, but makes it depend on the `result` of the previous round.
 
     TensorFlow runs up to ten independent iterations of a loop at once, which would hold the logits of ten rounds. The
-    number is only wrong if the result is NaN, when nothing can be saved.
+    value of `turn` is wrong only if the result is NaN, and then the loss is lost anyway.
     """
     first = ops.reshape(result, (-1,))[0]
     return turn + ops.cast(ops.isnan(first), "int32")
@@ -126,7 +126,7 @@ class _Ring:
         self.remote_candidates = None if remote is None else self._factors(remote)[1]  # [R - 1, k, D', W]
         half = self.rows // 2
         self.partners = ops.concatenate([local[:, half:], local[:, :half]], axis=1)  # [k, W, D], the other views
-        # Within a block, -FAR between the views of one image, which are no negatives of each other.
+        # Within a block, -FAR between the views of one image, which are not negatives of each other.
         self.same_image = ops.tile(-FAR * ops.eye(half), (2, 2))  # [W, W]
 
     def _factors(self, z):

@@ -13,7 +13,8 @@ _ROWS = 2048
 def nt_xent_plain(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dict[str, Any]]:
     """Returns the loss of `nt_xent` as the paper states it, from the matrix of all similarities.
 
-    It is the reference of `nt_xent`, which has the arguments and the results and is faster from some hundred images on.
+    It is the reference for `nt_xent`, which documents the arguments and results and is faster from a few hundred images
+    on.
     """
     a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
     batch, total = a.shape[0], a.shape[0] * replicas.count
@@ -35,7 +36,7 @@ def nt_xent(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dic
 
     Each embedding is compared with the other view of its image (the positive) and with both views of every other image
     of the global batch: 2N - 2 negatives. The similarities are computed in blocks, see `zoo.objectives.blocked`;
-    `nt_xent_plain` is the same in one matrix.
+    `nt_xent_plain` computes the same in one matrix.
 
     Args:
         a: unit vectors of the first view, `[B, D]`.
@@ -48,7 +49,7 @@ def nt_xent(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dic
         equal.
         Logs: `contrast_accuracy`, the share of the 2B anchors whose positive is their nearest candidate.
 
-    Differs from the paper's code: that sums the two directions, which is twice this value.
+    Differs from the paper's code: it sums the two directions, which gives twice this value.
     """
     a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
     batch, width = ops.shape(a)
@@ -75,8 +76,8 @@ def against_memory(
         negatives: unit vectors, `[K, D]` shared by all queries or `[B, K, D]`; K may be 0. No gradients flow through
             them.
         temperature: positive float.
-        allowed: bool `[B, K]`, False where a negative is no candidate for a query, such as the query's own image. None
-            allows all.
+        allowed: bool `[B, K]`, False where a negative is not a candidate for a query, such as the query's own image.
+            None allows all.
 
     Returns:
         Loss of each image, `[B]` float32: 0 without negatives, `log(1 + K)` if all candidates are equal.
@@ -99,7 +100,7 @@ def _forward(query, positive, negatives, temperature, allowed):
     scaled = query / temperature  # [B, D]
     logit = ops.sum(scaled * positive, axis=1)  # [B], of the positive
     count = negatives.shape[-2]
-    # Negatives that differ between queries are compared at once: to slice them would copy them.
+    # Negatives that differ between queries are compared at once: slicing would copy them.
     blocks = 0 if count is None or len(negatives.shape) == 3 else count // _ROWS
 
     def added(state, start, rows):

@@ -6,10 +6,10 @@ from typing import Any
 
 
 class _Callable(types.ModuleType):
-    """A package that trains when it is called, since `zoo.train` is also the name of its modules' home."""
+    """A package that trains when it is called: `zoo.train` names both the function and the package of its modules."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs `zoo.train.loop.run`, which has the arguments."""
+        """Runs `zoo.train.loop.run`, which documents the arguments."""
         from zoo.train import loop
 
         return loop.run(*args, **kwargs)

@@ -88,7 +88,7 @@ class Checkpoints:
                 step, arrays = _read(path)
             except _DAMAGED as error:
                 if getattr(error, "errno", None):
-                    # The disk or permissions fail, not the file, which another worker may be able to read.
+                    # The disk or the permissions are at fault, not the file, which another worker may be able to read.
                     raise
                 _logger.warning("Checkpoint %s is damaged (%s); falling back to the previous one.", path, error)
                 continue
@@ -132,7 +132,7 @@ def _kind(dtype):
 
 
 def _check(path, arrays, variables):
-    """Raises ValueError, with the first difference, if a checkpoint is of other variables."""
+    """Raises ValueError, with the first difference, if a checkpoint holds other variables."""
     saved = [(_unnumbered(name), array.shape, _kind(array.dtype)) for name, array in arrays.items()]
     wanted = [(_unnumbered(_key(i, v)), tuple(v.shape), _kind(v.dtype)) for i, v in enumerate(variables)]
     if saved == wanted:

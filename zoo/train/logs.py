@@ -1,4 +1,4 @@
-"""Logs of a run: `metrics.jsonl`, which is bit for bit equal in a resumed run, and TensorBoard events."""
+"""Logs of a run: `metrics.jsonl`, which is identical bit for bit when a run is resumed, and TensorBoard events."""
 
 import json
 import logging

@@ -78,7 +78,7 @@ def run(
         schedule: `(batch_size, steps, steps_per_epoch) -> learning rate`; `schedules.WarmupCosine()` by default.
         epochs: length of the run; an epoch leaves out the images that do not fill a last batch.
         batch_size: N, number of images in the global batch; a multiple of the number of replicas.
-        seed: seed of initial weights, order of images and views, an integer.
+        seed: seed of the initial weights, the order of the images, and the views; an integer.
         precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables are float32 in any case.
         jit_compile: whether XLA compiles the step: faster on accelerators, slower for convolutions on a CPU. JAX always
             compiles.
@@ -97,7 +97,7 @@ def run(
         The trained method.
 
     Raises:
-        ValueError: the arguments are invalid, or the workdir holds a run of another configuration or model.
+        ValueError: the arguments are invalid, or the workdir holds a run with another configuration or model.
         FloatingPointError: the loss is not finite. The last checkpoint precedes the failure.
     """
     engine = engines.engine(strategy)
@@ -194,7 +194,7 @@ def _check_method(learner: methods.Method) -> None:
 
 
 def _extraction(data: Any) -> Callable:
-    """Returns the function by which a method extracts the outputs of a network for all images."""
+    """Returns the function with which a method extracts the outputs of a network for all images."""
     extractors: dict[int, features.Extractor] = {}
 
     def extract(network):

@@ -112,10 +112,10 @@ class Engine:
             with context.using(xla=jit_compile, image_by_image=jit_compile and engine.current().on_cpu()):
                 return task(inputs, now)
 
-        # The step has no Python control flow over tensors, so that AutoGraph would only slow down tracing.
+        # The step has no Python control flow over tensors, so AutoGraph would only slow down tracing.
         on_replica = tf.autograph.experimental.do_not_convert(on_replica)
         if jit_compile or self.count == 1:
-            # A function of its own is traced once, though `advance` calls it in two places.
+            # A separate function is traced only once, though `advance` calls it in two places.
             on_replica = tf.function(on_replica, jit_compile=jit_compile or None, autograph=False)
 
         # TensorFlow 2.21's dependency optimizer can lose the order between a variable's read and its update, as seen in

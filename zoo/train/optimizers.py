@@ -10,7 +10,7 @@ from zoo import checks
 
 
 def spared(variable: Any) -> bool:
-    """Returns whether weight decay and layer adaptation leave a variable out: biases and norm scales, of rank 1."""
+    """Returns whether weight decay and layer adaptation skip a variable: biases and norm scales, of rank 1."""
     return len(variable.shape) <= 1
 
 

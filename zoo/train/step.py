@@ -40,13 +40,13 @@ class Step(task.Task):
         """Compiles the views in a thread, while the rest of the step is traced; XLA takes seconds.
 
         Args:
-            spec: of the examples, see `zoo.data.sources.Source.spec`.
-            batch: images of a step on this replica.
+            spec: spec of the examples, see `zoo.data.sources.Source.spec`.
+            batch: number of images per step on this replica.
         """
         self.compiles_views = True
-        _ = self._compiled_views  # made here, since two threads might make two
+        _ = self._compiled_views  # made here, because two threads might each make one
         examples = {name: tf.zeros((batch, *shape), dtype) for name, (shape, dtype) in spec.items()}
-        # As a part of a graph, like the step: what is compiled for a call by itself would be compiled once more.
+        # Called inside a graph, as in the step: what is compiled for a standalone call would be compiled once more.
         call = tf.function(self.views_of_step, autograph=False)
 
         def run():

@@ -12,7 +12,7 @@ def strategy(name: str = "default", tpu: str = "") -> Any:
 
     Args:
         name: "default" (one device), "mirrored" (every device of this machine), "multi_worker" (several machines,
-            listed in the environment variable TF_CONFIG) or "tpu". JAX has the first two, also for TPUs.
+            listed in the environment variable TF_CONFIG) or "tpu". JAX supports the first two, on TPUs as well.
         tpu: name or address of the TPU; empty for the local one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""An evaluator without labels, which the loop runs for every method: statistics of embeddings of fixed images."""
+"""An evaluator without labels that the loop runs for every method: statistics of the embeddings of fixed images."""
 
 from typing import Any
 
@@ -28,5 +28,5 @@ class Watch:
         self._measure = engine.current().compiled(measure, task.method.variables)
 
     def __call__(self, method: method.Method, run: evaluation.Run) -> dict[str, float]:
-        """Returns the statistics of the method in its present state."""
+        """Returns the statistics of the method in its current state."""
         return {name: float(value) for name, value in self._measure(self._examples).items()}

@@ -1,4 +1,4 @@
-"""One call that evaluates a model: every protocol, on raw pixels, an untrained and the trained encoder alike."""
+"""Evaluates a model in one call: every protocol, on raw pixels, the untrained encoder and the trained one."""
 
 import dataclasses
 import logging
@@ -39,7 +39,7 @@ def evaluate(
     batch_size: int = 256,
     image: str | None = None,
 ) -> list[results.Row]:
-    """Evaluates a model beside raw pixels and its own architecture with fresh weights.
+    """Evaluates a model alongside raw pixels and its own architecture with fresh weights.
 
     Every setting is chosen on training labels; the test examples are used once per number that is reported. With all
     labels, the interval of one model is over test examples, Wilson's for accuracies. With few labels it is Student's
@@ -51,10 +51,11 @@ def evaluate(
         data: name of the data as in `zoo.data.sources.load`, or a pair of sources `(train, test)`.
         protocols: names of protocols, or import paths of your own; see `zoo.transfer.protocols.find`.
         train_split: the split whose labels the protocols use.
-        test_split: the split that is measured on.
+        test_split: the split to measure on.
         labels: "all", or a number of labels per class.
         draws: number of random draws of the few labels.
-        seed: of the draws, the held-out labels and the untrained weights, an integer >= 0. Sets Keras' global seed.
+        seed: seed of the draws, the held-out labels and the untrained weights, an integer >= 0. Sets Keras' global
+            seed.
         data_dir: folder of TFDS' data.
         size: height and width that images are resized to.
         channels: 1 or 3, the number of channels that images are converted to.
@@ -65,7 +66,7 @@ def evaluate(
         One row per protocol, labels, metric and kind of features.
 
     Raises:
-        ValueError: an unknown protocol, data without labels, or images of another shape than the model's.
+        ValueError: a protocol is unknown, the data have no labels, or the images do not have the model's shape.
     """
     models = list(model) if isinstance(model, list | tuple) else [model]
     _check(models, labels, draws)
@@ -116,11 +117,11 @@ def _networks(models: list[Any], seed: int) -> dict[str, list[Any]]:
 
 
 def untrained(network: Any, seed: int) -> Any:
-    """Returns the architecture of a network with fresh weights, a Keras model; or a string, the reason why it cannot.
+    """Returns the architecture of a network with fresh weights, a Keras model, or a string that says why not.
 
     Args:
         network: a Keras model, or anything else that `zoo.features.Extractor` takes.
-        seed: of the weights; sets Keras' global seed.
+        seed: seed of the weights; sets Keras' global seed.
     """
     if isinstance(network, str | os.PathLike) or not isinstance(network, keras.Model):
         return "a SavedModel does not say how its architecture is built"
@@ -135,7 +136,7 @@ def untrained(network: Any, seed: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What is done to every network; see `evaluate`."""
+    """The work to be done on every network; see `evaluate`."""
 
     train: Any
     test: Any

@@ -1,8 +1,8 @@
 """Weighted nearest neighbors on frozen features (Wu et al., 2018, "Unsupervised Feature Learning via Non-Parametric
 Instance Discrimination", https://arxiv.org/abs/1805.01978, Section 3.4).
 
-The search is exact. Of equally similar training examples the first counts as the nearest; of classes with equal votes
-the lowest wins.
+The search is exact. Among equally similar training examples, the first counts as the nearest; among classes with equal
+votes, the lowest wins.
 """
 
 import functools
@@ -110,7 +110,7 @@ def neighbors(
 def votes(
     similarities: np.ndarray, labels: np.ndarray, temperature: float = 0.07, classes: int | None = None
 ) -> np.ndarray:
-    """Returns the votes for each class: each neighbor votes for its own with weight exp(similarity / temperature).
+    """Returns the votes for each class: each neighbor votes for its own, with weight exp(similarity / temperature).
 
     Args:
         similarities: `[m, k]`.
@@ -134,7 +134,7 @@ def votes(
 def chosen_k(
     features: np.ndarray, labels: np.ndarray, temperature: float = 0.07, candidates: Iterable[int] = CANDIDATES
 ) -> int:
-    """Returns the number of neighbors with which most training examples are classified right by the others.
+    """Returns the number of neighbors with which most training examples are classified correctly by the others.
 
     Only training examples are used, each left out in turn. The smallest of equally good numbers wins. Candidates
     beyond the number of other examples are ignored.

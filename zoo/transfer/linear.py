@@ -25,11 +25,11 @@ from zoo.transfer import splits
 
 # From strong to weak. The penalty is per example, so that a value chosen on nine tenths of the labels suits all.
 PENALTIES = tuple(10.0 ** (-step / 2) for step in range(13))
-# Features of at most so many numbers are fitted by NumPy in double precision, larger ones by TensorFlow in single.
+# Features of at most this many numbers are fitted by NumPy in double precision, larger ones by TensorFlow in single.
 _SMALL = 2**20
 # Smallest standard deviation of a feature, relative to the root mean square of all.
 _FLOOR = 0.1
-# The path of penalties ends after so many that were no better than the best.
+# The path of penalties ends after this many that were no better than the best.
 _PATIENCE = 3
 
 
@@ -128,7 +128,7 @@ class Problem:
         labels: int64 `[n]` in [0, classes).
         classes: number of classes, K >= 2.
         rotation: orthogonal `[F, F]` that replaces the principal axes, such as the `rotation` of a problem with most of
-            these examples: the axes need not be exact. A rotation of another shape is ignored: that of fewer examples
+            these examples: the axes need not be exact. A rotation of another shape is ignored: one from fewer examples
             than features does not span all features.
     """
 
@@ -155,7 +155,7 @@ class Problem:
         """Returns the minimum under one penalty.
 
         L-BFGS stops once no entry of the gradient, on the scaled axes, exceeds the tolerance. It stops earlier where a
-        step lowers the loss by less than the loss is rounded. In single precision that may happen at some 1e-5.
+        step lowers the loss by less than the loss is rounded. In single precision that may happen at about 1e-5.
 
         Args:
             l2: positive float.
@@ -235,10 +235,10 @@ def chosen_l2(
     held_out: Sequence[tuple[np.ndarray, np.ndarray]],
     penalties: Iterable[float] = PENALTIES,
 ) -> tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Returns the penalty under which most held-out training labels are predicted right.
+    """Returns the penalty under which most held-out training labels are predicted correctly.
 
     The path goes from strong to weak penalties. Each fit begins where the previous one ended. The path ends early once
-    three in a row were no better than the best. Between equal counts the lower cross-entropy decides, then the stronger
+    three in a row were no better than the best. If counts are equal, the lower cross-entropy decides, then the stronger
     penalty.
 
     Args:

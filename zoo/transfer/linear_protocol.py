@@ -18,7 +18,7 @@ def protocol(
         model: see `protocols.Protocol`.
         train: a source with labels.
         test: a source with labels.
-        seed: of the labels that are held out.
+        seed: seed of the choice of held-out labels.
         features: see `protocols.Features`.
     """
     if len(np.unique(train.labels)) == train.size:

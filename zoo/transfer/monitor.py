@@ -1,4 +1,4 @@
-"""An evaluator of the training loop: how well nearest neighbors classify by the features as they stand."""
+"""An evaluator of the training loop: how well nearest neighbors classify with the current features."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from zoo.transfer import knn, splits
 class KNN:
     """Weighted nearest neighbors on the frozen features of a method's first encoder, see `zoo.transfer.knn`.
 
-    A checkpoint that is picked by this number is chosen on `test`. So pass a part of the training split, such as
+    A checkpoint that is picked by this number is chosen on `test`. Therefore pass a part of the training split, such as
     `train[90%:]`, and keep the real test images for the end.
 
     Args:
-        train: a `zoo.data.sources.Source` with labels, among whose images neighbors are looked for.
+        train: a `zoo.data.sources.Source` with labels, among whose images the neighbors are found.
         test: a source with labels.
         k: number of neighbors, at most the number of images of `train` that are used.
         temperature: positive float.
@@ -26,7 +26,7 @@ class KNN:
         key: the entry of a source's batches that the encoder takes.
 
     Raises:
-        ValueError: a source without labels, or a setting out of range.
+        ValueError: a source has no labels, or a setting is out of range.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class KNN:
         self._extractor: features.Extractor | None = None
 
     def __call__(self, method: methods.Method, run: evaluation.Run) -> dict[str, float]:
-        """Returns the present accuracy, `{"knn_accuracy": float}`.
+        """Returns the current accuracy, `{"knn_accuracy": float}`.
 
         Args:
             method: the method, or anything else that has `encoders()`.

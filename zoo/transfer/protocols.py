@@ -59,7 +59,7 @@ class Protocol(typing.Protocol):
                 returns measurements without a value for what it cannot train.
             train: a `zoo.data.sources.Source` with labels. Settings must be chosen on it alone.
             test: a source with labels. It should be used once for each measurement.
-            seed: of everything that is random, an integer.
+            seed: seed of everything that is random, an integer.
             features: `features(model, source)` returns the frozen features of a source.
         """
 
@@ -83,10 +83,10 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Protocol:
-    """Returns the protocol of a name.
+    """Returns the protocol of the given name.
 
     Args:
-        name: of one of the library's protocols, such as "knn"; or the import path of a function,
+        name: name of one of the library's protocols, such as "knn"; or the import path of a function,
             `package.module.function`.
 
     Raises:
@@ -100,7 +100,7 @@ def find(name: str) -> Protocol:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise  # The module is there, and something that it imports is not.
+            raise  # The module exists, but something that it imports does not.
         raise ValueError(
             "protocols.find: expected the import path of a function. "
             f"Received: name={name!r}, but there is no module {error.name!r}."

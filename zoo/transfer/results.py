@@ -1,4 +1,4 @@
-"""What was measured: rows, the file that keeps them, and tables of raw pixels and untrained beside trained encoders."""
+"""Rows of results, the file that keeps them, and tables that compare raw pixels, untrained and trained encoders."""
 
 import dataclasses
 import json
@@ -28,13 +28,13 @@ class Row:
     Args:
         data: name of the data.
         protocol: name of the protocol, such as "knn".
-        labels: "all", or as in "10 per class".
+        labels: "all", or for example "10 per class".
         features: "pixels", "untrained" or "trained".
         value: the number, or None if there is none; `details["reason"]` then says why.
         interval: `(low, high)` at 95 %, or None.
         n_test: number of test examples, or None if a card does not say.
         n_seeds: number of models whose mean the value is.
-        seed: of the draws, the held-out labels and the untrained weights.
+        seed: seed of the draws, the held-out labels and the untrained weights.
         details: settings, single values, and what the interval is taken over.
         metric: name of the metric.
     """
@@ -69,7 +69,7 @@ class Row:
 
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that computed the numbers, by name."""
-    # Not at the top: tables are also made of numbers that were computed before, which needs none of these.
+    # Not imported at the top: tables of numbers that were computed earlier need none of these.
     import keras
     import numpy as np
     import scipy
@@ -89,7 +89,7 @@ def write(folder: str | pathlib.Path, rows: Iterable[Row], command: str = "") ->
     """Writes `results.json`, whole or not at all.
 
     Args:
-        folder: is made if it is missing.
+        folder: folder of the file; made if missing.
         rows: the rows to keep.
         command: the command that computes them again.
 
@@ -115,10 +115,10 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Returns the heading and the lines of the table.
 
     There is one line per data, protocol and labels, and one column per kind of features. Metrics have a column only if
-    there are others than the accuracy.
+    there are any besides the accuracy.
 
     Raises:
-        ValueError: two rows for one cell.
+        ValueError: there are two rows for one cell.
     """
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     with_metric = any(row.metric != "accuracy" for row in rows)
@@ -168,7 +168,8 @@ def compared(judged: Mapping[str, Sequence[Row]]) -> str:
         judged: the rows of each method, by its name.
 
     Raises:
-        ValueError: several data or labels; or two values for one cell, such as raw pixels that differ between methods.
+        ValueError: there are several data or labels, or two values for one cell, such as raw pixels that differ between
+            methods.
     """
     rows = [(name, row) for name, found in judged.items() for row in found]
     tasks = sorted({(row.data, row.labels) for _, row in rows})

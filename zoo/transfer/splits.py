@@ -18,7 +18,7 @@ def check(who: str, labels: np.ndarray, size: int) -> np.ndarray:
         size: the number of examples, n.
 
     Raises:
-        ValueError: there is not a label >= 0 for every example, or no example.
+        ValueError: an example has no label >= 0, or there are no examples.
     """
     labels = np.asarray(labels)
     if labels.shape != (size,) or not np.issubdtype(labels.dtype, np.integer):
@@ -36,7 +36,7 @@ def check(who: str, labels: np.ndarray, size: int) -> np.ndarray:
 def few(labels: np.ndarray) -> bool:
     """Returns whether every label must serve both to fit and to choose: at most 100 per class, as many of each class.
 
-    Draws by `per_class` are such. Folds of unequal classes could leave out the rarest.
+    Draws by `per_class` meet this condition. Folds of unequal classes could leave out the rarest.
 
     Args:
         labels: integers `[n]`.

@@ -1,4 +1,4 @@
-"""Views of images. The classes are reachable here by name, and imported on first use."""
+"""Views of images. The classes are available here by name, and are imported on first use."""
 
 import importlib
 from typing import Any

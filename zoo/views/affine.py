@@ -15,8 +15,8 @@ def rotation(degrees: Any, height: int, width: int) -> Any:
 
     Args:
         degrees: angles, `[B]`.
-        height: of the images in pixels.
-        width: of the images in pixels.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
 
     Returns:
         `[B, 6]`.

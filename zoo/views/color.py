@@ -1,7 +1,7 @@
 """Views that change colors: jitter, grayscale, solarization.
 
-Jitter is that of SimCLR (Chen et al., 2020, https://arxiv.org/abs/2002.05709, Appendix A) or of torchvision,
-solarization that of BYOL (Grill et al., 2020, https://arxiv.org/abs/2006.07733).
+The jitter is that of SimCLR (Chen et al., 2020, https://arxiv.org/abs/2002.05709, Appendix A) or of torchvision; the
+solarization is that of BYOL (Grill et al., 2020, https://arxiv.org/abs/2006.07733).
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ def hue_turned(planes: Any, turn: Any) -> Any:
 class Jitter(view.View):
     """Changes brightness, contrast, saturation and hue by random amounts in random order, clipping after each change.
 
-    Brightness, contrast and saturation scale the distance of pixels to a reference: black, a mean, a gray image. The
+    Brightness, contrast and saturation scale the distance of pixels from a reference: black, a mean, a gray image. The
     factor is uniform in [max(0, 1 - s * x), 1 + s * x], where s is `strength` and x is `brightness`, `contrast` or
     `saturation`. The hue is rotated by a uniform fraction of a turn in [-s * hue, s * hue]. Images with one channel
     have neither saturation nor hue, which then change nothing.
@@ -111,7 +111,7 @@ class Jitter(view.View):
         order = drawn["order"]
         hue_at = ops.argmax(ops.cast(order == _HUE, "int32"), axis=1)[:, None]  # [B, 1]
         slot = np.arange(3, dtype="int32")
-        # The hue is by far the most expensive: it is rotated once, between the changes that come before and after it.
+        # Hue is by far the most expensive: it is rotated once, between the changes that come before and after it.
         kinds = ops.where(slot < hue_at, order[:, :3], order[:, 1:])  # [B, 3]
         first = 0
         if channels == 3 and self.hue * self.strength > 0:
@@ -130,11 +130,11 @@ class Jitter(view.View):
         def change(i, planes):
             return self._blend(planes, drawn, *(ops.take(mask, i, axis=1) for mask in masks))
 
-        # A loop, because XLA would fuse three consecutive changes and compute them anew for each use.
+        # This is a loop, because XLA would fuse three consecutive changes and compute them anew for each use.
         return ops.fori_loop(first, end, change, planes)
 
     def _blend(self, planes, drawn, brightness, contrast, saturation):
-        """Applies at most one change per image: the one whose mask `[B, 1, 1]` is 1 and not 0.
+        """Applies at most one change per image: the one whose mask `[B, 1, 1]` is 1, not 0.
 
         All three are factor * x + (1 - factor) * reference, written so that a factor of 1 changes no bit of x. Masks
         are factors, because selecting between arrays that broadcast is several times slower on a CPU.
@@ -153,7 +153,7 @@ class Jitter(view.View):
         else:
             gray = ops.max(planes, axis=1, keepdims=True)  # [B, 1, P]: HSV's value
             mean = ops.mean(planes, axis=2, keepdims=True)  # [B, C, 1]
-            # HSV's saturation, (highest - lowest) / highest, ends at 1.
+            # HSV's saturation, (highest - lowest) / highest, is capped at 1.
             largest = gray / ops.maximum(gray - ops.min(planes, axis=1, keepdims=True), 1e-12)
             scale = ops.minimum(factor, largest + (1 - saturation) * 1e9)  # [B, 1, P]
         paler = saturation * (1 - scale) * gray  # [B, 1, P]

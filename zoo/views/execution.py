@@ -1,4 +1,4 @@
-"""How views are executed: as one batch or image by image, with barriers, selecting by masks, equal chains together.
+"""How views run: as one batch or image by image, with barriers, selection by masks, and equal chains batched together.
 
 Within `context.using(image_by_image=True)` views are traced as a loop over images. This is faster where XLA compiles
 for a CPU: an image stays in the processor's cache from step to step, where a batch would go to memory and back, and
@@ -15,7 +15,7 @@ from zoo import context, engine, seeds
 
 
 def is_single(images: Any) -> bool:
-    """Returns whether these are one image of a loop over images, for which only what was drawn need be computed."""
+    """Returns whether this is one image of a loop over images, so that only what was drawn has to be computed."""
     return context.current().image_by_image and tree.flatten(images)[0].shape[0] == 1
 
 
@@ -67,7 +67,7 @@ def run(apply: Callable, images: Any, drawn: Any) -> Any:
     """Applies a view under a draw, to the batch at once or image by image.
 
     Args:
-        apply: of images and a draw.
+        apply: function of images and a draw.
         images: `[B, H, W, C]`, or a dictionary of such.
         drawn: nest of tensors `[B, ...]`.
 
@@ -86,7 +86,7 @@ def run(apply: Callable, images: Any, drawn: Any) -> Any:
 
 
 def groups(items: Sequence) -> list[list[int]]:
-    """Returns the positions of equal items together, groups in the order of their first items."""
+    """Returns the positions of the items, grouped by equality; groups are in the order of their first items."""
     found: list[list[int]] = []
     for position, item in enumerate(items):
         group = next((group for group in found if items[group[0]] == item), None)
@@ -98,12 +98,12 @@ def groups(items: Sequence) -> list[list[int]]:
 
 
 def repeated(images: Any, count: int) -> Any:
-    """Returns `count` copies of a batch in a row, `[count * B, ...]`."""
+    """Returns `count` copies of a batch, one after the other, `[count * B, ...]`."""
     return images if count == 1 else tree.map_structure(lambda x: ops.concatenate([x] * count, axis=0), images)
 
 
 def joined(batches: Sequence[seeds.Seed]) -> seeds.Seed:
-    """Returns the seeds of several batches in a row, keys `[count * B]`."""
+    """Returns the seeds of several batches, one after the other, keys `[count * B]`."""
     if len(batches) == 1:
         return batches[0]
     words = zip(*(batch.key for batch in batches), strict=True)

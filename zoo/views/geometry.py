@@ -49,7 +49,7 @@ def _keys(distance):
 
 
 _KERNELS: dict[str, Callable] = {"bilinear": _triangle, "bicubic": _keys}
-_REACH = {"bilinear": 1, "bicubic": 2}  # pixels to each side with a weight
+_REACH = {"bilinear": 1, "bicubic": 2}  # pixels on each side that have a weight
 
 
 def interpolation_weights(
@@ -86,7 +86,7 @@ def interpolation_weights(
 def _fetched(images, start, length, outputs, interpolation):
     """Cuts out and resizes along the height, with the weights of `interpolation_weights` without antialiasing.
 
-    Each output pixel depends on two or four input pixels, and taking these costs less than a matrix product.
+    Each output pixel depends on two or four input pixels, and gathering them costs less than a matrix product.
 
     Args:
         images: `[B, H, W, C]`.
@@ -115,7 +115,7 @@ def _fetched(images, start, length, outputs, interpolation):
 
 @dataclasses.dataclass(frozen=True)
 class _Boxed(view.View):
-    """What crops have in common: a drawn box is cut out and resized to `size`."""
+    """The base class of crops: cuts out a drawn box and resizes it to `size`."""
 
     size: int | tuple[int, int] | None = None
 
@@ -145,7 +145,7 @@ class _Boxed(view.View):
         rows = interpolation_weights(top, tall, height, size[0], self.interpolation, True)  # [B, P, H]
         columns = interpolation_weights(left, wide, width, size[1], self.interpolation, True)  # [B, Q, W]
         images = separable(images, rows, columns)  # [B, P, Q, C]
-        # Cubic weights overshoot at edges, rounding does everywhere.
+        # Cubic weights overshoot at edges; rounding does so everywhere.
         return ops.clip(images, 0, 1)
 
     def output_shape(self, shape: maps.Shape) -> maps.Shape:
@@ -153,7 +153,7 @@ class _Boxed(view.View):
         return (*self._size(shape), shape[2])
 
     def _size(self, shape):
-        """Returns height and width of the result."""
+        """Returns the height and width of the result."""
         return tuple(shape[:2]) if self.size is None else self.size
 
 
@@ -206,7 +206,7 @@ class Crop(_Boxed):
         tall = ops.concatenate([tall, zeros + last[0]], axis=1)  # [B, 11]
         wide = ops.concatenate([wide, zeros + last[1]], axis=1)
         fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)  # [B, 11]
-        # Ranked, because devices may differ in which of several equal maxima they find.
+        # Ranked, because devices may differ in which one of several equal maxima they find.
         first = ops.argmax(ops.where(fits, np.arange(_ATTEMPTS + 1, 0, -1), 0), axis=1)[:, None]  # [B, 1]
         tall = ops.take_along_axis(tall, first, axis=1)[:, 0]  # [B]
         wide = ops.take_along_axis(wide, first, axis=1)[:, 0]
@@ -216,7 +216,7 @@ class Crop(_Boxed):
         return {"box": ops.stack([top, left, tall, wide], axis=1)}
 
     def _fallback(self, height, width):
-        """Returns height and width of the largest box of an admissible aspect ratio."""
+        """Returns the height and width of the largest box of an admissible aspect ratio."""
         if width < self.aspect[0] * height:
             return min(round(width / self.aspect[0]), height), width
         if width > self.aspect[1] * height:
@@ -226,7 +226,7 @@ class Crop(_Boxed):
 
 @dataclasses.dataclass(frozen=True)
 class CenterCrop(_Boxed):
-    """Cuts out a central box of the aspect ratio of the result and resizes it, as for evaluation. Nothing is random.
+    """Cuts out a central box with the aspect ratio of the result and resizes it, as for evaluation. Nothing is random.
 
     Args:
         size: side of the result in pixels, or (height, width); by default the size of the images.
@@ -255,7 +255,7 @@ class CenterCrop(_Boxed):
 
 @dataclasses.dataclass(frozen=True)
 class Flip(view.View):
-    """Mirrors images horizontally with a probability.
+    """Mirrors images horizontally with a given probability.
 
     Maps of vectors, such as surface normals, are mirrored as well, but the vectors themselves keep their direction.
 
@@ -275,5 +275,5 @@ class Flip(view.View):
         return {"flipped": seed.bernoulli(self.probability)}
 
     def apply(self, images: Any, drawn: view.Draw) -> Any:
-        """Returns the mirror images of the images for which they were drawn."""
+        """Returns the images, mirrored where a flip was drawn."""
         return execution.changed(drawn["flipped"], lambda images: ops.flip(images, axis=2), images)

@@ -44,7 +44,7 @@ class Jigsaw(view.View):
     def draw(self, seed: seeds.Seed, shape: maps.Shape) -> view.Draw:
         """Draws the positions of the patches and their order.
 
-        `offsets` [B, grid * grid, 2], int32: pixels from top and left of each cell to its patch, cells row by row;
+        `offsets` [B, grid * grid, 2], int32: pixels from the top and left of each cell to its patch, cells row by row;
         `order` [B, grid * grid], int32: the cell of the first patch, of the second, ...
         """
         cell = self._cell(shape)
@@ -71,5 +71,5 @@ class Jigsaw(view.View):
         return (self.grid**2, self.size, self.size, shape[2])
 
     def _cell(self, shape):
-        """Returns height and width of a cell."""
+        """Returns the height and width of a cell."""
         return shape[0] // self.grid, shape[1] // self.grid

@@ -1,7 +1,7 @@
 """Views of several maps that share their geometry, such as an image, its depth and its surface normals.
 
-The methods of most views know arrays only. These functions call them for `{key: [B, H, W, C]}` as well: a draw applies
-to all maps, geometric views transform every map, and the others change `"image"` only.
+The methods of most views handle arrays only. These functions call them for `{key: [B, H, W, C]}` as well: a draw
+applies to all maps, geometric views transform every map, and the others change `"image"` only.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,15 @@ Shapes = Shape | dict[str, Shape]
 
 
 def checked(who: str, images: Any, seed: seeds.Seed) -> Any:
-    """Returns an array or a dictionary of maps as float32 `[B, H, W, C]`, if they and the seed are what a view takes.
+    """Returns an array or a dictionary of maps as float32 `[B, H, W, C]`, if a view takes them and the seed.
 
     Args:
         who: name of the view, for errors.
-        images: floats `[B, H, W, C]`, or a dictionary of such maps of one height and width.
+        images: floats `[B, H, W, C]`, or a dictionary of such maps with the same height and width.
         seed: `[B]` keys.
 
     Raises:
-        ValueError: if they are not.
+        ValueError: a view does not take them.
     """
     if isinstance(images, dict):
         checks.require(len(images) > 0, who, "at least one map", images=images)

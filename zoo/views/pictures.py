@@ -14,7 +14,7 @@ def displayable(view: Any) -> np.ndarray:
 
     Views with one channel are gray and those with three are RGB; other numbers of channels become gray panels side by
     side. Patches are laid out on a grid, row by row. Views with values below 0 are scaled to [0, 1] with 0 at mid-gray,
-    views with values above 1 are divided by the largest value, all images of the batch alike.
+    and views with values above 1 are divided by the largest value. All images of the batch are scaled alike.
 
     Args:
         view: floats `[B, H, W, C]`, or patches `[B, P, H, W, C]`.
@@ -47,7 +47,7 @@ def _grid(panels, columns):
 
 
 def sheet(views: Sequence) -> np.ndarray:
-    """Arranges views on one picture, with a row per image and a column per view.
+    """Arranges views in one picture, with a row per image and a column per view.
 
     Args:
         views: batches of views of the same images, as for `displayable`.

@@ -59,11 +59,11 @@ def matrices(number: Any, magnitude: Any, sign: Any, height: int, width: int) ->
     """Returns the warps of the geometric operations, and the identity for all others.
 
     Args:
-        number: of the operation, int32 `[B]`.
+        number: number of the operation, int32 `[B]`.
         magnitude: in [0, 10], `[B]`. 10 rotates by 30 degrees, shears by 0.3, translates by 0.45 of the side.
         sign: 1 or -1, `[B]`.
-        height: of the images in pixels.
-        width: of the images in pixels.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
 
     Returns:
         `[B, 6]`, see `zoo.views.affine`.
@@ -154,7 +154,7 @@ def _blended(images, drawn):
     else:
         luma, gray = levels, images
     mean = ops.floor(ops.mean(luma, axis=(1, 2), keepdims=True) + 0.5) / 255  # [B, 1, 1, 1]
-    # For brightness it is black.
+    # For brightness, the degenerate version is black.
     degenerate = color * gray + contrast * mean + sharpness * (_smoothed(levels) / 255)
     strength = 0.1 + 1.8 * drawn["magnitude"][:, None, None, None] / _LARGEST
     return ops.clip(images + (strength - 1) * (images - degenerate), 0, 1)
@@ -203,13 +203,13 @@ def grouped(images: Any, group: Any, drawn: dict[str, Any], functions: Sequence[
 class RandAugment(view.View):
     """Applies `count` operations to each image one after the other, drawn with replacement.
 
-    Of a dictionary of maps, `"image"` is changed by all operations and the other maps by warps only.
+    In a dictionary of maps, all operations change `"image"`, but only warps change the other maps.
 
     Args:
         count: number of operations drawn for each image.
         magnitude: mean magnitude, in [0, 10].
         magnitude_std: standard deviation of the magnitude, which is then clipped to [0, 10].
-        probability: of applying a drawn operation, in [0, 1].
+        probability: probability of applying a drawn operation, in [0, 1].
         operations: names to draw from, all equally likely. At magnitude m
             `"Identity"`, `"AutoContrast"`, `"Equalize"`, `"Invert"` do not depend on m;
             `"Rotate"` rotates by 3 m degrees either way;
@@ -222,7 +222,7 @@ class RandAugment(view.View):
             smoothed image by 0.1 + 0.18 m.
         fill: red, green and blue of pixels that warps bring in from outside, in [0, 1]; for one channel, their luma; 0
             for maps other than `"image"`.
-        interpolations: of the warps, `"bilinear"` or `"bicubic"`, all equally likely.
+        interpolations: interpolations of the warps, `"bilinear"` or `"bicubic"`, all equally likely.
 
     Differs from the paper: there magnitudes do not vary, every drawn operation is applied, and the list has
     `"Identity"` instead of `"Invert"` and `"SolarizeAdd"`; this is PyContrast's variant. It differs from both in that
@@ -289,11 +289,11 @@ class RandAugment(view.View):
             turn_drawn = {name: ops.take(value, turn, axis=1) for name, value in drawn.items()}
             return self._operated(images, turn_drawn, is_image)
 
-        # A loop, because compilers take long for a single operation already.
+        # This is a loop, because compilers already take long for a single operation.
         return ops.fori_loop(0, self.count, operated, images)
 
     def _operated(self, images, drawn, is_image):
-        """Applies one operation per image where it was drawn; all of `drawn` are `[B]`."""
+        """Applies one operation per image where it was drawn; every entry of `drawn` is `[B]`."""
         height, width, channels = images.shape[1:]
         fill = self.fill if channels == 3 else (float(np.dot(colors.LUMA, self.fill)),)
         fill = fill if is_image else (0.0,) * channels

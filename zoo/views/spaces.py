@@ -15,7 +15,7 @@ class Channels(view.View):
     """Keeps some channels of a color space, `[B, H, W, 3] -> [B, H, W, len(channels)]`.
 
     `view.Fork((Channels("lab", (0,)), Channels("lab", (1, 2))))` makes a view of lightness and a view of chroma. Values
-    are normalized as by `zoo.colors.normalized`, so encoders of these views need no mean and std of their own.
+    are normalized as in `zoo.colors.normalized`, so encoders of these views need no mean and std of their own.
 
     Args:
         space: name of the color space, a key of `zoo.colors.SPACES`.

@@ -1,4 +1,4 @@
-"""What a view is, and how views are composed: in a chain, by chance, as alternatives, in branches, several at once."""
+"""Views and the ways to compose them: in a chain, by chance, as alternatives, in branches, or several at once."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ class View:
 
         Args:
             seed: `[B]` keys. Row b of the draw depends on key b alone.
-            shape: of an image, `(H, W, C)`.
+            shape: shape of an image, `(H, W, C)`.
 
         Returns:
             Dictionary of tensors `[B, ...]`; that of a composite view holds the draws of its parts.
@@ -62,19 +62,19 @@ class View:
         raise NotImplementedError(f"{type(self).__name__}: expected `apply` to be defined.")
 
     def output_shape(self, shape: Any) -> Any:
-        """Returns the shape of the view of one image of a shape, `(H, W, C)` to `(H', W', C')`."""
+        """Returns the shape of the view of an image of the given shape, `(H, W, C)` to `(H', W', C')`."""
         return shape
 
     def __call__(self, images: Any, seed: seeds.Seed) -> Any:
         """Draws and applies.
 
         Args:
-            images: floats in [0, 1], `[B, H, W, C]`, or a dictionary of such maps of one height and width.
+            images: floats in [0, 1], `[B, H, W, C]`, or a dictionary of such maps with the same height and width.
             seed: `[B]` keys, one per image: `seed.fold(ids)`.
 
         Returns:
             Float32 in [0, 1], `[B, H', W', C']`; a dictionary of maps for a dictionary, an array after
-            `modality.Modality`; a tuple of either where the view is `several`.
+            `modality.Modality`; a tuple of either if the view is `several`.
         """
         images = maps.checked(type(self).__name__, images, seed)
         drawn = maps.draw(self, seed, maps.shapes(images))
@@ -184,7 +184,7 @@ class Fork(View):
 
 @dataclasses.dataclass(frozen=True)
 class Sometimes(View):
-    """Applies a view to each image with a probability.
+    """Applies a view to each image with a given probability.
 
     Args:
         view: makes a single view of an image, of the image's shape.
@@ -225,7 +225,7 @@ class OneOf(View):
 
     Args:
         views: tuple of views that make a single view of an image, all of the same shape.
-        probabilities: of the views, summing to 1; equal by default.
+        probabilities: probabilities of the views, summing to 1; equal by default.
     """
 
     views: tuple
@@ -280,9 +280,9 @@ class Views:
     Chain i draws from `seed.fold(i)`. Equal chains run as one batch: fewer and larger operations, the same result.
 
     Args:
-        chains: tuple of views. They may differ: in size (multi-crop), in strength, in what they keep. Chains that make
-            (a1, a2) and (b1, b2) give the views (a1, a2, b1, b2). Every view is an array: a chain that leaves several
-            maps makes the view `"image"`; others are chosen by `modality.Modality`.
+        chains: tuple of views. They may differ in size (multi-crop), in strength, or in what they keep. Chains that
+            make (a1, a2) and (b1, b2) give the views (a1, a2, b1, b2). Every view is an array: a chain that leaves
+            several maps makes the view `"image"`; others are chosen by `modality.Modality`.
     """
 
     chains: tuple
@@ -306,7 +306,7 @@ class Views:
         """Computes the shapes of the views without making any.
 
         Args:
-            shape: of an image, `(H, W, C)`, or a dictionary with that of every map.
+            shape: shape of an image, `(H, W, C)`, or a dictionary with that of every map.
 
         Returns:
             Tuple of V shapes, `(H_v, W_v, C_v)`, or `(P, H_v, W_v, C_v)` for patches.
@@ -318,7 +318,7 @@ class Views:
         """Draws and applies.
 
         Args:
-            images: floats in [0, 1], `[B, H, W, C]`, or a dictionary of such maps of one height and width.
+            images: floats in [0, 1], `[B, H, W, C]`, or a dictionary of such maps with the same height and width.
             seed: `[B]` keys, one per image: `seed.fold(ids)`.
 
         Returns:
