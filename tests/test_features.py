@@ -4,6 +4,7 @@ import pytest
 
 from zoo import features
 from zoo.data import sources
+from zoo.methods import method as methods
 from zoo.models import mlp
 
 
@@ -45,11 +46,11 @@ def test_a_method_stands_for_its_first_encoder(encoder, source):
     other = mlp.mlp(image_shape=(8, 8, 1), widths=(5,), name="other")
     method = Method(encoder, other)
     np.testing.assert_allclose(features.extract(method, source), expected(encoder, source), atol=1e-5)
-    assert features.encoder(method) is encoder and features.encoder(method, "other") is other
+    assert methods.encoder_named(method) is encoder and methods.encoder_named(method, "other") is other
     with pytest.raises(
         ValueError, match="Method: expected `encoder` to be one of 'mlp', 'other'. .*'oter'. Did you mean 'other'?"
     ):
-        features.encoder(method, "oter")
+        methods.encoder_named(method, "oter")
 
 
 def test_bytes_and_floats_are_the_same_images(encoder, source):

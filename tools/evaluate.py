@@ -73,13 +73,13 @@ def resolve(name, encoder=None):
     Raises:
         ValueError: the name stands for no model, or the method has no such encoder.
     """
-    from zoo import features
     from zoo.hub import pretrained
+    from zoo.methods import method as methods
 
     path = pathlib.Path(name).expanduser()
     if path.is_dir() and not (path / cards.CARD).is_file():
         if (path / "config.gin").is_file():
-            return features.encoder(config.restore(path)[0], encoder)
+            return methods.encoder_named(config.restore(path)[0], encoder)
         if (path / "saved_model.pb").is_file():
             return str(path)
         raise ValueError(

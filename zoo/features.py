@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from zoo import checks, engine
+from zoo.methods import method as methods
 
 PIXELS = "pixels"
 # Room for the overshoot of bicubic resizing; pixels in 0 ... 255 and standardized pixels fall outside.
@@ -202,23 +203,6 @@ def extract(model: Any, examples: Source | np.ndarray, batch_size: int = 256, ke
     return Extractor(model, batch_size, key)(examples)
 
 
-def encoder(method: Any, name: str | None = None) -> Any:
-    """Returns an encoder of a method.
-
-    Args:
-        method: has `encoders()`, which returns a dictionary of networks by name.
-        name: name of the encoder; the first by default.
-
-    Raises:
-        ValueError: the method has no encoder of that name.
-    """
-    encoders = method.encoders()
-    if name is None:
-        return next(iter(encoders.values()))
-    checks.one_of(type(method).__name__, "encoder", name, encoders)
-    return encoders[name]
-
-
 def _is_pixels(model: Any) -> bool:
     return model is None or (isinstance(model, str) and model == PIXELS)
 
@@ -232,7 +216,7 @@ def _network(model: Any) -> _Network:
         checks.require(is_saved_model, "Extractor", "'pixels' or the path of a SavedModel folder", model=path)
         return _signature(tf.saved_model.load(path), os.path.basename(os.path.normpath(path)))
     if hasattr(model, "encoders"):
-        model = encoder(model)
+        model = methods.encoder_named(model)
     if isinstance(model, keras.layers.Layer):
         shape = getattr(model, "input_shape", None)
         checks.require(

@@ -179,7 +179,7 @@ def encoder_named(method: Method, name: str | None = None) -> keras.Model:
     """Returns one of a method's `encoders`.
 
     Args:
-        method: a method whose `begin` has run.
+        method: a method whose `begin` has run, or anything else that has `encoders()`.
         name: name of the encoder; None for the default one.
 
     Raises:

@@ -13,6 +13,7 @@ import numpy as np
 from zoo import checks
 from zoo import features as frozen
 from zoo.data import sources
+from zoo.methods import method as methods
 from zoo.models import architecture
 from zoo.transfer import intervals, protocols, results, splits
 
@@ -110,7 +111,7 @@ def _check_labels(*data: Any) -> None:
 
 def _networks(models: list[Any], seed: int) -> dict[str, list[Any]]:
     """Returns the networks of each kind; an untrained one that cannot be made is a string, the reason."""
-    trained = [frozen.encoder(model) if hasattr(model, "encoders") else model for model in models]
+    trained = [methods.encoder_named(model) if hasattr(model, "encoders") else model for model in models]
     fresh = [untrained(network, seed + index) for index, network in enumerate(trained)]
     # Raw pixels are the same beside every model, so they are judged once.
     return {"pixels": [frozen.PIXELS], "untrained": fresh, "trained": trained}
