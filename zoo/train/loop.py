@@ -17,6 +17,7 @@ from zoo import checks, features, files
 from zoo.methods import evaluation
 from zoo.methods import method as methods
 from zoo.train import checkpoint, engines, history, optimizers, schedules, watch
+from zoo.train import task as tasks
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -162,15 +163,13 @@ def run(
 
 def make_spec(views: Any, data: Any, batch_size: int, replica_count: int = 1) -> methods.Spec:
     """Returns the `Spec` with which a method begins; arguments as for `run`."""
-    shapes = {name: shape for name, (shape, _) in data.spec.items()}
-    maps = {name: shape for name, (shape, dtype) in data.spec.items() if len(shape) == 3 and dtype == "uint8"}
+    shapes = {name: shape for name, (shape, _) in data.spec.items() if name not in ("id", "label")}
+    maps = {name: shape for name, shape in shapes.items() if tasks.describes_map(*data.spec[name])}
     view_shapes: tuple = ()
     if views is not None:
         checks.require(bool(maps), "run", "data with images, or `views` of None", data=data)
-        view_shapes = views.output_shapes(maps["image"] if list(maps) == ["image"] else maps)
-    rest = {name: shape for name, shape in shapes.items() if name not in ("id", "label")}
-    if view_shapes:
-        rest = {name: shape for name, shape in rest.items() if name not in maps}
+        view_shapes = views.output_shapes(tasks.for_views(maps))
+    rest = {name: shape for name, shape in shapes.items() if not (view_shapes and name in maps)}
     return methods.Spec(view_shapes, data.ids, batch_size, data.class_count, replica_count, rest)
 
 

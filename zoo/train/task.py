@@ -9,12 +9,20 @@ from keras import ops
 from zoo import replicas, seeds
 from zoo.methods import method as methods
 
-_BASE = ("image", "id", "label")
+
+def describes_map(shape: tuple[int, ...], dtype: str) -> bool:
+    """Returns whether a field of an example is an image or map that views transform: uint8 `[H, W, C]`."""
+    return len(shape) == 3 and dtype == "uint8"
 
 
 def is_map(values: Any) -> bool:
     """Returns whether a field of a batch is an image or map that views transform: uint8 `[B, H, W, C]`."""
-    return len(values.shape) == 4 and keras.backend.standardize_dtype(values.dtype) == "uint8"
+    return describes_map(tuple(values.shape[1:]), keras.backend.standardize_dtype(values.dtype))
+
+
+def for_views(maps: Mapping[str, Any]) -> Any:
+    """Returns the argument of views for maps, or shapes, by field: the image itself where there is no other map."""
+    return maps["image"] if list(maps) == ["image"] else dict(maps)
 
 
 class Task:
@@ -46,14 +54,14 @@ class Task:
         maps = {name: ops.cast(values, "float32") / 255 for name, values in examples.items() if is_map(values)}
         epoch = ops.cast(number // self.steps_per_epoch, "int32")
         seed = seeds.Seed(self.seed).fold(epoch).fold(examples["id"])
-        return self.views(maps["image"] if list(maps) == ["image"] else maps, seed)
+        return self.views(for_views(maps), seed)
 
     def batch(self, examples: Mapping[str, Any], views: tuple) -> methods.Batch:
         """Returns the batch that is passed to the method."""
         rest = {
             name: values
             for name, values in examples.items()
-            if name not in _BASE and not (views and is_map(values)) or (name == "image" and not views)
+            if name not in ("id", "label") and not (views and is_map(values))
         }
         ids = ops.cast(examples["id"], "int32")
         label = examples["label"] if "label" in examples else ops.full(ids.shape, -1, "int32")
