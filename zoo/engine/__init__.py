@@ -21,13 +21,12 @@ class Engine(Protocol):
     def replicas(self) -> replicas.Replicas:
         """Returns the replicas that train together, seen from the one that runs the calling code."""
 
-    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
+    def compiled(self, function: Callable, variables: Sequence = ()) -> Callable:
         """Compiles a function of arrays, once for every set of shapes that it is called with.
 
         Args:
             function: function from arrays to arrays. It may read variables; on TensorFlow it may also change them.
-            variables: the variables that it reads, a sequence or a function that returns one. Every call uses their
-                values at the time of the call.
+            variables: the variables that it reads. Every call uses their values at the time of the call.
 
         Returns:
             A function of the same arguments.

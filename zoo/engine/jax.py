@@ -15,18 +15,15 @@ class JAX(plain.Plain):
         """Returns whether JAX computes on the CPU by default."""
         return jax.default_backend() == "cpu"
 
-    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
+    def compiled(self, function: Callable, variables: Sequence = ()) -> Callable:
         """Compiles a function; otherwise JAX would compile every operation by itself."""
-
-        def read():
-            return variables() if callable(variables) else variables
 
         @jax.jit
         def stateless(values, *arguments):
-            with keras.StatelessScope(state_mapping=list(zip(read(), values, strict=True))):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
                 return function(*arguments)
 
-        return lambda *arguments: stateless([variable.value for variable in read()], *arguments)
+        return lambda *arguments: stateless([variable.value for variable in variables], *arguments)
 
     def node(self, function: Callable) -> Callable:
         """Compiles a pure function by itself."""

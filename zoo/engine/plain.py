@@ -19,7 +19,7 @@ class Plain:
         """Returns the replicas of the context."""
         return context.current().replicas
 
-    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
+    def compiled(self, function: Callable, variables: Sequence = ()) -> Callable:
         """Returns the function."""
         del variables
         return function

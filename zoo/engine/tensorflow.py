@@ -48,7 +48,7 @@ class TensorFlow(plain.Plain):
         several = here is not None and here.num_replicas_in_sync > 1
         return StrategyReplicas(here) if several else context.current().replicas
 
-    def compiled(self, function: Callable, variables: Sequence | Callable[[], Sequence] = ()) -> Callable:
+    def compiled(self, function: Callable, variables: Sequence = ()) -> Callable:
         """Makes a graph of a function."""
         del variables
         return tf.function(function, autograph=False, reduce_retracing=True)
