@@ -74,6 +74,10 @@ class Engine:
         self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool
     ) -> Callable[[int, int], Mapping[str, float]]:
         """Returns a function that trains a number of steps, see `engines.Engine`."""
+        # TensorFlow 2.21's dependency optimizer can lose the order between a variable's read and its update, as seen in
+        # Keras' own train step with a batch norm of plain operations. The step is not slower without it (measured).
+        # Set before a thread traces the views.
+        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
         # On a CPU, XLA makes views many times faster but convolutions slower, so it compiles the views alone. Compiling
         # takes seconds. It is unnecessary if XLA compiles the whole step, and unavailable with several replicas.
         sizes = [shape[0] * shape[1] for shape, _ in data.spec.values() if len(shape) == 3]
@@ -117,10 +121,6 @@ class Engine:
         if jit_compile or self.count == 1:
             # A separate function is traced only once, though `advance` calls it in two places.
             on_replica = tf.function(on_replica, jit_compile=jit_compile or None, autograph=False)
-
-        # TensorFlow 2.21's dependency optimizer can lose the order between a variable's read and its update, as seen in
-        # Keras' own train step with a batch norm of plain operations. The step is not slower without it (measured).
-        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
 
         @tf.function
         def advance(batches, first, count):

@@ -36,7 +36,7 @@ class Step(task.Task):
     def _compiled_views(self):
         return tf.function(self.views_of, jit_compile=True, autograph=False)
 
-    def compile_views(self, spec: Mapping[str, tuple], batch: int) -> threading.Thread:
+    def compile_views(self, spec: Mapping[str, tuple], batch: int) -> None:
         """Compiles the views in a thread, while the rest of the step is traced; XLA takes seconds.
 
         Args:
@@ -55,9 +55,7 @@ class Step(task.Task):
                 call(examples, tf.constant(0, tf.int64))
 
         # Not a daemon: the interpreter must not end while XLA compiles.
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
+        threading.Thread(target=run).start()
 
     def gradients(self, examples: Mapping[str, Any], number: Any) -> tuple[dict[str, Any], list, Any]:
         """Returns the results of a step without applying them.
