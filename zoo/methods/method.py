@@ -54,7 +54,7 @@ class Step(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What a method knows about a run before the first step.
+    """Facts about a run that a method knows before the first step.
 
     Args:
         view_shapes: shapes of the V views without the batch dimension, `(H, W, C)`, or `(P, h, w, C)` for patches.

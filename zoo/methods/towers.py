@@ -71,6 +71,7 @@ class Towers:
         checks.require(valid, "CMC", "views to be of images (H, W, C)", view_shapes=tuple(shapes))
         if self.joined is None:
             self.joined = self.names if len(shapes) == 1 else ()
+        self._joined: keras.Model | None = None  # made when it is first asked for; not a layer of the method
         parts = zip(self.names, self.factories, self.spread(shapes), strict=True)
         return [networks.Embedder(make, self.projector, shape, name + suffix) for name, make, shape in parts]
 
@@ -84,11 +85,13 @@ class Towers:
         by_name = {name: embedder.encoder for name, embedder in zip(self.names, embedders, strict=True)}
         if not self.joined:
             return by_name
-        return {_JOINED: joining.join([by_name[name] for name in self.joined]), **by_name}
+        if self._joined is None:
+            self._joined = joining.join([by_name[name] for name in self.joined])
+        return {_JOINED: self._joined, **by_name}
 
 
 class Method(method.Method):
-    """What CMC and CMC v2 share: towers, their encoders, and how they are watched.
+    """Base of CMC and CMC v2: towers, their encoders, and how they are watched.
 
     Args:
         encoders: pairs (name, factory of an encoder), one per tower.
