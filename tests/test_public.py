@@ -1,4 +1,4 @@
-"""What users of plain Python reach from `zoo`, and that every public signature is typed."""
+"""Names that users of plain Python reach from `zoo`, and the types of public signatures."""
 
 import ast
 import pathlib

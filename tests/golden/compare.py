@@ -35,7 +35,7 @@ def text(record):
 
 
 def differences(golden, found, losses=LOSSES, trained=TRAINED):
-    """What differs, as lines of text.
+    """Returns the differences as lines of text.
 
     Args:
         golden: a record as `read` returns it.
@@ -114,7 +114,7 @@ def _renamed(golden, found):
 
 
 def _entries(section, golden, found, same):
-    """What differs between two dictionaries."""
+    """Returns the differences between two dictionaries."""
     lines = [f"{section}: {key}: gone, was {golden[key]}" for key in golden if key not in found]
     lines += [f"{section}: {key}: new, {found[key]}" for key in found if key not in golden]
     changed = [key for key in golden if key in found and not same(golden[key], found[key])]

@@ -1,4 +1,4 @@
-"""What a run is and computes, read through the public loop: all that the golden files know of the library.
+"""Reads a run and its results through the public loop: all that the golden files know of the library.
 
 No data set is needed: every source holds the same few synthetic images, whatever its name and its size.
 """
@@ -136,7 +136,7 @@ def _run(name, params, steps, **arguments):
 
 
 def described(name, params=()):
-    """What a run is, as configured; nothing is trained.
+    """Returns the description of a run, as configured; nothing is trained.
 
     Args:
         name: of a file of `gin/runs`.
@@ -151,7 +151,7 @@ def described(name, params=()):
 
 
 def trained(name):
-    """What a run computes: "losses" of the first steps of its small form, and "trained", path -> mean, deviation."""
+    """Returns "losses" of the first steps of a run's small form, and "trained", path -> mean, deviation."""
     config.parse([f"runs/{name}.gin"], [])
     text = gin.config_str()
     params = [*SMALL, *(binding for asked, binding in COUNTED.items() if asked in text)]

@@ -34,7 +34,7 @@ RUNS = {
 
 
 class Interruption(BaseException):
-    """What ends a run without a farewell."""
+    """Ends a run without a farewell."""
 
 
 class Watch(keras.callbacks.Callback):

@@ -76,7 +76,7 @@ def _probe(work, function, given, agree, target, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; with `quick`, of a size for tests."""
     if quick:
         train, test, width = 400, 100, 16
         return [

@@ -24,7 +24,7 @@ def _graph(loss, given, compiled):
 
 
 def _check(*embeddings):
-    """What agrees: the loss, and norms of the gradients along the sphere. Some peers normalize unit vectors anew."""
+    """Returns the results that must agree: loss, and norms of gradients along the sphere; some peers normalize anew."""
     import numpy as np
 
     def numbers(found):
@@ -157,7 +157,7 @@ def _queue(size, batch, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; with `quick`, of a size for tests."""
     if quick:
         return [_nt_xent(64, 3.0, None, 1), _queue(512, 16, 1)]
     return [_nt_xent(4096, 3.0, None, None), _queue(65536, 256, None)]

@@ -137,7 +137,7 @@ def _entered(queue, bank, batch, repeat, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; with `quick`, of a size for tests."""
     if quick:
         return [_whole("queue", 512, 16, 2), _entered(512, 2048, 16, 2, 1)]
     return [*(_whole(*store, 256, 10 if store[1] < 10**6 else 3) for store in STORES),

@@ -15,7 +15,7 @@ RUNS = 8  # whose statistics are averaged
 
 
 def side(size):
-    """Of the images that views of a size are made from."""
+    """Returns the side of the images from which views of a size are made."""
     return 256 if size == 224 else size
 
 
@@ -151,7 +151,7 @@ def _group(size, batch, target, rounds):
 
 
 def groups(quick):
-    """What is measured; `quick` is of a size for tests."""
+    """Returns the groups to measure; with `quick`, of a size for tests."""
     if quick:
         return [_group(24, 16, 10.0, 1)]
     return [_group(32, 512, 10.0, None), _group(224, 64, 4.0, None)]

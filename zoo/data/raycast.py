@@ -162,7 +162,7 @@ def _ball(origin, rays, radius):
 
 
 def _blocked(layout, points, light):
-    """Whether something lies between a point and the light, bool `[S, P]`."""
+    """Returns whether something lies between a point and the light, bool `[S, P]`."""
     blocked = np.zeros(points.shape[1:], bool)
     for ball in layout.distractors[..., None]:
         entered, left = _ball(points - ball[:3], light, ball[3])

@@ -44,7 +44,7 @@ def _is_labels(value):
 
 
 def _is_path(value):
-    """Whether a value is a relative path with forward slashes that stays in the folder on any system; not the card."""
+    """Returns whether a value is a relative path, with forward slashes, that stays in the folder; not the card."""
     if not isinstance(value, str) or re.search(r"[\\:\x00-\x1f]", value):
         return False
     return all(part not in ("", ".", "..") for part in value.split("/")) and value != "card.json"
