@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from zoo import checks, engine, replicas
@@ -43,10 +44,10 @@ class NCE(keras.layers.Layer):
         estimate = nce.log_partition(*rows, self.population, group, allowed)
         # The average is taken in the log domain, where Z cannot overflow.
         old = engine.current().value(self.log_normalizer)
-        shift = ops.maximum(old, estimate)
-        moved = self.momentum * ops.exp(old - shift) + (1 - self.momentum) * ops.exp(estimate - shift)
+        with np.errstate(divide="ignore"):
+            share, rest = np.log(np.float32(self.momentum)), np.log(np.float32(1 - self.momentum))
         started = engine.current().value(self.estimates) > 0
-        log_normalizer = ops.where(started, shift + ops.log(moved), estimate)
+        log_normalizer = ops.where(started, ops.logaddexp(old + share, estimate + rest), estimate)
         loss, logs = nce.nce(*rows, log_normalizer, self.population, allowed)
         return loss, {**logs, "log_normalizer": log_normalizer}, log_normalizer
 

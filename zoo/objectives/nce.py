@@ -78,9 +78,9 @@ def log_partition(
         Scalar, without gradient.
     """
     positive, negatives = info_nce.logits(query, positive, negatives, temperature)
-    # Relative to the largest possible potential, so that nothing overflows.
-    potentials = ops.exp(negatives - 1 / temperature)  # [B, K]
-    counted = ops.ones_like(potentials) if allowed is None else ops.cast(allowed, "float32")
-    total = ops.sum(ops.exp(positive - 1 / temperature)) + ops.sum(counted * potentials)
-    mean = replicas.sum(total) / replicas.sum(ops.sum(counted) + positive.shape[0])
-    return ops.stop_gradient(ops.log(mean) + 1 / temperature + math.log(population))
+    counted = ops.ones_like(negatives) if allowed is None else ops.cast(allowed, "float32")  # [B, K]
+    negatives = ops.where(counted > 0, negatives, -blocked.FAR)
+    here = ops.logsumexp(ops.concatenate([positive, ops.reshape(negatives, [-1])]), keepdims=True)  # [1]
+    total = ops.logsumexp(replicas.gather(ops.stop_gradient(here)))
+    count = replicas.sum(ops.sum(counted) + positive.shape[0])
+    return ops.stop_gradient(total - ops.log(count) + math.log(population))
