@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -47,6 +49,27 @@ def test_other_views_change_the_image_alone():
     for name in ("depth", "normals"):
         np.testing.assert_array_equal(found[name], given[name])
     np.testing.assert_array_equal(found["image"], arrays(chain(given["image"], seed())))
+
+
+@dataclasses.dataclass(frozen=True)
+class Negatives(view.View):
+    """Two views, the image and its negative."""
+
+    several = True
+
+    def apply(self, images, drawn):
+        return images, 1 - images
+
+    def output_shape(self, shape):
+        return shape, shape
+
+
+def test_several_views_of_the_image_alone_keep_the_other_maps():
+    given = maps()
+    for found, image in zip(Negatives()(given, seed()), (given["image"], 1 - given["image"]), strict=True):
+        np.testing.assert_array_equal(found["image"], image)
+        for name in ("depth", "normals"):
+            np.testing.assert_array_equal(found[name], given[name])
 
 
 @pytest.mark.parametrize("last", [jigsaw.Jigsaw(2, 2), patches.Pair(3, 2)])

@@ -84,11 +84,10 @@ def _mapped(view: Any, images: Any, function: Callable) -> Any:
     """Applies a function of arrays, or of shapes, to those maps that a view changes."""
     if view.takes_maps or not isinstance(images, dict):
         return function(images)
-    if view.geometric:
-        results = {key: function(array) for key, array in images.items()}
-    else:
-        results = {**images, IMAGE: function(image(type(view).__name__, images))}
+    changed = images if view.geometric else {IMAGE: image(type(view).__name__, images)}
+    results = {key: function(array) for key, array in changed.items()}
     if not view.several:
-        return results
-    count = len(results[IMAGE] if IMAGE in results else next(iter(results.values())))
-    return tuple({key: result[number] for key, result in results.items()} for number in range(count))
+        return {**images, **results}
+    return tuple(
+        {**images, **dict(zip(results, values, strict=True))} for values in zip(*results.values(), strict=True)
+    )
