@@ -90,8 +90,8 @@ class MomentumQueue(keras.layers.Layer):
         checks.require(multiple, "MomentumQueue", expected, size=self.size)
         most = (len(spec.ids) - spec.batch_size) // spec.batch_size * spec.batch_size
         expected = (
-            f"`size` of at most {most}, which is what {len(spec.ids)} images leave beside a batch of "
-            f"{spec.batch_size}, or else it holds images twice"
+            f"`size` of at most {most}; with {len(spec.ids)} images and batches of {spec.batch_size}, a longer queue "
+            "holds images twice"
         )
         checks.require(self.size <= most, "MomentumQueue", expected, size=self.size)
 
