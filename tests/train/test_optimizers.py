@@ -130,6 +130,11 @@ def test_by_path_takes_pairs_as_gin_binds_them():
     assert {type(part) for part in optimizers.parts(optimizer)} == {optimizers.SGD, optimizers.LARS}
 
 
+def test_by_path_refuses_a_pattern_that_occurs_twice():
+    with pytest.raises(ValueError, match=r"by_path: expected every pattern once. Received: patterns=\['a', 'b', 'a'\]"):
+        optimizers.by_path(optimizers.SGD, ("a", optimizers.LARS), ("b", optimizers.SGD), pairs=[("a", decayed)])
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_decay_spares_biases_in_every_part(precision):
     model = Model()

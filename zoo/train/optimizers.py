@@ -122,7 +122,12 @@ def by_path(default: Callable, *others: tuple[str, Callable], pairs: Sequence[tu
 
     Returns:
         A function `learning_rate -> keras.optimizers.MultiOptimizer`.
+
+    Raises:
+        ValueError: a pattern occurs twice.
     """
+    patterns = [pattern for pattern, _ in (*others, *pairs)]
+    checks.require(len(set(patterns)) == len(patterns), "by_path", "every pattern once", patterns=patterns)
 
     def factory(learning_rate):
         chosen = {pattern: make(learning_rate=learning_rate) for pattern, make in (*others, *pairs)}
