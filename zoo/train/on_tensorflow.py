@@ -78,8 +78,8 @@ class Engine:
         # Keras' own train step with a batch norm of plain operations. The step is not slower without it (measured).
         # Set before a thread traces the views.
         tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
-        # On a CPU, XLA makes views many times faster but convolutions slower, so it compiles the views alone. Compiling
-        # takes seconds. It is unnecessary if XLA compiles the whole step, and unavailable with several replicas.
+        # XLA makes views many times faster but, on a CPU, convolutions slower; so by default it compiles views alone.
+        # This takes seconds. It is unnecessary if XLA compiles the whole step, unavailable with several replicas.
         sizes = [shape[0] * shape[1] for shape, _ in data.spec.values() if len(shape) == 3]
         pixels = steps * batch_size * max(sizes, default=0)
         if self.count == 1 and not jit_compile and pixels > _WORTH_COMPILING:
