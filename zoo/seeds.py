@@ -75,8 +75,7 @@ class Seed:
 
     def __post_init__(self):
         if self.key is None:
-            valid = checks.is_integer(self.value, least=0) and self.value < 2**64
-            checks.require(valid, "Seed", "an integer in [0, 2**64)", value=self.value)
+            checks.require(is_seed(self.value), "Seed", "an integer in [0, 2**64)", value=self.value)
             words = (np.uint32(self.value >> 32), np.uint32(self.value & 0xFFFFFFFF))
             object.__setattr__(self, "key", words)
 
@@ -109,6 +108,11 @@ class Seed:
     def permutation(self, count: int) -> Any:
         """Returns a random permutation of `range(count)`, int32 `[count]`, or `[B, count]` for a batch of seeds."""
         return ops.cast(ops.argsort(self.uniform((count,)), axis=-1), "int32")
+
+
+def is_seed(value: Any) -> bool:
+    """Returns whether `value` is an integer in [0, 2**64), not a bool."""
+    return checks.is_integer(value, least=0) and value < 2**64
 
 
 def shuffled(count: int, *folds: int) -> np.ndarray:

@@ -56,6 +56,46 @@ def test_falls_back_from_a_damaged_checkpoint_and_says_so(tmp_path, damage, capl
     np.testing.assert_array_equal(values(found)[0], values(variables(1))[0])
 
 
+def test_any_damaged_byte_leads_to_the_checkpoint_before(tmp_path):
+    folder = checkpoint.Checkpoints(tmp_path)
+    folder.save(1, variables(1, ((2,),)))
+    folder.save(2, variables(2, ((2,),)))
+    newest = folder.files()[-1]
+    data = newest.read_bytes()
+    found = variables(0, ((2,),))
+    for position in range(len(data)):
+        for flip in (1, 0x80, 0xFF):
+            damaged = bytearray(data)
+            damaged[position] ^= flip
+            newest.write_bytes(damaged)
+            assert folder.restore(found) == 1, (position, flip)
+    for length in range(len(data)):
+        newest.write_bytes(data[:length])
+        assert folder.restore(found) == 1, length
+    newest.write_bytes(data)
+    assert folder.restore(found) == 2
+
+
+def test_reads_checkpoints_of_the_first_format_which_had_no_digest(tmp_path):
+    saved, empty = variables(0), variables(1)
+    members = {f"{i:05d}:{v.path}": value for i, (v, value) in enumerate(zip(saved, values(saved), strict=True))}
+    meta = np.frombuffer(b'{"format": 1, "step": 3}', np.uint8)
+    with open(tmp_path / "step-000000003.npz", "wb") as file:
+        np.savez(file, meta=meta, **members)
+    assert checkpoint.Checkpoints(tmp_path).restore(empty) == 3
+    np.testing.assert_array_equal(values(empty)[0], values(saved)[0])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_says_what_is_not_finite(dtype, value):
+    good = keras.Variable([1.0, 2.0], dtype=dtype, name="good")
+    bad = keras.Variable([1.0, value], dtype=dtype, name="bad")
+    checkpoint.check_finite(1, [good, keras.Variable([1, 2], dtype="int32")])
+    with pytest.raises(FloatingPointError, match="finite variables. Received: 1 others after step 2, first bad"):
+        checkpoint.check_finite(2, [good, bad])
+
+
 def test_refuses_when_every_checkpoint_is_damaged(tmp_path):
     folder = checkpoint.Checkpoints(tmp_path)
     folder.save(1, variables())

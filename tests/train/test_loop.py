@@ -140,6 +140,26 @@ def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path):
     assert not checkpoint.Checkpoints(tmp_path / "checkpoints").files()
 
 
+def test_weights_that_the_last_update_ruined_are_not_saved(tmp_path):
+    class Ruinous(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return keras.ops.where(step == 11, np.inf, 0.1)  # the last update, after the last loss
+
+    with pytest.raises(FloatingPointError, match="finite variables. Received: .* after step 12"):
+        run(tmp_path, schedule=lambda *_: Ruinous(), rhythm=loop.Rhythm(save_every=11))
+    assert [path.name for path in checkpoint.Checkpoints(tmp_path / "checkpoints").files()] == ["step-000000011.npz"]
+
+
+def test_a_loss_that_is_not_one_number_per_image_is_refused(tmp_path):
+    class Scalar(simclr.SimCLR):
+        def contrast(self, batch, step):
+            loss, *rest = super().contrast(batch, step)
+            return keras.ops.mean(loss), *rest
+
+    with pytest.raises(ValueError, match=r"Scalar: expected `contrast` to return the loss of every .*shape=\(\)"):
+        run(tmp_path, method=lambda: Scalar(encoder, lambda width: heads.projector(width, (4,))))
+
+
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     run(tmp_path, config="a = 1\nb = 2\n", epochs=1)
     with pytest.raises(ValueError, match=r"(?s)-b = 2.*\+b = 3"):
@@ -159,6 +179,10 @@ def test_what_refuses_to_be_ready_leaves_no_trace(tmp_path):
     "changes, message",
     [
         ({"batch_size": 65}, "at most the 64 images"),
+        ({"seed": -1}, r"`seed` to be an integer in \[0, 2\*\*64\). Received: seed=-1"),
+        ({"seed": 2**64}, "`seed` to be an integer"),
+        ({"seed": True}, "`seed` to be an integer"),
+        ({"seed": "a"}, "`seed` to be an integer in .*Received: seed='a'"),
         ({"batch_size": 1}, "`batch_size` to be an integer >= 2"),
         ({"epochs": 0}, "`epochs` > 0"),
         ({"precision": "float8"}, "precision"),
@@ -249,6 +273,24 @@ class Stop(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.stop_training = True
+
+
+def test_a_run_that_is_stopped_within_an_epoch_ends_the_epoch(tmp_path):
+    calls = []
+
+    class Early(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            calls.append(("begin", epoch))
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+        def on_epoch_end(self, epoch, logs=None):
+            calls.append(("end", epoch, logs["loss"] > 0))
+
+    run(tmp_path, callbacks=[Early], rhythm=loop.Rhythm(log_every=2, steps_per_call=2))
+    assert calls == [("begin", 0), ("end", 0, True)]
+    assert checkpoint.Checkpoints(tmp_path / "checkpoints").files()[-1].name == "step-000000002.npz"
 
 
 def test_a_second_run_in_a_process_resumes_the_first(tmp_path):

@@ -1,9 +1,11 @@
 """Checkpoints: all variables in one NumPy archive, written atomically and restored completely or not at all.
 
-The file is an uncompressed `.npz`, which every engine can read. Its members carry checksums, so that a damaged file is
-recognized. It holds arrays only, never pickled objects; a key is the position and the path of a variable.
+The file is an uncompressed `.npz`, which every engine can read. The comment at its end is the SHA-256 of everything
+before, so that any wrong byte is recognized. It holds arrays only, never pickled objects; a key is the position and the
+path of a variable.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -21,7 +23,12 @@ from zoo import checks
 _logger = logging.getLogger(__name__)
 
 _META = "meta"
-_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError)
+_FORMAT = 2  # 1 had no digest
+_DIGITS = 64  # of the digest
+
+
+class _Damaged(Exception):
+    """The contents of a file are not what was written."""
 
 
 class Checkpoints:
@@ -48,14 +55,19 @@ class Checkpoints:
             OSError: the checkpoint cannot be written, for example because the disk is full. No partial file is left.
         """
         arrays = {_key(i, v): np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
-        meta = json.dumps({"format": 1, "step": int(step)}).encode()
+        meta = json.dumps({"format": _FORMAT, "step": int(step)}).encode()
         members: dict[str, Any] = {_META: np.frombuffer(meta, np.uint8), **arrays}
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:09d}.npz"
         part = path.with_suffix(".part")
         try:
-            with open(part, "wb") as file:
+            with open(part, "w+b") as file:
                 np.savez(file, **members)
+                with zipfile.ZipFile(file, "a") as archive:
+                    archive.comment = b"0" * _DIGITS
+                digest = _digest(file)
+                file.seek(-_DIGITS, os.SEEK_END)
+                file.write(digest)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -86,10 +98,7 @@ class Checkpoints:
         for path in reversed(files):
             try:
                 step, arrays = _read(path)
-            except _DAMAGED as error:
-                if getattr(error, "errno", None):
-                    # The disk or the permissions are at fault, not the file, which another worker may be able to read.
-                    raise
+            except _Damaged as error:
                 _logger.warning("Checkpoint %s is damaged (%s); falling back to the previous one.", path, error)
                 continue
             if rest:
@@ -106,6 +115,21 @@ class Checkpoints:
         return None
 
 
+def check_finite(step: int, variables: Sequence) -> None:
+    """Raises FloatingPointError if a variable is not finite, from which a run could not recover.
+
+    Args:
+        step: number of steps done.
+        variables: the variables that are about to be evaluated or saved.
+    """
+    wrong = [v.path for v in variables if not np.isfinite(np.asarray(ops.convert_to_numpy(v))).all()]
+    if wrong:
+        raise FloatingPointError(
+            f"run: expected finite variables. Received: {len(wrong)} others after step {step}, first {wrong[0]}; "
+            "lower the learning rate (`base` of the schedule) or lengthen the warm-up."
+        )
+
+
 def _key(index, variable):
     return f"{index:05d}:{variable.path}"
 
@@ -119,11 +143,45 @@ def _unnumbered(key):
     return re.sub(r"_\d+(?=[_/]|$)", "", key)
 
 
+def _digest(file):
+    """Returns the SHA-256, in hexadecimal digits, of a binary file without its last `_DIGITS` bytes."""
+    left = file.seek(0, os.SEEK_END) - _DIGITS
+    file.seek(0)
+    found = hashlib.sha256()
+    while left > 0:
+        block = file.read(min(left, 2**20))
+        found.update(block)
+        left -= len(block)
+    return found.hexdigest().encode()
+
+
 def _read(path):
-    with np.load(path, allow_pickle=False) as archive:
+    """Returns the step and the arrays of a checkpoint.
+
+    Raises:
+        _Damaged: the file is not what was written.
+        OSError: the disk or the permissions are at fault, not the file, which another worker may be able to read.
+    """
+    with open(path, "rb") as file:
+        digest = _digest(file)
+        intact = digest == file.read()
+        file.seek(0)
+        if intact:
+            return _parsed(file)[1:]
+        try:
+            form, *rest = _parsed(file)
+        except Exception as error:  # a damaged archive may raise anything
+            raise _Damaged(error) from error
+    if form != 1:
+        raise _Damaged("its digest is another")
+    return rest
+
+
+def _parsed(file):
+    """Returns the format, the step and the arrays of a checkpoint."""
+    with np.load(file, allow_pickle=False) as archive:
         meta = json.loads(archive[_META].tobytes())
-        arrays = {name: archive[name] for name in archive.files if name != _META}
-    return meta["step"], arrays
+        return meta["format"], meta["step"], {name: archive[name] for name in archive.files if name != _META}
 
 
 def _kind(dtype):

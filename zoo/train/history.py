@@ -26,13 +26,13 @@ class History:
         record: contents of `run.json`, except for time and progress.
         task: the task that is trained.
         data: a `zoo.data.sources.Source`, the training data.
-        show: whether this worker is the chief.
+        chief: whether this worker is the chief.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, start: int, record: dict[str, Any], task: tasks.Task, data: Any, show: bool
+        self, workdir: pathlib.Path, start: int, record: dict[str, Any], task: tasks.Task, data: Any, chief: bool
     ):
-        self._path, self._record, self._task, self._show = workdir / "run.json", record, task, show
+        self._path, self._record, self._task = workdir / "run.json", record, task
         self._started = self._clock = time.monotonic()
         self._clock_step = start
         before = json.loads(self._path.read_text()) if self._path.exists() else {}
@@ -40,11 +40,11 @@ class History:
         self._record["command"] = record["command"] or before.get("command", "")
         self._views: Callable | None = None
         self._examples: dict[str, np.ndarray] = {}
-        if show and task.views is not None:
+        if chief and task.views is not None:
             self._views = engine.current().occasional(task.views_of)
             self._examples = data.examples(np.arange(min(_SHOWN, data.size)))
-        self._logs = logs.Logs(workdir, start) if show else None
-        self.progress = progress.Progress(record["steps"], start, record["batch_size"], show)
+        self._logs = logs.Logs(workdir, start) if chief else None
+        self.progress = progress.Progress(record["steps"], start, record["batch_size"], chief)
 
     def __enter__(self):
         return self

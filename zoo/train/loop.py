@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from zoo import checks, features, files
+from zoo import checks, features, files, seeds
 from zoo.methods import evaluation
 from zoo.methods import method as methods
 from zoo.train import checkpoint, engines, history, optimizers, schedules, watch
@@ -79,7 +79,7 @@ def run(
         schedule: `(batch_size, steps, steps_per_epoch) -> learning rate`; `schedules.WarmupCosine()` by default.
         epochs: length of the run; an epoch leaves out the images that do not fill a last batch.
         batch_size: N, number of images in the global batch; a multiple of the number of replicas.
-        seed: seed of the initial weights, the order of the images, and the views; an integer.
+        seed: seed of the initial weights, the order of the images, and the views; an integer in [0, 2**64).
         precision: "float32", "bfloat16" or "float16" (with dynamic loss scaling); variables are float32 in any case.
         jit_compile: whether XLA compiles the step: faster on accelerators, slower for convolutions on a CPU. JAX always
             compiles.
@@ -99,11 +99,11 @@ def run(
 
     Raises:
         ValueError: the arguments are invalid, or the workdir holds a run with another configuration or model.
-        FloatingPointError: the loss is not finite. The last checkpoint precedes the failure.
+        FloatingPointError: the loss or a variable is not finite. The last checkpoint precedes the failure.
     """
     engine = engines.engine(strategy)
     rhythm, schedule = rhythm or Rhythm(), schedule or schedules.WarmupCosine()
-    _check(data, epochs, batch_size, precision, engine.count)
+    _check(data, epochs, batch_size, seed, precision, engine.count)
     engine.check(jit_compile)
     steps_per_epoch = data.size // batch_size
     steps = math.ceil(epochs * steps_per_epoch)
@@ -143,7 +143,7 @@ def run(
 
         record = _record(learner, data, spec, steps, seed, precision, engine, command)
         extract = _extraction(data)
-        with history.History(folder, now, record, task, data, show=engine.chief) as story:
+        with history.History(folder, now, record, task, data, chief=engine.chief) as story:
             listeners.on_train_begin()
             if now < steps:
                 advance = engine.trainer(task, data, batch_size, seed, now, steps, jit_compile)
@@ -152,10 +152,14 @@ def run(
                 if now % steps_per_epoch == 0:
                     learner.new_epoch(now // steps_per_epoch, extract)
                 now = _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, listeners)
-                if _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps):
+                to_evaluate = _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps)
+                to_save = _is_due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training
+                if to_evaluate or to_save:
+                    checkpoint.check_finite(now, variables)  # the loss shows it only one step later
+                if to_evaluate:
                     run_now = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed)
                     story.evaluate(run_now, evaluators)
-                if _is_due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training:
+                if to_save:
                     story.save(now, checkpoints, variables)
             listeners.on_train_end()
     return learner
@@ -241,7 +245,8 @@ def _record(learner, data, spec, steps, seed, precision, engine, command):
     }
 
 
-def _check(data, epochs, batch_size, precision, replicas):
+def _check(data, epochs, batch_size, seed, precision, replicas):
+    checks.require(seeds.is_seed(seed), "run", "`seed` to be an integer in [0, 2**64)", seed=seed)
     checks.one_of("run", "precision", precision, tuple(PRECISIONS))
     checks.positive("run", epochs=epochs)
     checks.integers("run", 2, batch_size=batch_size)
@@ -287,6 +292,6 @@ def _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, callba
     means = {name: value / (now - first) for name, value in sums.items()}
     means["learning_rate"] = optimizers.learning_rate(callbacks.model.optimizer)
     story.scalars(now, means)
-    if now % steps_per_epoch == 0 or now == steps:
+    if now % steps_per_epoch == 0 or now == steps or callbacks.model.stop_training:
         callbacks.on_epoch_end(epoch, means)
     return now

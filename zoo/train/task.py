@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from zoo import replicas, seeds
+from zoo import checks, replicas, seeds
 from zoo.methods import method as methods
 
 
@@ -74,6 +74,8 @@ class Task:
     def objective(self, batch: methods.Batch, step: methods.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns this replica's share of the global mean loss, scalars to log, and the tensors for `remember`."""
         loss, logs, seen = self.method.contrast(batch, step)  # [B]
+        who, expected = type(self.method).__name__, "`contrast` to return the loss of every image, [B]"
+        checks.require(tuple(loss.shape) == tuple(batch.id.shape), who, expected, shape=tuple(loss.shape))
         mean = ops.mean(loss)
         share = mean / step.replicas.count
         if hasattr(self.optimizer, "dynamic_scale"):
