@@ -76,16 +76,6 @@ def test_any_damaged_byte_leads_to_the_checkpoint_before(tmp_path):
     assert folder.restore(found) == 2
 
 
-def test_reads_checkpoints_of_the_first_format_which_had_no_digest(tmp_path):
-    saved, empty = variables(0), variables(1)
-    members = {f"{i:05d}:{v.path}": value for i, (v, value) in enumerate(zip(saved, values(saved), strict=True))}
-    meta = np.frombuffer(b'{"format": 1, "step": 3}', np.uint8)
-    with open(tmp_path / "step-000000003.npz", "wb") as file:
-        np.savez(file, meta=meta, **members)
-    assert checkpoint.Checkpoints(tmp_path).restore(empty) == 3
-    np.testing.assert_array_equal(values(empty)[0], values(saved)[0])
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_says_what_is_not_finite(dtype, value):

@@ -23,7 +23,6 @@ from zoo import checks
 _logger = logging.getLogger(__name__)
 
 _META = "meta"
-_FORMAT = 2  # 1 had no digest
 _DIGITS = 64  # of the digest
 
 
@@ -55,7 +54,7 @@ class Checkpoints:
             OSError: the checkpoint cannot be written, for example because the disk is full. No partial file is left.
         """
         arrays = {_key(i, v): np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
-        meta = json.dumps({"format": _FORMAT, "step": int(step)}).encode()
+        meta = json.dumps({"format": 2, "step": int(step)}).encode()
         members: dict[str, Any] = {_META: np.frombuffer(meta, np.uint8), **arrays}
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:09d}.npz"
@@ -163,25 +162,12 @@ def _read(path):
         OSError: the disk or the permissions are at fault, not the file, which another worker may be able to read.
     """
     with open(path, "rb") as file:
-        digest = _digest(file)
-        intact = digest == file.read()
+        if _digest(file) != file.read():
+            raise _Damaged("its contents do not have the digest at its end")
         file.seek(0)
-        if intact:
-            return _parsed(file)[1:]
-        try:
-            form, *rest = _parsed(file)
-        except Exception as error:  # a damaged archive may raise anything
-            raise _Damaged(error) from error
-    if form != 1:
-        raise _Damaged("its digest is another")
-    return rest
-
-
-def _parsed(file):
-    """Returns the format, the step and the arrays of a checkpoint."""
-    with np.load(file, allow_pickle=False) as archive:
-        meta = json.loads(archive[_META].tobytes())
-        return meta["format"], meta["step"], {name: archive[name] for name in archive.files if name != _META}
+        with np.load(file, allow_pickle=False) as archive:
+            meta = json.loads(archive[_META].tobytes())
+            return meta["step"], {name: archive[name] for name in archive.files if name != _META}
 
 
 def _kind(dtype):
