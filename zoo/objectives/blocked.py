@@ -88,16 +88,16 @@ def cross_entropy(local: Any, remote: Any, padding: Any, temperature: float) -> 
 
 
 def hits(positive: Any, highest: Any, temperature: float) -> Any:
-    """Returns 1.0 where the logit of the positive is at least the highest of the negatives, else 0.0.
+    """Returns 1.0 where the logit of the positive exceeds the highest of the negatives, else 0.0.
 
-    Ties are hits, even if the processor rounds the two differently.
+    Ties are no hits, even if the processor rounds the two differently; so a collapsed network has no hits.
 
     Args:
         positive: `[...]`.
         highest: `[...]`.
         temperature: by which the similarities were divided.
     """
-    return ops.cast(positive >= highest - _ROUNDING / temperature, "float32")
+    return ops.cast(positive > highest + _ROUNDING / temperature, "float32")
 
 
 def _transpose(z):
