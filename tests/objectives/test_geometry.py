@@ -42,4 +42,22 @@ def test_effective_rank_equals_the_singular_values(shape):
 
 def test_effective_rank_of_known_embeddings():
     assert value(geometry.effective_rank(tensor(np.eye(5)))) == pytest.approx(5, rel=1e-4)
-    assert value(geometry.effective_rank(tensor(np.tile(unit(0, 1), (8, 1))))) == pytest.approx(1, abs=2e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("width", [2, 64, 256, 2048])
+def test_a_dead_encoder_reads_as_dead(width, dtype):
+    for row in (unit(0, 1, width), np.zeros((1, width))):
+        z = ops.cast(ops.convert_to_tensor(np.tile(row, (512, 1))), dtype)
+        assert value(geometry.effective_rank(z)) == pytest.approx(1, abs=1e-3)
+        assert value(geometry.uniformity(z)) == pytest.approx(0, abs=1e-2 if "16" in dtype else 1e-5)
+        assert value(geometry.alignment(z, z)) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_measures_of_every_float_type_agree(dtype):
+    a, b = unit(0, 40, 16), unit(1, 40, 16)
+    expected = geometry.measurements(tensor(a), tensor(b))
+    found = geometry.measurements(ops.cast(tensor(a), dtype), ops.cast(tensor(b), dtype))
+    for name, number in expected.items():
+        assert value(found[name]) == pytest.approx(value(number), rel=2e-2), name

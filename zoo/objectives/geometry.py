@@ -4,7 +4,13 @@ https://arxiv.org/abs/2005.10242) and effective rank (Roy & Vetterli, 2007).
 
 from typing import Any
 
+import keras
 from keras import ops
+
+
+def _float32(z):
+    """Returns embeddings in float32, or in float64 if they are; half precision would round the measures."""
+    return z if keras.backend.standardize_dtype(z.dtype) == "float64" else ops.cast(z, "float32")
 
 
 def alignment(a: Any, b: Any) -> Any:
@@ -19,14 +25,14 @@ def alignment(a: Any, b: Any) -> Any:
     Returns:
         Scalar.
     """
-    return ops.mean(ops.sum(ops.square(a - b), axis=1))
+    return ops.mean(ops.sum(ops.square(_float32(a) - _float32(b)), axis=1))
 
 
 def uniformity(z: Any) -> Any:
     """Returns the logarithm of the mean Gaussian potential over pairs of distinct images, with t = 2.
 
-    Lower values are more uniform: 0 if all embeddings coincide, about -4 for the uniform distribution on a sphere of
-    many dimensions.
+    Lower values are more uniform: 0 if all embeddings coincide, at zero, too; about -4 for the uniform distribution on
+    a sphere of many dimensions.
 
     Args:
         z: unit vectors, `[B, D]`, B > 1.
@@ -34,9 +40,11 @@ def uniformity(z: Any) -> Any:
     Returns:
         Scalar.
     """
+    z = _float32(z)
     batch = ops.shape(z)[0]
-    squared = ops.clip(2 - 2 * ops.matmul(z, ops.transpose(z)), 0, 4)  # [B, B]
-    others = 1 - ops.eye(batch)  # [B, B]
+    lengths = ops.sum(ops.square(z), axis=1)  # [B], 0 for a network whose outputs are all zero
+    squared = ops.maximum(lengths[:, None] + lengths[None] - 2 * ops.matmul(z, ops.transpose(z)), 0)  # [B, B]
+    others = 1 - ops.eye(batch, dtype=z.dtype)  # [B, B]
     pairs = ops.cast(batch * (batch - 1), z.dtype)
     return ops.log(ops.sum(ops.exp(-2 * squared) * others) / pairs)
 
@@ -50,10 +58,8 @@ def effective_rank(z: Any) -> Any:
     Returns:
         Scalar.
     """
-    # Singular values are the square roots of the eigenvalues of the Gram matrix, here of the smaller one.
-    rows, columns = z.shape
-    gram = ops.matmul(ops.transpose(z), z) if rows is None or columns <= rows else ops.matmul(z, ops.transpose(z))
-    values = ops.sqrt(ops.maximum(ops.eigh(gram)[0], 0))
+    # Not by the eigenvalues of the Gram matrix: the square root would raise their rounding errors to 3e-4.
+    values = ops.svd(_float32(z), compute_uv=False)
     share = values / ops.maximum(ops.sum(values), 1e-12)
     return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-12))))
 
