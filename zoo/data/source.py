@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo import checks
+from zoo import checks, seeds
 from zoo.data import stores
 
 
@@ -131,6 +131,12 @@ class Source:
         """Returns the examples at `rows`, integers `[k]` or bools `[n]`, as a source; nothing is copied."""
         rows = self._checked(rows)
         return self._with(self._store, self._positions[rows], self.ids[rows])
+
+    def sample(self, count: int) -> "Source":
+        """Returns at most `count` examples, drawn at random, always the same, in their order."""
+        if count >= self.size:
+            return self
+        return self.subset(np.sort(seeds.shuffled(self.size, 0)[:count]))
 
     def batches(
         self, batch_size: int, seed: int, start: int = 0, steps: int | None = None, shard: stores.Shard = (0, 1)

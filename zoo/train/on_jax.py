@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo import context, engine
 from zoo.methods import method as methods
+from zoo.train import optimizers
 from zoo.train import task as tasks
 
 _AXIS = "replica"
@@ -58,6 +59,7 @@ class Step(tasks.Task):
         where = {id(variable): number for number, variable in enumerate(self.variables)}
         self._trained = [where[id(variable)] for variable in self.method.trainable_variables]
         self._slots = [where[id(variable)] for variable in self.optimizer.variables]
+        self._clocks = [where[id(variable)] for variable in optimizers.clocks(self.optimizer)]
 
     def _within(self, state):
         return keras.StatelessScope(state_mapping=list(zip(self.variables, state, strict=True)))
@@ -90,6 +92,7 @@ class Step(tasks.Task):
             slots = [state[number] for number in self._slots]
             trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
             state = _put(_put(state, self._trained, trained), self._slots, slots)
+            state = _put(state, self._clocks, [jax.numpy.astype(number + 1, state[i].dtype) for i in self._clocks])
             with self._within(state) as scope:
                 self.method.remember(seen, step)
                 state = self._after(scope)

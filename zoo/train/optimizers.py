@@ -146,6 +146,14 @@ def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimi
     return [optimizer]
 
 
+def clocks(optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    """Returns the step counters that do not count every step, because steps whose gradients overflow are left out.
+
+    The schedule of the learning rate follows them, so the loop sets them to the number of steps.
+    """
+    return [part.iterations for part in parts(optimizer)] if hasattr(optimizer, "dynamic_scale") else []
+
+
 def build(factory: Callable, learning_rate: Any, precision: str, variables: Sequence) -> keras.optimizers.Optimizer:
     """Makes the optimizer of a run.
 

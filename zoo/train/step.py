@@ -82,6 +82,8 @@ class Step(task.Task):
         """Updates the method and returns this replica's scalars to log."""
         logs, gradients, seen = self.gradients(examples, number)
         self.optimizer.apply(gradients, self.method.trainable_variables)
+        for clock in optimizers.clocks(self.optimizer):
+            clock.assign(tf.cast(number + 1, clock.dtype))
         # Queues and banks are written in place, which must wait for everything that reads them.
         with tf.control_dependencies([*gradients, *logs.values()]):
             self.method.remember(seen, self.step(number, engine.current().replicas()))

@@ -15,11 +15,12 @@ class Watch:
     Args:
         task: the run's task, for its method and its views.
         data: a `zoo.data.sources.Source`.
-        count: maximum number of examples; the first ones are used.
+        count: maximum number of examples, drawn at random once.
     """
 
     def __init__(self, task: tasks.Task, data: Any, count: int = 512):
-        self._examples = data.examples(np.arange(min(count, data.size)))
+        sample = data.sample(count)
+        self._examples = sample.examples(np.arange(sample.size))
 
         def measure(examples):
             # Views are always those of epoch 0, so that only the network changes.

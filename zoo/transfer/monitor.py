@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
-from zoo import checks, features, seeds
+from zoo import checks, features
 from zoo.methods import evaluation
 from zoo.methods import method as methods
 from zoo.transfer import knn, splits
@@ -48,8 +46,7 @@ class KNN:
                     f"KNN: expected sources with labels. Received: {source.name} {source.split}, which has none."
                 )
             splits.check("KNN", source.labels, source.size)
-        if limit is not None and limit < train.size:
-            train = train.subset(np.sort(seeds.shuffled(train.size, 0)[:limit]))
+        train = train if limit is None else train.sample(limit)
         checks.require(
             checks.is_integer(k) and k <= train.size, "KNN", f"`k` from 1 to the {train.size} training images", k=k
         )
