@@ -25,7 +25,7 @@ class Method:
 
 
 def run(step):
-    return evaluation.Run(step, steps=10, steps_per_epoch=5, views=None, data=None, engine=None, seed=0)
+    return evaluation.Run(step, steps=10, steps_per_epoch=5, views=None, data=None, engine=None, seed=0, batch_size=8)
 
 
 def test_the_same_as_the_protocol_at_every_call(data):

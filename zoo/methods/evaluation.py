@@ -16,6 +16,7 @@ class Run(NamedTuple):
         data: the source of the training examples.
         engine: the `zoo.train.engines.Engine` that trains.
         seed: the run's seed.
+        batch_size: N, number of images in the global batch.
     """
 
     step: int
@@ -25,6 +26,7 @@ class Run(NamedTuple):
     data: Any
     engine: Any
     seed: int
+    batch_size: int
 
 
 class Evaluator(Protocol):

@@ -42,7 +42,8 @@ class History:
         self._examples: dict[str, np.ndarray] = {}
         if chief and task.views is not None:
             self._views = engine.current().occasional(task.views_of)
-            self._examples = data.examples(np.arange(min(_SHOWN, data.size)))
+            sample = data.sample(_SHOWN)
+            self._examples = sample.examples(np.arange(sample.size))
         self._logs = logs.Logs(workdir, start) if chief else None
         self.progress = progress.Progress(record["steps"], start, record["batch_size"], chief)
 
@@ -80,17 +81,18 @@ class History:
         pictures = [values / np.float32(255) for values in self._examples.values() if tasks.is_map(values)]
         self._logs.views(now, [*pictures, *(ops.convert_to_numpy(view) for view in views)])
 
-    def evaluate(self, run: evaluation.Run, evaluators: Sequence[evaluation.Evaluator]) -> None:
-        """Runs the evaluators and records their results."""
-        if self._logs is None:
-            return
-        found = {}
+    def evaluate(self, run: evaluation.Run, evaluators: Sequence[evaluation.Evaluator]) -> dict[str, float]:
+        """Runs the evaluators, and records and returns their results."""
+        found: dict[str, float] = {}
         for evaluator in evaluators:
             found.update({name: float(value) for name, value in evaluator(self._task.method, run).items()})
+        if self._logs is None:
+            return found
         self._logs.scalars(run.step, found)
         self.progress.update(run.step, found)
         self.show_views(run.step)
         self._clock = time.monotonic()  # evaluation does not count as training time
+        return found
 
     def save(self, now: int, checkpoints: checkpoint.Checkpoints, variables: Sequence) -> None:
         """Writes all earlier records to disk, then a checkpoint and `run.json`."""

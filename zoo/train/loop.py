@@ -148,18 +148,24 @@ def run(
             if now < steps:
                 advance = engine.trainer(task, data, batch_size, seed, now, steps, jit_compile)
                 story.show_views(now)
+            latest: dict[str, float] = {}  # what callbacks see: the last scalars and the last evaluation
             while now < steps and not learner.stop_training:
-                if now % steps_per_epoch == 0:
-                    learner.new_epoch(now // steps_per_epoch, extract)
-                now = _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, listeners)
+                epoch, step_of_epoch = divmod(now, steps_per_epoch)
+                if step_of_epoch == 0:
+                    learner.new_epoch(epoch, extract)
+                    listeners.on_epoch_begin(epoch)
+                now, means = _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, listeners)
+                latest.update(means)
                 to_evaluate = _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps)
-                to_save = _is_due(now, rhythm.save_every or steps_per_epoch, steps) or learner.stop_training
-                if to_evaluate or to_save:
+                to_save = _is_due(now, rhythm.save_every or steps_per_epoch, steps)
+                if to_evaluate or to_save or learner.stop_training:
                     checkpoint.check_finite(now, variables)  # the loss shows it only one step later
-                if to_evaluate:
-                    run_now = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed)
-                    story.evaluate(run_now, evaluators)
-                if to_save:
+                if to_evaluate and (engine.chief or made):  # callbacks see the same numbers on every worker
+                    run_now = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed, batch_size)
+                    latest.update(story.evaluate(run_now, evaluators))
+                if now % steps_per_epoch == 0 or now == steps or learner.stop_training:
+                    listeners.on_epoch_end(epoch, dict(latest))
+                if to_save or learner.stop_training:
                     story.save(now, checkpoints, variables)
             listeners.on_train_end()
     return learner
@@ -273,13 +279,10 @@ def _is_due(now, every, steps):
 
 
 def _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, callbacks):
-    """Trains until a record, an evaluation or a checkpoint is due; records the scalars and returns the step reached."""
+    """Trains until a record, an evaluation or a checkpoint is due; returns the step and the means of the scalars."""
     rhythms = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every)
     every = [period or steps_per_epoch for period in rhythms] + [steps_per_epoch]
     stop = min([steps, *((now // period + 1) * period for period in every)])
-    epoch = now // steps_per_epoch
-    if now % steps_per_epoch == 0:
-        callbacks.on_epoch_begin(epoch)
     first, sums = now, {}
     while now < stop:
         count = min(rhythm.steps_per_call, stop - now)
@@ -292,6 +295,4 @@ def _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, callba
     means = {name: value / (now - first) for name, value in sums.items()}
     means["learning_rate"] = optimizers.learning_rate(callbacks.model.optimizer)
     story.scalars(now, means)
-    if now % steps_per_epoch == 0 or now == steps or callbacks.model.stop_training:
-        callbacks.on_epoch_end(epoch, means)
-    return now
+    return now, means
