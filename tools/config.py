@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
 import tempfile
 
@@ -92,6 +93,9 @@ def launch(main, engine=False):
             return main(argv)
         except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
             message = str(error)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            return 128 + signal.SIGINT
         except Exception as error:
             # tf.data wraps errors from inside it, such as a broken image, in an error with a trace of its own.
             found = re.search(r"(?:ValueError|OSError): (.+?)(?:\n\n|$)", str(error), re.DOTALL)

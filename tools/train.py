@@ -4,7 +4,12 @@ zoo-train --gin_file=runs/simclr_digits.gin --workdir=runs/digits
 zoo-train --gin_file=runs/simclr_digits.gin --gin_param='loop.run.epochs = 20' --workdir=/tmp/twenty
 zoo-train --gin_file=runs/simclr_digits.gin --dry_run
 
-The same command with the same workdir resumes an interrupted run from its most recent checkpoint.
+The same command with the same workdir resumes an interrupted run from its most recent checkpoint. On SIGINT (Ctrl-C),
+SIGTERM or SIGUSR1, the notices of schedulers, the program saves after the present steps and exits with status 75: start
+it again. A second signal ends it at once.
+
+A run starts from the weights of a published encoder or of another run with --init_from, and continues with more epochs
+with --lengthen; the learning rate then follows the schedule of the longer run.
 
 With --strategy=multi_worker, start the program once per worker, with TF_CONFIG set, the same flags, and a workdir that
 all workers share. When a worker dies, the others exit with status 75; start all of them again.
@@ -15,6 +20,7 @@ wrote. Both engines read and write the same checkpoints.
 
 import os
 import pathlib
+import signal
 import sys
 
 from absl import flags, logging
@@ -23,6 +29,7 @@ from zoo.tools import config
 
 FLAGS = flags.FLAGS
 RESTART = 75  # EX_TEMPFAIL in sysexits.h: try again
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def define_flags():
@@ -48,6 +55,18 @@ def define_flags():
         "Number of logical devices to divide the CPU into, to try --strategy=mirrored without accelerators; 0 leaves "
         "the CPU undivided.",
         lower_bound=0,
+    )
+    flags.DEFINE_string(
+        "init_from",
+        None,
+        "Weights to start from: name of a published model, path of a model folder, or workdir of another run; the same "
+        "as the gin binding `loop.run.init_from`.",
+    )
+    flags.DEFINE_bool(
+        "lengthen",
+        False,
+        "Continue the run in the workdir with a larger `loop.run.epochs` than it was started with. The learning rate "
+        "then follows the schedule of the longer run.",
     )
     flags.DEFINE_bool("dry_run", False, "Print the configuration and exit without training.")
 
@@ -79,16 +98,41 @@ def main(argv):
             files.write(folder / "operative.gin", gin.operative_config_str())
 
     run = gin.get_configurable(loop.run)
-    command = config.command("zoo-train", FLAGS, "workdir")
+    local = ["workdir", "init_from"] if os.path.exists(FLAGS.init_from or "") else ["workdir"]
+    command = config.command("zoo-train", FLAGS, *local)
     arguments = {"workdir": FLAGS.workdir, "strategy": strategy, "config": text, "command": command, "ready": ready}
+    arguments |= {"lengthen": FLAGS.lengthen, "interrupted": _signals()}
+    if FLAGS.init_from:
+        arguments["init_from"] = FLAGS.init_from
     try:
         run(**arguments)
+    except loop.Interrupted as stop:
+        print(
+            f"Stopped after step {stop.step} of {stop.steps}, which is saved. The same command continues.", flush=True
+        )
+        return RESTART
     except engines.worker_lost() as error:
         reason = next((line for line in reversed(error.message.splitlines()) if line.strip()), "no reason given")
         print(f"error: another worker died ({reason.strip()}); start all workers again.", file=sys.stderr, flush=True)
         logging.flush()
         os._exit(RESTART)  # an orderly exit would wait for the dead worker
     return 0
+
+
+def _signals():
+    """Returns a function that returns whether a signal asked the program to stop."""
+    received = []
+
+    def stop(number, frame):
+        del frame
+        received.append(number)
+        for other in _STOPPING:
+            signal.signal(other, signal.SIG_DFL)
+        print(f"{signal.Signals(number).name}: saving after the present steps.", file=sys.stderr, flush=True)
+
+    for number in _STOPPING:
+        signal.signal(number, stop)
+    return lambda: bool(received)
 
 
 def cli():

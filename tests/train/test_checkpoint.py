@@ -116,8 +116,8 @@ def test_refuses_a_checkpoint_of_another_model(tmp_path, shapes):
     ],
 )
 def test_numbers_that_keras_gives_to_layers_do_not_matter(first, second):
-    assert checkpoint._unnumbered(first) == checkpoint._unnumbered(second)
-    assert checkpoint._unnumbered(first) != checkpoint._unnumbered(second.replace("dense", "conv"))
+    assert checkpoint.unnumbered(first) == checkpoint.unnumbered(second)
+    assert checkpoint.unnumbered(first) != checkpoint.unnumbered(second.replace("dense", "conv"))
 
 
 def test_restores_the_first_part_where_the_rest_is_an_optimizers(tmp_path):

@@ -1,6 +1,7 @@
 """A `Source` returns examples as arrays, in one pass in order, or as a training stream."""
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ class Source:
         positions: np.int64 `[n]`, positions of the examples in the store.
         ids: np.int64 `[n]`, positions of the examples within the whole dataset. Subsets keep the ids.
         classes: names of the classes, or None.
+        contents: digest of the examples, or of the names and sizes of their files; "" if unknown.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class Source:
         positions: np.ndarray,
         ids: np.ndarray,
         classes: Sequence[str] | None,
+        contents: str = "",
     ):
         self.name = name
         self.split = split
+        self.contents = contents
         self.classes = list(classes) if classes is not None else None
         self.ids = np.asarray(ids, np.int64)
         self._store = store
@@ -86,6 +90,24 @@ class Source:
         if self.classes is not None:
             return len(self.classes)
         return 0 if self.labels is None else int(self.labels.max()) + 1
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what identifies the data of a run: name, split, number of examples, shapes, classes, contents."""
+        found: dict[str, Any] = {
+            "name": self.name,
+            "split": self.split,
+            "examples": self.size,
+            "ids": hashlib.sha256(self.ids.tobytes()).hexdigest(),
+            "shapes": {key: [list(shape), dtype] for key, (shape, dtype) in sorted(self.spec.items())},
+            "contents": self.contents,
+        }
+        # Labels of a streamed dataset would take a pass over it.
+        if "labels" in vars(self) or self.in_memory or self.contents:
+            names = self.classes or [str(number) for number in range(self.class_count)]
+            labels = np.zeros(0, int) if self.labels is None else self.labels[self.labels >= 0]
+            counts = np.bincount(labels, minlength=len(names))
+            found["classes"] = {name: int(count) for name, count in zip(names, counts, strict=True)}
+        return found
 
     @functools.cached_property
     def images(self) -> np.ndarray | None:
@@ -196,7 +218,7 @@ class Source:
         return self._with(store, np.arange(self.size), self.ids)
 
     def _with(self, store, positions, ids):
-        return Source(self.name, self.split, store, positions, ids, self.classes)
+        return Source(self.name, self.split, store, positions, ids, self.classes, self.contents)
 
     def _require_image(self):
         checks.require("image" in self.spec, "Source", f"{self.name} to have a key 'image'", keys=list(self.spec))

@@ -1,5 +1,6 @@
 """Finds examples by name, or makes a `Source` of arrays in memory."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,7 +68,9 @@ def load(
     from zoo.data import readers
 
     if name.startswith("folder:"):
-        source = Source(name, str(split), *readers.folder(name, split, size, channels or 3))
+        store: Any
+        store, positions, ids, classes = readers.folder(name, split, size, channels or 3)
+        source = Source(name, str(split), store, positions, ids, classes, store.contents(positions))
     else:
         source = Source(name, str(split), *readers.dataset(name, split, size, channels, data_dir, image, extra))
     if in_memory is None:
@@ -121,8 +124,10 @@ def from_arrays(
         lowest, highest = int(labels.min()), int(labels.max())
         valid = lowest >= -1 and highest <= most
         checks.require(valid, "from_arrays", f"`labels` from -1 to {most}", lowest=lowest, highest=highest)
-    rows = np.arange(count)
-    return Source(name, "all", _in_memory(named, labels), rows, rows, classes)
+    rows, digest = np.arange(count), hashlib.sha256()
+    for key in sorted(named):
+        digest.update(named[key].tobytes())
+    return Source(name, "all", _in_memory(named, labels), rows, rows, classes, digest.hexdigest())
 
 
 def counts(name: str, data_dir: Any = None) -> dict[str, int]:

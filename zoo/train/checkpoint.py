@@ -93,25 +93,36 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint holds other variables, or every checkpoint is damaged.
         """
+        if not self.files():
+            return None
+        path, step, arrays = self._latest()
+        if rest:
+            arrays = dict(list(arrays.items())[: len(variables)])
+        _check(path, arrays, variables)
+        for variable, array in zip(variables, arrays.values(), strict=True):
+            variable.assign(array)
+        return step
+
+    def latest(self) -> tuple[int, dict[str, np.ndarray]]:
+        """Returns the step of the most recent complete checkpoint, and its arrays by the path of their variable.
+
+        Raises:
+            ValueError: there is no checkpoint, or every checkpoint is damaged.
+        """
+        _, step, arrays = self._latest()
+        return step, {key.partition(":")[2]: array for key, array in arrays.items()}
+
+    def _latest(self):
         files = self.files()
         for path in reversed(files):
             try:
-                step, arrays = _read(path)
+                return path, *_read(path)
             except _Damaged as error:
                 _logger.warning("Checkpoint %s is damaged (%s); falling back to the previous one.", path, error)
-                continue
-            if rest:
-                arrays = dict(list(arrays.items())[: len(variables)])
-            _check(path, arrays, variables)
-            for variable, array in zip(variables, arrays.values(), strict=True):
-                variable.assign(array)
-            return step
-        if files:
-            raise ValueError(
-                f"Checkpoints: expected a complete checkpoint in {self.folder}. Received: {len(files)} damaged files; "
-                "move them away to start from scratch."
-            )
-        return None
+        raise ValueError(
+            f"Checkpoints: expected a complete checkpoint in {self.folder}. Received: {len(files)} damaged files; "
+            "move them away to start from scratch."
+        )
 
 
 def check_finite(step: int, variables: Sequence) -> None:
@@ -133,8 +144,10 @@ def _key(index, variable):
     return f"{index:05d}:{variable.path}"
 
 
-def _unnumbered(key):
-    """Returns a key without the numbers that Keras appends to names of layers, which depend on the layers made before.
+def unnumbered(key: str) -> str:
+    """Returns a key or path without the numbers that Keras appends to names of layers.
+
+    The numbers depend on the layers made before.
 
     Optimizers include the path of a variable in the name of its slot, as in `LARS/dense_1_kernel_momentum`. Variables
     whose names differ only in these numbers are still told apart by position, shape and type.
@@ -177,8 +190,8 @@ def _kind(dtype):
 
 def _check(path, arrays, variables):
     """Raises ValueError, with the first difference, if a checkpoint holds other variables."""
-    saved = [(_unnumbered(name), array.shape, _kind(array.dtype)) for name, array in arrays.items()]
-    wanted = [(_unnumbered(_key(i, v)), tuple(v.shape), _kind(v.dtype)) for i, v in enumerate(variables)]
+    saved = [(unnumbered(name), array.shape, _kind(array.dtype)) for name, array in arrays.items()]
+    wanted = [(unnumbered(_key(i, v)), tuple(v.shape), _kind(v.dtype)) for i, v in enumerate(variables)]
     if saved == wanted:
         return
     pairs = list(zip(saved, wanted, strict=False))

@@ -1,5 +1,6 @@
 """The records of a run: metrics, pictures, progress, checkpoints, and `run.json`."""
 
+import dataclasses
 import json
 import pathlib
 import time
@@ -17,6 +18,28 @@ from zoo.train import task as tasks
 _SHOWN = 8  # images whose views are shown
 
 
+@dataclasses.dataclass
+class Window:
+    """The scalars since the last record.
+
+    Attributes:
+        count: number of steps.
+        sums: sum of every scalar over these steps.
+    """
+
+    count: int = 0
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def add(self, part: Mapping[str, float], count: int) -> None:
+        """Adds the sums over `count` further steps."""
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in part.items()}
+        self.count += count
+
+    def means(self) -> dict[str, float]:
+        """Returns the means over the steps."""
+        return {name: value / self.count for name, value in self.sums.items()}
+
+
 class History:
     """Writes the records of a run; a context manager. On workers that are not the chief it writes nothing.
 
@@ -24,20 +47,29 @@ class History:
         workdir: folder of the run.
         start: step from which the run continues.
         record: contents of `run.json`, except for time and progress.
+        before: contents of the present `run.json`, {} if there is none.
         task: the task that is trained.
         data: a `zoo.data.sources.Source`, the training data.
         chief: whether this worker is the chief.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, start: int, record: dict[str, Any], task: tasks.Task, data: Any, chief: bool
+        self,
+        workdir: pathlib.Path,
+        start: int,
+        record: dict[str, Any],
+        before: Mapping[str, Any],
+        task: tasks.Task,
+        data: Any,
+        chief: bool,
     ):
         self._path, self._record, self._task = workdir / "run.json", record, task
         self._started = self._clock = time.monotonic()
         self._clock_step = start
-        before = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._seconds = before.get("seconds", 0.0)
         self._record["command"] = record["command"] or before.get("command", "")
+        interrupted = before.get("done") == start and before.get("window")
+        self.window = Window(**interrupted) if interrupted else Window()
         self._views: Callable | None = None
         self._examples: dict[str, np.ndarray] = {}
         if chief and task.views is not None:
@@ -69,6 +101,7 @@ class History:
         clock = time.monotonic()
         speed = (now - self._clock_step) * self._record["batch_size"] / max(clock - self._clock, 1e-9)
         self._clock, self._clock_step = clock, now
+        self.window = Window()
         if self._logs:
             self._logs.scalars(now, means, {"images_per_second": speed})
         self.progress.update(now, means)
@@ -102,4 +135,6 @@ class History:
         checkpoints.save(now, variables)
         seconds = self._seconds + time.monotonic() - self._started
         record = {**self._record, "done": now, "seconds": round(seconds, 1)}
+        if self.window.count:
+            record["window"] = dataclasses.asdict(self.window)
         files.write(self._path, json.dumps(record, indent=1) + "\n")

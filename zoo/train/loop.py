@@ -2,10 +2,9 @@
 
 import contextlib
 import dataclasses
-import difflib
 import logging
 import math
-import pathlib
+import os
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,11 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from zoo import checks, features, files, seeds
+from zoo import checks, features, seeds
 from zoo.methods import evaluation
 from zoo.methods import method as methods
-from zoo.train import checkpoint, engines, history, optimizers, schedules, watch
+from zoo.train import checkpoint, engines, history, optimizers, schedules, start, watch
 from zoo.train import task as tasks
+from zoo.train import workdir as workdirs
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -47,6 +47,19 @@ class Rhythm:
         checks.integers("Rhythm", **given)
 
 
+class Interrupted(Exception):
+    """The run was interrupted between steps, after it had saved a checkpoint; the same call continues it.
+
+    Args:
+        step: number of steps done.
+        steps: number of steps of the run.
+    """
+
+    def __init__(self, step: int, steps: int):
+        super().__init__(f"run: stopped after step {step} of {steps}, which is saved; run it again to continue.")
+        self.step, self.steps = step, steps
+
+
 def run(
     method: Callable[[], methods.Method],
     views: Any,
@@ -66,8 +79,14 @@ def run(
     config: str = "",
     command: str = "",
     ready: Callable[[], None] | None = None,
+    init_from: str | os.PathLike | None = None,
+    lengthen: bool = False,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> methods.Method:
     """Trains a method, or resumes the run in `workdir`.
+
+    The workdir is locked while it is used, and remembers the configuration and a fingerprint of the data. Resumed, a
+    run computes what it would have computed without the interruption, bit for bit.
 
     Args:
         method: factory of a method, called inside the strategy's scope.
@@ -93,12 +112,20 @@ def run(
         command: command line that started the run, for `run.json`.
         ready: function without arguments that is called after everything is made and before anything is written or
             trained; it may raise.
+        init_from: weights to start from: name of a published model, path of a model folder, or workdir of another run;
+            see `start.initialize`. A run that is resumed continues from its own checkpoint.
+        lengthen: whether a finished or interrupted run may continue with more epochs than it was started with. The
+            learning rate then follows the schedule of the longer run.
+        interrupted: function without arguments that is called between steps; once it returns True, the run saves a
+            checkpoint and raises `Interrupted`.
 
     Returns:
         The trained method.
 
     Raises:
-        ValueError: the arguments are invalid, or the workdir holds a run with another configuration or model.
+        ValueError: the arguments are invalid; the workdir holds a run with another configuration, model or data, or is
+            used by another process.
+        Interrupted: `interrupted` returned True.
         FloatingPointError: the loss or a variable is not finite. The last checkpoint precedes the failure.
     """
     engine = engines.engine(strategy)
@@ -107,8 +134,15 @@ def run(
     engine.check(jit_compile)
     steps_per_epoch = data.size // batch_size
     steps = math.ceil(epochs * steps_per_epoch)
-    folder = pathlib.Path(workdir).expanduser()
-    _check_configuration(folder, config)
+    home = workdirs.Workdir(workdir, config, data.fingerprint(), lengthen)
+    home.check()
+    before = home.record()
+    planned = before.get("steps", steps)
+    expected = f"`epochs` for {planned} steps, as before, or `lengthen`"
+    checks.require(planned == steps or lengthen, "run", expected, steps=steps)
+    done = before.get("done", 0)
+    checks.require(done <= steps, "run", f"`epochs` for {done} steps or more, which are done", steps=steps)
+    checkpoints = checkpoint.Checkpoints(home.path / "checkpoints", rhythm.keep)
     spec = make_spec(views, data, batch_size, engine.count)
 
     with _policy(precision):
@@ -117,6 +151,9 @@ def run(
             learner = method()
             learner.begin(spec)
             _check_method(learner)
+            if init_from is not None and not checkpoints.files():
+                count = start.initialize(learner, init_from)
+                _logger.info("Starting with %d variables of %s.", count, init_from)
             rate = schedule(batch_size, steps, steps_per_epoch)
             built = optimizers.build(optimizer, rate, precision, learner.trainable_variables)
             learner.optimizer = built  # where Keras callbacks look for it
@@ -127,48 +164,106 @@ def run(
         listeners = keras.callbacks.CallbackList(made, model=learner)
         if ready:
             ready()
-        if engine.chief:
-            folder.mkdir(parents=True, exist_ok=True)
-            files.write(folder / "config.gin", config)
+        with home.locked() if engine.chief else contextlib.nullcontext():
+            if engine.chief:
+                home.begin()
+            # Weights come from the workdir's most recent complete checkpoint if there is one, otherwise from the
+            # method's own initialization, random or published.
+            variables = [*learner.variables, *built.variables]
+            with engine.scope():
+                now = checkpoints.restore(variables) or 0
+            engine.check_agreement(now, variables)
+            if now:
+                _logger.info("Continuing %s at step %d of %d.", home.path, now, steps)
+            if planned != steps:
+                was = float(schedule(batch_size, planned, steps_per_epoch)(now))
+                _logger.info(
+                    "The run was planned for %d steps. The learning rate now follows the schedule for %d: it is %.3g "
+                    "at step %d, where it would have been %.3g.",
+                    *(planned, steps, optimizers.learning_rate(built), now, was),
+                )
 
-        # Weights come from the workdir's most recent complete checkpoint if there is one, otherwise from the method's
-        # own initialization, random or published.
-        checkpoints = checkpoint.Checkpoints(folder / "checkpoints", rhythm.keep)
-        variables = [*learner.variables, *built.variables]
-        with engine.scope():
-            now = checkpoints.restore(variables) or 0
-        engine.check_agreement(now, variables)
-        if now:
-            _logger.info("Continuing %s at step %d of %d.", folder, now, steps)
-
-        record = _record(learner, data, spec, steps, seed, precision, engine, command)
-        extract = _extraction(data)
-        with history.History(folder, now, record, task, data, chief=engine.chief) as story:
-            listeners.on_train_begin()
-            if now < steps:
-                advance = engine.trainer(task, data, batch_size, seed, now, steps, jit_compile)
-                story.show_views(now)
-            latest: dict[str, float] = {}  # what callbacks see: the last scalars and the last evaluation
-            while now < steps and not learner.stop_training:
-                epoch, step_of_epoch = divmod(now, steps_per_epoch)
-                if step_of_epoch == 0:
-                    learner.new_epoch(epoch, extract)
-                    listeners.on_epoch_begin(epoch)
-                now, means = _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, listeners)
-                latest.update(means)
-                to_evaluate = _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps)
-                to_save = _is_due(now, rhythm.save_every or steps_per_epoch, steps)
-                if to_evaluate or to_save or learner.stop_training:
-                    checkpoint.check_finite(now, variables)  # the loss shows it only one step later
-                if to_evaluate and (engine.chief or made):  # callbacks see the same numbers on every worker
-                    run_now = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed, batch_size)
-                    latest.update(story.evaluate(run_now, evaluators))
-                if now % steps_per_epoch == 0 or now == steps or learner.stop_training:
-                    listeners.on_epoch_end(epoch, dict(latest))
-                if to_save or learner.stop_training:
-                    story.save(now, checkpoints, variables)
-            listeners.on_train_end()
+            record = _record(learner, data, spec, steps, seed, precision, engine, command)
+            record["init_from"] = before.get("init_from") if now else init_from and os.path.basename(init_from)
+            with history.History(home.path, now, record, before, task, data, chief=engine.chief) as story:
+                listeners.on_train_begin()
+                if now < steps:
+                    advance = engine.trainer(task, data, batch_size, seed, now, steps, jit_compile)
+                    story.show_views(now)
+                    given = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed, batch_size)
+                    to_evaluate = evaluators if engine.chief or made else ()  # callbacks see the same on every worker
+                    training = _Training(given, rhythm, learner, listeners, to_evaluate, story)
+                    training.run(advance, lambda step: story.save(step, checkpoints, variables), variables, interrupted)
+                listeners.on_train_end()
     return learner
+
+
+class _Training:
+    """The steps of a run, with everything that is due between them.
+
+    Args:
+        given: the run at its first step.
+        rhythm: how often something is due.
+        learner: the method.
+        callbacks: a `keras.callbacks.CallbackList`.
+        evaluators: functions `(method, run) -> {name: float}`.
+        story: the records of the run.
+    """
+
+    def __init__(self, given, rhythm, learner, callbacks, evaluators, story):
+        self._given, self._rhythm, self._learner = given, rhythm, learner
+        self._callbacks, self._evaluators, self._story = callbacks, evaluators, story
+        self._latest: dict[str, float] = {}  # what callbacks see: the last scalars and the last evaluation
+
+    def run(self, advance, save, variables, interrupted):
+        """Trains from the first step to the last, or until a callback or `interrupted` stops it."""
+        now, steps, steps_per_epoch = self._given.step, self._given.steps, self._given.steps_per_epoch
+        rhythm, learner = self._rhythm, self._learner
+        extract = _extraction(self._given.data)
+        while now < steps and not learner.stop_training:
+            epoch, step_of_epoch = divmod(now, steps_per_epoch)
+            if step_of_epoch == 0:
+                learner.new_epoch(epoch, extract)
+                self._callbacks.on_epoch_begin(epoch)
+            now, due = self._until_due(now, advance, interrupted)
+            to_evaluate = due and _is_due(now, rhythm.evaluate_every or steps_per_epoch, steps)
+            to_save = due and _is_due(now, rhythm.save_every or steps_per_epoch, steps)
+            stopped = interrupted()  # once, as a signal may arrive at any time
+            to_save = to_save or stopped or learner.stop_training
+            if to_evaluate or to_save:
+                checkpoint.check_finite(now, variables)  # the loss shows it only one step later
+            if to_evaluate and self._evaluators:
+                self._latest.update(self._story.evaluate(self._given._replace(step=now), self._evaluators))
+            if due and (now % steps_per_epoch == 0 or now == steps) or learner.stop_training:
+                self._callbacks.on_epoch_end(epoch, dict(self._latest))
+            if to_save or learner.stop_training:
+                save(now)
+            if stopped and now < steps:
+                raise Interrupted(now, steps)
+
+    def _until_due(self, now, advance, interrupted):
+        """Trains until something is due or the run is interrupted; returns the step, and whether something is due."""
+        rhythm, steps, steps_per_epoch = self._rhythm, self._given.steps, self._given.steps_per_epoch
+        every = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every, steps_per_epoch)
+        stop = min(
+            [steps, *((now // (period or steps_per_epoch) + 1) * (period or steps_per_epoch) for period in every)]
+        )
+        window = self._story.window
+        while now < stop:
+            count = min(rhythm.steps_per_call, stop - now)
+            self._callbacks.on_train_batch_begin(now % steps_per_epoch)
+            part = advance(now, count)
+            window.add(part, count)
+            now += count
+            means = {name: value / count for name, value in part.items()}
+            self._callbacks.on_train_batch_end((now - 1) % steps_per_epoch, means)
+            self._story.progress.update(now)
+            if interrupted() and now < stop:
+                return now, False
+        means = {**window.means(), "learning_rate": optimizers.learning_rate(self._learner.optimizer)}
+        self._story.scalars(now, means)
+        self._latest.update(means)
+        return now, True
 
 
 def make_spec(views: Any, data: Any, batch_size: int, replica_count: int = 1) -> methods.Spec:
@@ -262,37 +357,5 @@ def _check(data, epochs, batch_size, seed, precision, replicas):
     checks.require(batch_size <= data.size, "run", expected, batch_size=batch_size)
 
 
-def _check_configuration(workdir, config):
-    """Raises ValueError, with the difference, if a workdir was started with another configuration."""
-    path = workdir / "config.gin"
-    before = path.read_text() if path.exists() else config
-    if before != config:
-        names = ("the run in the workdir", "this command")
-        changes = "\n".join(difflib.unified_diff(before.splitlines(), config.splitlines(), *names, n=0, lineterm=""))
-        raise ValueError(
-            f"run: expected the configuration that {workdir} was started with; use another workdir, or undo:\n{changes}"
-        )
-
-
 def _is_due(now, every, steps):
     return now % every == 0 or now == steps
-
-
-def _train_until_due(now, steps, steps_per_epoch, rhythm, advance, story, callbacks):
-    """Trains until a record, an evaluation or a checkpoint is due; returns the step and the means of the scalars."""
-    rhythms = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every)
-    every = [period or steps_per_epoch for period in rhythms] + [steps_per_epoch]
-    stop = min([steps, *((now // period + 1) * period for period in every)])
-    first, sums = now, {}
-    while now < stop:
-        count = min(rhythm.steps_per_call, stop - now)
-        callbacks.on_train_batch_begin(now % steps_per_epoch)
-        part = advance(now, count)
-        sums = {name: sums.get(name, 0.0) + value for name, value in part.items()}
-        now += count
-        callbacks.on_train_batch_end((now - 1) % steps_per_epoch, {name: value / count for name, value in part.items()})
-        story.progress.update(now)
-    means = {name: value / (now - first) for name, value in sums.items()}
-    means["learning_rate"] = optimizers.learning_rate(callbacks.model.optimizer)
-    story.scalars(now, means)
-    return now, means
