@@ -92,7 +92,9 @@ def launch(main, engine=False):
                 import_quietly()
             return main(argv)
         except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-            message = str(error)
+            # gin adds the calls that led to the error; of these only a scope tells the user something.
+            calls = r"\n\s*In call to configurable '(\w+)' \(<.*?>\)( in scope '[^']+')?"
+            message = re.sub(calls, lambda call: f"\n  in {call[1]}{call[2]}" if call[2] else "", str(error))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
             return 128 + signal.SIGINT
@@ -143,6 +145,7 @@ def parse(files, params):
     """
     gin.clear_config()
     shipped = cards.shipped("gin")
+    gin.config._LOCATION_PREFIXES[:] = [""]
     gin.add_config_file_search_path(str(shipped))
     # A checkout has `gin/runs/x.gin`, an installed package `runs/x.gin`.
     files = [file if pathlib.Path(file).exists() else file.removeprefix("gin/") for file in files]
@@ -158,10 +161,46 @@ def parse(files, params):
     # gin also looks for files inside importable packages, and fails if the user has a folder with the name of one of
     # the package's, such as `data`. Only plain files are read.
     gin.config._FILE_READERS[:] = gin.config._FILE_READERS[:1]
+    for file in files:
+        path = pathlib.Path(file) if pathlib.Path(file).exists() else shipped / file
+        try:
+            path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"--gin_file: expected a text in UTF-8. Received: {file!r} ({error}).") from error
+        gin.add_config_file_search_path(str(path.parent))  # files that it includes may lie beside it
+        _parse("--gin_file", file, lambda file=file: gin.parse_config_file(file))
+    for param in params:
+        _parse("--gin_param", param, lambda param=param: gin.parse_config(_imports(param) + param))
+    gin.finalize()
+
+
+def _parse(flag, given, parse_it):
+    """Parses a file or a binding; an error names the flag and what was given."""
+    expected = "names that exist and bindings `name = value`; a value is a number, a 'string' or a @reference"
     try:
-        gin.parse_config_files_and_bindings(files, params, finalize_config=True)
-    except (AttributeError, NameError, SyntaxError, ImportError) as error:
-        raise ValueError(f"gin: expected names that exist and bindings `name = value`. Received: {error}") from error
+        parse_it()
+        return
+    except RecursionError:
+        expected, reason = "files that do not include each other in a circle", "too many files"
+    except Exception as error:  # what is no gin may raise anything, such as tokenize.TokenError
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = "\n".join(lines) if flag == "--gin_file" else lines[0]
+        reason = re.sub(r"<ast\.\w+ object at \w+>", "a word without quotes", reason)
+    raise ValueError(f"{flag}: expected {expected}. Received: {given!r} ({reason}).")
+
+
+def _imports(binding):
+    """Returns the import statements for the modules that a binding names: as in the files, or of the library."""
+    imported = {statement.bound_name(): statement for statement in gin.config._IMPORTS}
+    lines = ["from __gin__ import dynamic_registration"]
+    for name in dict.fromkeys(re.findall(r"(?<![\w.])(?:\w+/)*(\w+)\.\w+", binding)):
+        found = [path.parent.name for path in pathlib.Path(zoo.__file__).parent.glob(f"*/{name}.py")]
+        if name in imported:
+            lines.append(imported[name].format())
+        elif found:
+            # Of two modules of one name, such as the geometry of views and of objectives, gin's files mean the views'.
+            lines.append(f"from zoo.{'views' if 'views' in found else found[0]} import {name}")
+    return "\n".join(lines) + "\n" if len(lines) > 1 else ""
 
 
 def binding(parameter, root=ROOT):
@@ -170,18 +209,23 @@ def binding(parameter, root=ROOT):
     Raises:
         ValueError: the parameter has no binding.
     """
-    bound = gin.get_bindings(root, resolve_references=False)
+    known = any(name == root for _, name in gin.config._CONFIG)
+    bound = gin.get_bindings(root, resolve_references=False) if known else {}
     if parameter not in bound:
         raise ValueError(f"gin: expected a value for `{root.split('.', 2)[-1]}.{parameter}`. Received: none; bind it.")
     return copy.deepcopy(bound[parameter])
 
 
-def refuse_unused():
+def refuse_unused(record=None):
     """Raises ValueError for bindings that the run does not use, such as those of a part that it does not contain.
+
+    Args:
+        record: not used; the loop passes the record of the run to its `ready`.
 
     Raises:
         ValueError: the message names the unused bindings.
     """
+    del record
     # gin's public interface returns both configurations only as text.
     used = [(scope, name, set(found)) for (scope, name), found in gin.config._OPERATIVE_CONFIG.items()]
 

@@ -20,6 +20,7 @@ wrote. Both engines read and write the same checkpoints.
 
 import os
 import pathlib
+import shlex
 import signal
 import sys
 
@@ -90,13 +91,15 @@ def main(argv):
         print(text)
         return 0
 
-    def ready():
+    def ready(record):
         config.refuse_unused()
         if engines.engine(strategy).chief:
             folder = pathlib.Path(FLAGS.workdir).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
             files.write(folder / "operative.gin", gin.operative_config_str())
+            print(_banner(record), flush=True)
 
+    config.binding("method")
     run = gin.get_configurable(loop.run)
     local = ["workdir", "init_from"] if os.path.exists(FLAGS.init_from or "") else ["workdir"]
     command = config.command("zoo-train", FLAGS, *local)
@@ -116,7 +119,25 @@ def main(argv):
         print(f"error: another worker died ({reason.strip()}); start all workers again.", file=sys.stderr, flush=True)
         logging.flush()
         os._exit(RESTART)  # an orderly exit would wait for the dead worker
+    workdir = shlex.quote(FLAGS.workdir)
+    print(
+        f"Trained. Next: zoo-evaluate --model={workdir} --out={workdir}/judged, or zoo-export --workdir={workdir}; "
+        f"curves: tensorboard --logdir={workdir}",
+        flush=True,
+    )
     return 0
+
+
+def _banner(record):
+    """Returns what is trained, on which data, how long and where."""
+    views = ", ".join(" x ".join(map(str, shape)) for shape in record["spec"]["view_shapes"])
+    return (
+        f"{record['method']}: {record['weights']:,} weights, views of {views or 'vectors'}\n"
+        f"data: {record['data']} {record['split']}, {record['examples']:,} examples\n"
+        f"steps: {record['steps']:,} of {record['batch_size']} images, {record['epochs']:g} epochs, "
+        f"{record['precision']}, seed {record['seed']}\n"
+        f"on {record['hardware']}, {record['strategy']} with {record['replicas']} replica(s); workdir: {FLAGS.workdir}"
+    )
 
 
 def _signals():

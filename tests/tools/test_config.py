@@ -1,3 +1,4 @@
+import re
 import shlex
 import subprocess
 import sys
@@ -70,6 +71,51 @@ def test_unbound_root_parameter_names_the_binding(tmp_path):
     )
     config.parse([str(tmp_path / "x.gin")], [])
     with pytest.raises(ValueError, match="loop.run.method"):
+        config.binding("method")
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "loop.run.rhythm = @loop.Rhythm()",
+        "loop.Rhythm.keep = 2",
+        "loop.run.optimizer = @optimizers.SGD",
+        "loop.run.evaluators = (@monitor.KNN(), @held_out.HeldOut())",
+        "near/sources.load.split = 'train[:100]'",
+        "geometry.Crop.area = (0.1, 1.0)",
+        "blur.Blur.padding = 'reflect'",
+        "run.epochs = 7",
+    ],
+)
+def test_any_parameter_can_be_bound(binding):
+    config.parse([DIGITS], [binding])
+    name, _, value = binding.partition(" = ")
+    assert re.search(rf"(?m)^{re.escape(name) if '/' in name else '.*' + re.escape(name)} = ", gin.config_str()), value
+
+
+@pytest.mark.parametrize(
+    "binding",
+    ["sources.load.name = digits", "loop.run.epochs =", "loop.run.epochs = @", "= 3", "simclr.SimCLR.x = 1",
+     "simclr.Nothing.x = 1", "no.such.x = 3", "loop.run.method = @nothing.Method", "include 'nothing.gin'", "x = [1"],
+)  # fmt: skip
+def test_a_wrong_binding_is_named(binding):
+    with pytest.raises(ValueError, match=f"--gin_param: expected .* Received: .*{re.escape(binding[:8])}"):
+        config.parse([DIGITS], [binding])
+
+
+@pytest.mark.parametrize(
+    "content", [b"include 'x.gin'", "loop.run.epochs = 3".encode("utf-16"), b"\x89PNG\r\n", b"a = "]
+)
+def test_a_wrong_file_is_named(content, tmp_path):
+    (tmp_path / "x.gin").write_bytes(content)
+    with pytest.raises(ValueError, match="--gin_file: expected .* Received: .*x.gin"):
+        config.parse([str(tmp_path / "x.gin")], [])
+
+
+def test_an_empty_file_binds_no_method(tmp_path):
+    (tmp_path / "x.gin").write_text("")
+    config.parse([str(tmp_path / "x.gin")], [])
+    with pytest.raises(ValueError, match="expected a value for `loop.run.method`. Received: none"):
         config.binding("method")
 
 

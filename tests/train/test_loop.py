@@ -31,6 +31,13 @@ class Watched(view.View):
 WATCHED = view.Chain((*CROP.steps, Watched()))
 
 
+class Stop(keras.callbacks.Callback):
+    """Ends a run after an epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
 def encoder(image_shape):
     return convnet.convnet(image_shape, (4, 8))
 
@@ -172,7 +179,7 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
 
 
 def test_what_refuses_to_be_ready_leaves_no_trace(tmp_path):
-    def refuse():
+    def refuse(record):
         raise ValueError("not like this")
 
     with pytest.raises(ValueError, match="not like this"):
@@ -184,6 +191,18 @@ def test_what_refuses_to_be_ready_leaves_no_trace(tmp_path):
     "changes, message",
     [
         ({"batch_size": 65}, "at most the 64 images"),
+        ({"method": None}, "`method` to be a factory, in gin a @reference. Received: method=None"),
+        ({"optimizer": 0.1}, "`optimizer` to be a factory"),
+        ({"schedule": 0.1}, "`schedule` to be a factory"),
+        ({"data": "digits"}, "`data` to be a source"),
+        ({"views": 2}, "`views` to be a view.Views"),
+        ({"rhythm": loop.Rhythm}, "`rhythm` to be a loop.Rhythm"),
+        ({"evaluators": [3]}, "`evaluators` to be a sequence"),
+        ({"callbacks": Stop}, "`callbacks` to be a sequence"),
+        ({"jit_compile": "yes"}, "`jit_compile` to be a bool"),
+        ({"epochs": "3"}, "`epochs` > 0. Received: epochs='3'"),
+        ({"epochs": float("inf")}, "`epochs` > 0"),
+        ({"batch_size": 64.0}, "`batch_size` to be an integer"),
         ({"seed": -1}, r"`seed` to be an integer in \[0, 2\*\*64\). Received: seed=-1"),
         ({"seed": 2**64}, "`seed` to be an integer"),
         ({"seed": True}, "`seed` to be an integer"),
@@ -271,13 +290,6 @@ class Unnamed(Incomplete):
     def contrast(self, batch, step):
         features = self.encoder(batch.views[0], training=True)
         return keras.ops.mean(keras.ops.sin(self.norm(self.head(features))), axis=1), {}, ()
-
-
-class Stop(keras.callbacks.Callback):
-    """Ends a run after an epoch."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = True
 
 
 def test_a_run_that_is_stopped_within_an_epoch_ends_the_epoch(tmp_path):

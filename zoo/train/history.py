@@ -77,7 +77,7 @@ class History:
             sample = data.sample(_SHOWN)
             self._examples = sample.examples(np.arange(sample.size))
         self._logs = logs.Logs(workdir, start) if chief else None
-        self.progress = progress.Progress(record["steps"], start, record["batch_size"], chief)
+        self.progress = progress.Progress(record["steps"], start, record["batch_size"], task.steps_per_epoch, chief)
 
     def __enter__(self):
         return self

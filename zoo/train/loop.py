@@ -78,7 +78,7 @@ def run(
     strategy: Any = None,
     config: str = "",
     command: str = "",
-    ready: Callable[[], None] | None = None,
+    ready: Callable[[dict[str, Any]], None] | None = None,
     init_from: str | os.PathLike | None = None,
     lengthen: bool = False,
     interrupted: Callable[[], bool] = lambda: False,
@@ -110,8 +110,8 @@ def run(
             current strategy, or the first device.
         config: text of the configuration; a workdir that was started with another text is rejected.
         command: command line that started the run, for `run.json`.
-        ready: function without arguments that is called after everything is made and before anything is written or
-            trained; it may raise.
+        ready: function that is called after everything is made and before anything is written or trained, with the
+            contents of `run.json`; it may raise.
         init_from: weights to start from: name of a published model, path of a model folder, or workdir of another run;
             see `start.initialize`. A run that is resumed continues from its own checkpoint.
         lengthen: whether a finished or interrupted run may continue with more epochs than it was started with. The
@@ -130,6 +130,8 @@ def run(
     """
     engine = engines.engine(strategy)
     rhythm, schedule = rhythm or Rhythm(), schedule or schedules.WarmupCosine()
+    factories = {"method": method, "optimizer": optimizer, "schedule": schedule}
+    _check_kinds(factories, views, data, rhythm, evaluators, callbacks, jit_compile)
     _check(data, epochs, batch_size, seed, precision, engine.count)
     engine.check(jit_compile)
     steps_per_epoch = data.size // batch_size
@@ -162,8 +164,9 @@ def run(
         evaluators = (watch.Watch(task, data), *evaluators)
         made = [callback if isinstance(callback, keras.callbacks.Callback) else callback() for callback in callbacks]
         listeners = keras.callbacks.CallbackList(made, model=learner)
+        record = _record(learner, data, spec, steps, seed, precision, engine, command)
         if ready:
-            ready()
+            ready(record)
         with home.locked() if engine.chief else contextlib.nullcontext():
             if engine.chief:
                 home.begin()
@@ -183,7 +186,6 @@ def run(
                     *(planned, steps, optimizers.learning_rate(built), now, was),
                 )
 
-            record = _record(learner, data, spec, steps, seed, precision, engine, command)
             record["init_from"] = before.get("init_from") if now else init_from and os.path.basename(init_from)
             with history.History(home.path, now, record, before, task, data, chief=engine.chief) as story:
                 listeners.on_train_begin()
@@ -326,6 +328,7 @@ def _record(learner, data, spec, steps, seed, precision, engine, command):
     versions = {**from_engine["versions"], "keras": keras.__version__, "python": platform.python_version()}
     return {
         "method": learner.title,
+        "weights": sum(math.prod(variable.shape) for variable in learner.trainable_variables),
         "data": data.name,
         "split": data.split,
         "examples": data.size,
@@ -344,6 +347,21 @@ def _record(learner, data, spec, steps, seed, precision, engine, command):
             "classes": spec.classes,
         },
     }
+
+
+def _check_kinds(factories, views, data, rhythm, evaluators, callbacks, jit_compile):
+    """Raises ValueError for what is of the wrong kind; without it, an error would come later and from elsewhere."""
+    for name, factory in factories.items():
+        checks.require(callable(factory), "run", f"`{name}` to be a factory, in gin a @reference", **{name: factory})
+    checks.require(views is None or hasattr(views, "output_shapes"), "run", "`views` to be a view.Views", views=views)
+    checks.require(hasattr(data, "batches"), "run", "`data` to be a source, as of sources.load()", data=data)
+    checks.require(isinstance(rhythm, Rhythm), "run", "`rhythm` to be a loop.Rhythm()", rhythm=rhythm)
+    for name, several in {"evaluators": evaluators, "callbacks": callbacks}.items():
+        valid = isinstance(several, (list, tuple)) and all(
+            callable(single) or isinstance(single, keras.callbacks.Callback) for single in several
+        )
+        checks.require(valid, "run", f"`{name}` to be a sequence of functions or objects", **{name: several})
+    checks.require(isinstance(jit_compile, bool), "run", "`jit_compile` to be a bool", jit_compile=jit_compile)
 
 
 def _check(data, epochs, batch_size, seed, precision, replicas):

@@ -10,6 +10,7 @@ from rich import progress
 
 _logger = logging.getLogger(__name__)
 
+_SHOWN = ("loss", "val_loss")  # in the bar, beside accuracies
 _INTERVAL = 10.0  # seconds between log lines
 
 
@@ -20,10 +21,13 @@ class Progress:
         total: number of steps of the run.
         start: number of steps done before.
         images_per_step: N, number of images in the global batch.
+        steps_per_epoch: number of steps in an epoch.
         show: whether anything is shown; False on workers that are not the chief.
     """
 
-    def __init__(self, total: int, start: int, images_per_step: int, show: bool = True):
+    def __init__(self, total: int, start: int, images_per_step: int, steps_per_epoch: int, show: bool = True):
+        self._steps_per_epoch = steps_per_epoch
+        self._latest: dict[str, float] = {}
         self._total, self._images = total, images_per_step
         self._first = start
         self._began: float | None = None
@@ -48,14 +52,17 @@ class Progress:
             # The first call includes compilation, which the rate leaves out.
             self._began, self._first = now, step
         rate = (step - self._first) * self._images / max(now - self._began, 1e-9)
+        epoch = f"epoch {step // self._steps_per_epoch}/{self._total // self._steps_per_epoch}"
         if self._bar:
-            if logs and "loss" in logs:
-                self._bar.update(self._task, description=f"loss {logs['loss']:.4f}")
+            self._latest.update(logs or {})
+            shown = {name: value for name, value in self._latest.items() if name in _SHOWN or name.endswith("accuracy")}
+            self._bar.update(self._task, description=f"{epoch}  {_scalars(shown)}")
             self._bar.update(self._task, completed=step, rate=f"{rate:,.0f} images/s")
         elif self._show and (logs or now - self._shown_at >= _INTERVAL):
             left = (self._total - step) * self._images / rate if rate else None
             eta = "unknown" if left is None else datetime.timedelta(seconds=round(left))
-            _logger.info("step %d/%d  %s  %.0f images/s  ETA %s", step, self._total, _scalars(logs or {}), rate, eta)
+            position = f"{epoch}  step {step}/{self._total}"
+            _logger.info("%s  %s  %.0f images/s  ETA %s", position, _scalars(logs or {}), rate, eta)
             self._shown_at = now
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from zoo import files
+from zoo import checks, files
 
 _EPOCHS = re.compile(r"[+-](?:[\w.]+\.)?run\.epochs = ")
 
@@ -32,7 +32,15 @@ class Workdir:
         self._config, self._data, self._lengthen = config, json.loads(json.dumps(data)), lengthen
 
     def check(self) -> None:
-        """Raises ValueError, with the difference, if the run was started otherwise, or is used by another process."""
+        """Raises an error if the run cannot use the folder.
+
+        Raises:
+            ValueError: the run was started with something else, which the message shows, or another process uses it.
+            OSError: the folder cannot be written.
+        """
+        existing = next(folder for folder in (self.path, *self.path.resolve().parents) if folder.exists())
+        writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+        checks.require(writable, "run", "a `workdir` that can be written", workdir=str(self.path))
         self._check_configuration()
         self._check_data()
         if (self.path / "lock").exists():
@@ -52,8 +60,7 @@ class Workdir:
         Raises:
             ValueError: another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a+") as file:
+        with self._opened() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -66,6 +73,15 @@ class Workdir:
             file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()
             yield
+
+    def _opened(self):
+        """Makes the folder and opens the file of the lock."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return open(self.path / "lock", "a+")
+        except OSError as error:
+            expected = "run: expected a `workdir` that can be written."
+            raise OSError(f"{expected} Received: workdir={str(self.path)!r} ({error.strerror}).") from error
 
     def record(self) -> dict[str, Any]:
         """Returns the contents of `run.json`, {} if there is none.
