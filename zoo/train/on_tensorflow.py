@@ -118,19 +118,20 @@ class Engine:
 
         # The step has no Python control flow over tensors, so AutoGraph would only slow down tracing.
         on_replica = tf.autograph.experimental.do_not_convert(on_replica)
-        if jit_compile or self.count == 1:
-            # A separate function is traced only once, though `advance` calls it in two places.
-            on_replica = tf.function(on_replica, jit_compile=jit_compile or None, autograph=False)
+        if jit_compile:
+            on_replica = tf.function(on_replica, jit_compile=True, autograph=False)
+
+        # A separate function is traced only once, though `advance` calls it in two places.
+        @tf.function(autograph=False)
+        def global_step(inputs, now):
+            logs = strategy.run(on_replica, (inputs, now))
+            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
         @tf.function
         def advance(batches, first, count):
-            def global_step(now):
-                logs = strategy.run(on_replica, (next(batches), now))
-                return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
-
-            sums = global_step(first)
+            sums = global_step(next(batches), first)
             for offset in tf.range(1, count):
-                logs = global_step(first + offset)
+                logs = global_step(next(batches), first + offset)
                 sums = {name: sums[name] + logs[name] for name in sums}
             return sums
 
