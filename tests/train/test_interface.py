@@ -1,6 +1,6 @@
 """Seven small methods, each of which needs another part of the interface, on both engines and on replicas.
 
-Each is trained whole, and interrupted and resumed: `interface_probe` compares the two bit for bit.
+Each is trained whole, and resumed in the middle: `interface_probe` compares the two bit for bit.
 """
 
 import json
@@ -52,5 +52,5 @@ def test_small_methods_train_alike_everywhere_and_resume(engine, replicas, losse
     expected, found = losses("tensorflow", 1), losses(engine, replicas)
     assert list(found) == list(expected) == NAMES
     for name in NAMES:
-        assert len(expected[name]) == 12 and np.std(expected[name]) > 0
+        assert len(expected[name]) == 10 and np.std(expected[name]) > 0
         np.testing.assert_allclose(found[name], expected[name], rtol=2e-3, err_msg=name)
