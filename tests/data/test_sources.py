@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 from sklearn import datasets
@@ -21,6 +23,14 @@ def test_slices_keep_their_ids():
     whole, part = sources.load("digits", "train+test"), sources.load("digits", "train[50%:]+test[:3]")
     np.testing.assert_array_equal(part.images, whole.images[part.ids])
     np.testing.assert_array_equal(part.labels, whole.labels[part.ids])
+
+
+def test_a_slice_of_the_digits_without_some_of_them_warns(caplog):
+    caplog.set_level(logging.WARNING)
+    found = sources.load("digits", "train[:20]+test[:9]").labels
+    assert set(found) == set(range(10)) and not caplog.records
+    held = set(sources.load("digits", "train[:4]").labels)
+    assert f"digits train[:4] lacks {10 - len(held)} of the 10 classes that train has: " in caplog.text
 
 
 def test_size_and_channels():

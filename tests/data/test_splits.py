@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -68,3 +70,38 @@ def test_reads_as_tfds_does(split):
         every = range(starts[part.splitname], starts[part.splitname] + COUNTS[part.splitname])
         expected += every[part.from_ : part.to]
     np.testing.assert_array_equal(splits.rows(split, COUNTS, "x"), expected)
+
+
+@pytest.mark.parametrize("classes", [None, ["a", "b", "c", "d"]])
+@pytest.mark.parametrize(
+    ("split", "lacking"),
+    [
+        ("train", None),
+        ("all", None),
+        ("test+extra", None),
+        ("train[:3]", None),
+        ("train[:2]", ("1 of the 3 classes that train has", [2])),
+        ("train[2:4]", ("1 of the 3 classes that train has", [1])),
+        ("train[:1]", ("2 of the 3 classes that train has", [1, 2])),
+        ("train[:1]+test", ("1 of the 4 classes that train and test have", [1])),
+        ("extra[:1]", None),
+        ("test[:1]", ("1 of the 2 classes that test has", [3])),
+    ],
+)
+def test_a_slice_without_some_of_the_classes_warns(split, lacking, classes, caplog):
+    # train, extra, test; class 3 has no training example, extra no labels.
+    counts = {"test": 4, "train": 6, "extra": 2}
+    labels = np.array([0, 1, 2, 0, 1, 2, -1, -1, 2, 3, -1, 2])
+    caplog.set_level(logging.WARNING)
+    splits.report_lacking(splits.rows(split, counts, "x"), counts, labels, classes, f"x {split}")
+    found = [record.getMessage() for record in caplog.records]
+    if lacking is None:
+        assert not found
+    else:
+        names = ", ".join(str(number) if classes is None else classes[number] for number in lacking[1])
+        assert found == [f"x {split} lacks {lacking[0]}: {names}."]
+
+
+def test_many_names_are_cut_short():
+    assert splits.listed("abc") == "a, b, c" and splits.listed(map(str, range(1007))) == "0, 1, 2, 3, 4 and 1,002 more"
+    assert splits.listed(["ä b", "new\nline", "caf\udce9"]) == "ä b, new\\nline, caf\\udce9"

@@ -1,5 +1,6 @@
 """The readers of `sources.load` that need TensorFlow: TFDS datasets, folders of images, digits of another size."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data import builders, folders, images, splits, stores, tf_stores
+
+_logger = logging.getLogger(__name__)
 
 # The last four arguments of a `zoo.data.sources.Source`: store, positions, ids, classes.
 Parts = tuple[stores.Store, np.ndarray, np.ndarray, Sequence[str] | None]
@@ -27,10 +30,16 @@ def dataset(
 
 def folder(name: str, split: Any, size: int | None, channels: int) -> Parts:
     """Returns store, positions, ids and classes of a folder of images; arguments as in `zoo.data.sources.load`."""
-    found = folders.listing(name.removeprefix("folder:"))
-    # Split strings count through the splits one after another, ids through the sorted paths.
-    ids = np.concatenate([found.members[part] for part in splits.ordered(found.members)])
-    ids = ids[splits.rows(split, _counts(found), name)]
+    root = name.removeprefix("folder:")
+    found = folders.listing(root)
+    if found.unusable:
+        reasons = splits.listed(f"{path} ({reason})" for path, reason in found.unusable.items())
+        raise ValueError(f"load: expected images that can be read. Received: folder={root!r} with {reasons}.")
+    for note in found.notes:
+        _logger.warning("%s: %s.", name, note)
+    ids = splits.rows(split, found.counts, name)
+    if found.labels is not None:
+        splits.report_lacking(ids, found.counts, found.labels, found.classes, f"{name} {split}")
     store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
     labeled = found.labels is not None and np.any(found.labels[ids] >= 0)
     return store, ids, ids, found.classes if labeled else None
@@ -47,9 +56,5 @@ def fitted(pixels: np.ndarray, labels: np.ndarray, channels: int, size: int | No
 def counts(name: str, data_dir: Any = None) -> dict[str, int]:
     """Returns split name -> number of examples, of a TFDS dataset or a folder."""
     if name.startswith("folder:"):
-        return _counts(folders.listing(name.removeprefix("folder:")))
+        return folders.listing(name.removeprefix("folder:")).counts
     return {part: info.num_examples for part, info in builders.prepared(name, data_dir).info.splits.items()}
-
-
-def _counts(listing):
-    return {part: len(rows) for part, rows in listing.members.items()}

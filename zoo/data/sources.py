@@ -196,8 +196,12 @@ def _exported(name, split, size, channels, data_dir, image, extra):
     keys = arrays.check(export, wanted, extra)
     rows = splits.rows(split, export.counts, name)
     names, positions = splits.within(rows, export.counts)  # other splits are not read
-    store = _in_memory(export.arrays(names, keys), export.labels(names))
-    return Source(name, str(split), store, positions, rows, export.meta["classes"])
+    labels, classes = export.labels(names), export.meta["classes"]
+    if labels is not None:
+        read = {part: export.counts[part] for part in names}
+        splits.report_lacking(positions, read, labels, classes, f"{name} {split}")
+    store = _in_memory(export.arrays(names, keys), labels)
+    return Source(name, str(split), store, positions, rows, classes)
 
 
 def _digits(split, size, channels, in_memory):
@@ -207,11 +211,12 @@ def _digits(split, size, channels, in_memory):
     raw = datasets.load_digits()
     ids = splits.rows(split, _DIGITS, "digits")
     pixels = np.rint(raw.images[ids] * (255 / 16)).astype(np.uint8)[..., None]  # [n, 8, 8, 1]
-    labels = raw.target[ids].astype(np.int64)
+    labels, classes = raw.target[ids].astype(np.int64), [str(digit) for digit in raw.target_names]
+    splits.report_lacking(ids, _DIGITS, raw.target, classes, f"digits {split}")
     if _on_tensorflow():
         from zoo.data import readers
 
         store = readers.fitted(pixels, labels, channels, size)
     else:
         store = numpy_stores.Arrays({"image": np.repeat(pixels, channels, axis=-1)}, labels)
-    return Source("digits", str(split), store, np.arange(len(ids)), ids, [str(digit) for digit in raw.target_names])
+    return Source("digits", str(split), store, np.arange(len(ids)), ids, classes)

@@ -1,13 +1,16 @@
 """Split strings such as `train[:10%]` or `train+test[100:200]`, with the meaning they have in TFDS, for any data."""
 
+import logging
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from zoo import checks
+
+_logger = logging.getLogger(__name__)
 
 _PART = re.compile(r"(?P<name>[\w-]+)(\[(?P<first>-?[\d_.]+%?)?(?P<colon>:)(?P<last>-?[\d_.]+%?)?\])?")
 
@@ -100,6 +103,41 @@ def within(rows: np.ndarray, counts: Mapping[str, int]) -> tuple[list[str], np.n
             positions[inside] = rows[inside] - start + before
             before += counts[name]
     return names, positions
+
+
+def report_lacking(
+    rows: np.ndarray, counts: Mapping[str, int], labels: np.ndarray, classes: Sequence[str] | None, who: str
+) -> None:
+    """Logs a warning if a slice lacks classes that its splits have.
+
+    Args:
+        rows: np.int64 `[k]`, positions as the function `rows` returns them.
+        counts: split name -> number of examples, n in total.
+        labels: np.int64 `[n]` of the concatenation of all splits, -1 where unknown.
+        classes: names of the classes, or None.
+        who: name of the data and of the slice, for the message.
+    """
+    starts = dict(zip(ordered(counts), offsets(counts), strict=True))
+    names, _ = within(rows, counts)
+    whole = np.unique(np.concatenate([labels[starts[name] : starts[name] + counts[name]] for name in names]))
+    whole = whole[whole >= 0]
+    lacking = np.setdiff1d(whole, labels[rows])
+    if len(lacking):
+        named = listed(str(number) if classes is None else classes[number] for number in lacking)
+        have = f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'}"
+        _logger.warning("%s lacks %d of the %d classes that %s: %s.", who, len(lacking), len(whole), have, named)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Returns the first of some names, separated by commas and safe to print, and how many follow them."""
+    names = list(names)
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(printable(name) for name in names[:most]) + rest
+
+
+def printable(name: str) -> str:
+    """Returns a name with escapes for what a terminal cannot show: line breaks, bytes that are no UTF-8."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
 def ordered(counts: Iterable[str]) -> list[str]:
