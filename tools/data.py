@@ -1,8 +1,9 @@
-"""Manages datasets: imports raw files from disk, prepares and exports TFDS datasets, and lists what is available.
+"""Manages datasets: checks folders of images, imports raw files, prepares and exports TFDS datasets, and lists all.
 
 zoo-data import fashion_mnist --from=/usr/share/datasets/fashion-mnist
 zoo-data import openclipart --from=/usr/share/openclipart/png
 zoo-data prepare cifar10
+zoo-data check folder:/path/to/images
 zoo-data info folder:/path/to/images --split='train[:10%]'
 zoo-data info scenes --extra=depth,normals
 zoo-data export openclipart --size=32
@@ -42,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     describing = command("info", info, "Show the size, shapes and classes of a dataset.")
     describing.add_argument("name", help="Name of the dataset: digits, folder:/path/to/images, or a TFDS name.")
     describing.add_argument("--split", default="train", help="Split string, such as train[:10%%].")
+    checking = command("check", check, "Show what a folder of images was taken for, and every file that is broken.")
+    checking.add_argument("name", help="Name of the folder, such as folder:/path/to/images.")
     exporting = command("export", export, "Decode all splits of a dataset into arrays, which every backend can read.")
     exporting.add_argument("name", help="Name of the dataset: digits, folder:/path/to/images, or a TFDS name.")
     exporting.add_argument(
@@ -97,8 +100,13 @@ def report(builder: Any) -> None:
 
 def info(args: argparse.Namespace) -> None:
     """Runs `zoo-data info`."""
-    from zoo.data import sources
+    import pathlib
 
+    from zoo.data import sources, splits
+
+    root = pathlib.Path(args.name.removeprefix("folder:")).expanduser()
+    if args.name.startswith("folder:") and root.is_dir():  # an export may stand for a folder of another machine
+        describe(args.name)
     settings = {"size": args.size, "image": args.image, "extra": args.extra}
     source = sources.load(args.name, args.split, data_dir=args.data_dir, **settings)
     print(f"{source.name} {source.split}: {source.size:,} examples")
@@ -112,7 +120,47 @@ def info(args: argparse.Namespace) -> None:
     counts = np.bincount(source.labels[source.labels >= 0], minlength=source.class_count)
     print(f"  classes {source.class_count}")
     for name, count in zip(source.classes, counts, strict=True):
-        print(f"  {count:>10,}  {name}")
+        print(f"  {count:>10,}  {splits.printable(name)}")
+
+
+def describe(name: str) -> Any:
+    """Prints what a folder of images was taken for, and what was passed over; returns its `folders.Listing`."""
+    from zoo.data import folders, splits
+
+    found = folders.listing(name.removeprefix("folder:"))
+    print(f"{name}: {len(found.paths):,} images")
+    print(f"  layout  {found.layout}")
+    for kind, (count, first) in sorted(found.passed_over.items()):
+        print(f"  passed over {kind}: {count:,}, such as {splits.printable(first)}")
+    return found
+
+
+def check(args: argparse.Namespace) -> None:
+    """Runs `zoo-data check`."""
+    if not args.name.startswith("folder:"):
+        raise ValueError(f"check: expected a name such as folder:/path/to/images. Received: name={args.name!r}.")
+    from zoo.data import readers, splits
+
+    found = describe(args.name)
+    for note in found.notes:
+        print(f"  note: {note}")
+    print(f"  {'  '.join(f'{split:>10}' for split in found.counts)}")
+    print(f"  {'  '.join(f'{count:>10,}' for count in found.counts.values())}  images")
+    if found.labels is not None:
+        parts = np.split(found.labels, np.cumsum(list(found.counts.values()))[:-1])
+        table = [np.bincount(part[part >= 0], minlength=len(found.classes)) for part in parts]
+        for name, *counts in zip(found.classes, *table, strict=True):
+            print(f"  {'  '.join(f'{count:>10,}' for count in counts)}  {splits.printable(name)}")
+
+    broken = 0
+    for path, reason in readers.examined(found):
+        if reason is not None:
+            broken += 1
+            print(f"  broken: {splits.printable(path)}: {reason}", flush=True)
+    total = len(found.paths) + len(found.unusable)
+    if broken:
+        raise ValueError(f"check: expected no broken file. Received: {broken:,} of {total:,}; repair or remove them.")
+    print(f"  all {total:,} images can be read")
 
 
 def export(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@ import logging
 import os
 import pathlib
 import re
+import types
 import unicodedata
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from zoo.data import folders, sources, splits
+from zoo.data import folders, readers, sources, splits
 
 # What a file system may hand out as the name of a picture or of a class.
 NAMES = (
@@ -385,8 +386,14 @@ def damaged(tmp_path):
     return name, broken
 
 
-def test_what_is_no_file_is_refused_by_name(damaged):
-    name, _ = damaged
+def test_all_broken_files_are_found_at_once(damaged, monkeypatch, caplog):
+    name, broken = damaged
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(readers, "time", types.SimpleNamespace(monotonic=itertools.count(step=11).__next__))
+    reasons = dict(readers.examined(folders.listing(name.removeprefix("folder:"))))
+    assert len(reasons) == 20 + len(broken)
+    assert {path for path, reason in reasons.items() if reason} == set(broken)
+    assert re.search(r"Checked \d+ of \d+ images, 0 s left", caplog.text)  # every 10 s
     with pytest.raises(ValueError, match=r"expected images that can be read.*pipe\.bmp \(expected a regular file\)"):
         sources.load(name)
 

@@ -1,13 +1,15 @@
 """The readers of `sources.load` that need TensorFlow: TFDS datasets, folders of images, digits of another size."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from zoo.data import builders, folders, images, splits, stores, tf_stores
+from zoo.data import builders, folders, images, splits, stores, tf_stores, tf_stream
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +45,35 @@ def folder(name: str, split: Any, size: int | None, channels: int) -> Parts:
     store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
     labeled = found.labels is not None and np.any(found.labels[ids] >= 0)
     return store, ids, ids, found.classes if labeled else None
+
+
+def examined(found: folders.Listing) -> Iterator[tuple[str, str | None]]:
+    """Decodes all images of a folder and logs the progress every 10 s.
+
+    Args:
+        found: the images.
+
+    Yields:
+        The relative path of every image, and why it cannot be read; None if it can.
+    """
+    yield from found.unusable.items()
+    store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], None, channels=3, size=1)
+
+    def reason(position):
+        try:
+            store.explain([position])
+        except ValueError as error:
+            return str(error).removeprefix("load: ")
+
+    began = logged = time.monotonic()
+    count = len(found.paths)
+    with futures.ThreadPoolExecutor(tf_stream.PARALLEL) as pool:
+        for start in range(0, count, 1024):
+            stop = min(start + 1024, count)
+            yield from zip(found.paths[start:stop], pool.map(reason, range(start, stop)), strict=True)
+            if (now := time.monotonic()) - logged > 10:
+                logged, rate = now, stop / (now - began)
+                _logger.info("Checked %d of %d images, %.0f s left.", stop, count, (count - stop) / rate)
 
 
 def fitted(pixels: np.ndarray, labels: np.ndarray, channels: int, size: int | None) -> stores.Store:
