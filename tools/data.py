@@ -59,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--size", type=int, help="Side in pixels of the square that images are cropped and resized to."
         )
+        sub.add_argument(
+            "--skip_broken", action="store_true", help="Leave out files of a folder that cannot be read; all are tried."
+        )
         sub.add_argument("--image", help="Feature of a TFDS dataset that becomes the image, where it has several.")
         sub.add_argument(
             "--extra",
@@ -107,13 +110,15 @@ def info(args: argparse.Namespace) -> None:
     root = pathlib.Path(args.name.removeprefix("folder:")).expanduser()
     if args.name.startswith("folder:") and root.is_dir():  # an export may stand for a folder of another machine
         describe(args.name)
-    settings = {"size": args.size, "image": args.image, "extra": args.extra}
+    settings = {"size": args.size, "image": args.image, "extra": args.extra, "skip_broken": args.skip_broken}
     source = sources.load(args.name, args.split, data_dir=args.data_dir, **settings)
     print(f"{source.name} {source.split}: {source.size:,} examples")
     for key, (shape, dtype) in source.spec.items():
         if key not in ("label", "id"):
             print(f"  {key:<7} {dtype} {shape}")
     print(f"  kept    {'in memory' if source.in_memory else 'on disk'}")
+    if source.skipped:
+        print(f"  skipped {splits.listed(source.skipped, 20)}")
     if source.labels is None:
         print("  classes none")
         return
@@ -159,7 +164,10 @@ def check(args: argparse.Namespace) -> None:
             print(f"  broken: {splits.printable(path)}: {reason}", flush=True)
     total = len(found.paths) + len(found.unusable)
     if broken:
-        raise ValueError(f"check: expected no broken file. Received: {broken:,} of {total:,}; repair or remove them.")
+        raise ValueError(
+            f"check: expected no broken file. Received: {broken:,} of {total:,}; repair or remove them, or train with "
+            "--gin_param='sources.load.skip_broken = True'."
+        )
     print(f"  all {total:,} images can be read")
 
 
@@ -171,14 +179,15 @@ def export(args: argparse.Namespace) -> None:
 
     settings = {"size": args.size, "channels": args.channels, "image": args.image}
     place = arrays.place(args.name, **settings, extra=args.extra, data_dir=args.data_dir)
+    more = {"extra": args.extra, "data_dir": args.data_dir, "skip_broken": args.skip_broken}
     out = pathlib.Path(args.out or place).expanduser()
     large = {} if args.name == "digits" else {"in_memory": False}  # decoded batch by batch
-    parts, classes = {}, None
+    parts, classes, skipped = {}, None, ()
     for split in sources.counts(args.name, args.data_dir):
-        source = sources.load(args.name, split, data_dir=args.data_dir, extra=args.extra, **large, **settings)
-        classes = source.classes or classes
+        source = sources.load(args.name, split, **large, **settings, **more)
+        classes, skipped = source.classes or classes, source.skipped
         parts[split] = (source.size, source.spec, _logged(source, split))
-    arrays.write(out, args.name, parts, classes, **settings)
+    arrays.write(out, args.name, parts, classes, **settings, skipped=skipped)
     size = sum(file.stat().st_size for file in (out.iterdir() if out.is_dir() else [out]))
     print(f"{args.name} in {out} ({size / 1e6:.1f} MB)")
     for split, (count, spec, _) in parts.items():

@@ -93,6 +93,8 @@ def test_check_names_every_broken_file_at_once(program, capsys, tmp_path):
     broken = sorted(line.split(": ")[1] for line in out.splitlines() if line.startswith("  broken: "))
     assert broken == ["a/0.png", "a/caf\\udce9.png", "b/1.png", "b/2.png"]
     assert err.startswith("error: check: expected no broken file. Received: 4 of 7;")
+    assert program("info", name, "--skip_broken") == 0
+    assert "3 examples" in (out := capsys.readouterr().out) and "skipped a/0.png, a/caf\\udce9.png, b/1.png" in out
 
 
 def test_info_of_an_export_needs_no_folder(program, capsys, caplog, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
+import functools
 import itertools
+import json
 import logging
 import os
 import pathlib
@@ -12,6 +14,10 @@ import tensorflow as tf
 from PIL import Image
 
 from zoo.data import folders, readers, sources, splits
+from zoo.methods import simclr
+from zoo.models import convnet, heads
+from zoo.train import loop, schedules
+from zoo.views import geometry, view
 
 # What a file system may hand out as the name of a picture or of a class.
 NAMES = (
@@ -398,11 +404,65 @@ def test_all_broken_files_are_found_at_once(damaged, monkeypatch, caplog):
         sources.load(name)
 
 
+def test_broken_files_are_skipped_as_if_they_were_not_there(damaged, tmp_path, caplog):
+    name, broken = damaged
+    caplog.set_level(logging.WARNING)
+    intact = draw(tmp_path / "intact", *grid([""], count=10))
+    for split in ("train", "train[:50%]", "train[50%:]"):
+        source, expected = sources.load(name, split, skip_broken=True), sources.load(intact, split)
+        np.testing.assert_array_equal(source.images, expected.images)
+        np.testing.assert_array_equal(source.labels, expected.labels)
+        np.testing.assert_array_equal(source.ids, expected.ids)
+        assert source.skipped == source.subset([0]).skipped == tuple(sorted(broken)) and expected.skipped == ()
+    assert f"skipped {len(broken)} files that cannot be read: a/" in caplog.text
+    assert not sources.load(intact, skip_broken=True).skipped
+
+
+def test_what_was_skipped_is_recorded_with_the_run(damaged, tmp_path):
+    name, broken = damaged
+    data = sources.load(name, size=8, skip_broken=True)
+    views = view.Views((view.Chain((geometry.Crop(8),)),) * 2)
+    method = functools.partial(
+        simclr.SimCLR,
+        functools.partial(convnet.convnet, widths=(4,)),
+        functools.partial(heads.projector, widths=(4,)),
+    )
+    schedule = schedules.WarmupCosine(0.1, "none", 0)
+    loop.run(method, views, data, tmp_path / "run", schedule=schedule, epochs=1, batch_size=10)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["skipped"] == sorted(broken) and record["examples"] == 20
+
+
+def test_an_export_keeps_what_was_skipped(damaged, tmp_path):
+    from zoo.tools import data
+
+    name, broken = damaged
+    arguments = ["export", name, "--size=4", f"--out={tmp_path}/export"]
+    assert data.main(data.parser().parse_args(arguments)) == 1
+    assert data.main(data.parser().parse_args([*arguments, "--skip_broken"])) == 0
+    source = sources.load(f"arrays:{tmp_path}/export", "train[:50%]")
+    assert source.size == 10 and source.skipped == tuple(sorted(broken))
+
+
+@pytest.mark.parametrize("wrong", [{"name": "digits", "skip_broken": True}, {"skip_broken": 1}, {"skip_broken": None}])
+def test_only_broken_files_are_skipped(wrong):
+    with pytest.raises(ValueError, match="`skip_broken` to be False, or True for a folder"):
+        sources.load(**wrong)
+
+
+def test_a_folder_of_broken_files_alone(tmp_path):
+    touch(tmp_path, ["1.png", "2.png", "notes.txt"])
+    with pytest.raises(ValueError, match=r"expected a file ending in .*files ending in .txt: 1, broken: 1.png, 2.png"):
+        sources.load(f"folder:{tmp_path}", skip_broken=True)
+
+
 def test_several_shapes_need_a_size(tmp_path):
     name = draw(tmp_path, "1.png", "2.png")
     draw(tmp_path, "3.png", shape=(9, 9, 3))
     with pytest.raises(ValueError, match=r"\d\.png' of \(\d+, \d+, 3\); pass `size`"):
         sources.load(name)
+    with pytest.raises(ValueError, match="pass `size`"):
+        sources.load(name, skip_broken=True)  # an image of another shape is not broken
     assert sources.load(name, size=5).images.shape == (3, 5, 5, 3)
 
 

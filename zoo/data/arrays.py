@@ -2,7 +2,7 @@
 
 An export holds every split of one dataset, as `zoo-data export` decodes and fits it:
 
-    meta            JSON: format, name, size, channels, image, keys, classes, splits with their sizes
+    meta            JSON: format, name, size, channels, image, keys, classes, splits with their sizes, skipped files
     image.SPLIT     uint8 [n, H, W, C]; only where the examples have an image
     NAME.SPLIT      any further key of the examples, [n, ...]
     label.SPLIT     int64 [n], -1 where unknown; only where there are labels
@@ -106,6 +106,7 @@ def write(
     size: int | None = None,
     channels: int | None = None,
     image: str | None = None,
+    skipped: Sequence[str] = (),
 ) -> None:
     """Writes an export, whole or not at all.
 
@@ -118,6 +119,7 @@ def write(
         size: as given to `zoo.data.sources.load`.
         channels: as given to `load`.
         image: as given to `load`.
+        skipped: names of files that were left out because they cannot be read.
 
     Raises:
         FileExistsError: there is a file or folder at `path`.
@@ -131,7 +133,7 @@ def write(
     for key in keys:
         checks.require(re.fullmatch(r"[\w-]+", key), "export", "keys of letters, digits, _ and -", key=key)
     meta = {"format": FORMAT, "name": name, "size": size, "channels": channels, "image": image, "keys": keys}
-    meta |= {"classes": classes, "splits": {split: part[0] for split, part in parts.items()}}
+    meta |= {"classes": classes, "splits": {split: part[0] for split, part in parts.items()}, "skipped": list(skipped)}
     text = json.dumps(meta, indent=1)
     if path.suffix != ".npz":
         with files.folder(path) as folder:

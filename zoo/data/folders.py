@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import unicodedata
+from collections.abc import Collection
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Listing:
     unusable: dict[str, str]
 
 
-def listing(root: str | os.PathLike) -> Listing:
+def listing(root: str | os.PathLike, without: Collection[str] = ()) -> Listing:
     """Lists the images below `root`: `root[/split][/class]/image`, or nested in any other way.
 
     The first-level folders are splits if all that hold images have usual names of splits, such as `train` and `test`,
@@ -63,6 +64,7 @@ def listing(root: str | os.PathLike) -> Listing:
 
     Args:
         root: the folder.
+        without: relative paths to leave out, as if they were not there.
 
     Raises:
         ValueError: there is no such folder, or it holds no image.
@@ -71,10 +73,10 @@ def listing(root: str | os.PathLike) -> Listing:
     if not root.is_dir():
         raise ValueError(f"load: expected an existing folder of images. Received: folder={str(root)!r}.")
     tree = _Tree(str(root))
-    paths = sorted(tree.images, key=_canonical)
-    unusable = dict(sorted(tree.unusable.items()))
+    paths = sorted(set(tree.images).difference(without), key=_canonical)
+    unusable = {path: tree.unusable[path] for path in sorted(set(tree.unusable).difference(without))}
     if not paths:
-        raise _no_image(root, tree)
+        raise _no_image(root, tree, unusable, without)
     tops = {path.partition("/")[0] if "/" in path else "" for path in paths}  # first-level folders, "" for none
     depth = int(all(top.lower() in _SPLITS for top in tops))  # number of folders above those of the classes
     members: dict[str, list[str]] = {}
@@ -179,10 +181,11 @@ def _read_order(members, labeled, classes):
     return paths, np.concatenate(labels)
 
 
-def _no_image(root, tree):
+def _no_image(root, tree, unusable, without):
     """The error of a folder that holds no image, with what it holds instead."""
     holds = [f"{kind}: {count:,}" for kind, (count, _) in sorted(tree.passed_over.items())]
-    holds += [f"broken: {splits.listed(sorted(tree.unusable))}"] if tree.unusable else []
+    broken = [*unusable, *without]
+    holds += [f"broken: {splits.listed(broken)}"] if broken else []
     return ValueError(
         f"load: expected a file ending in {', '.join(EXTENSIONS)}. "
         f"Received: folder={str(root)!r}{' with ' if holds else ''}{', '.join(holds)}."

@@ -30,10 +30,17 @@ def dataset(
     return builders.store(builders.prepared(name, data_dir), split, size, channels, image, extra)
 
 
-def folder(name: str, split: Any, size: int | None, channels: int) -> Parts:
-    """Returns store, positions, ids and classes of a folder of images; arguments as in `zoo.data.sources.load`."""
-    root = name.removeprefix("folder:")
+def folder(
+    name: str, split: Any, size: int | None, channels: int, skip_broken: bool = False
+) -> tuple[stores.Store, np.ndarray, np.ndarray, Sequence[str] | None, Sequence[str]]:
+    """Returns store, positions, ids, classes and skipped files of a folder; arguments as in `zoo.data.sources.load`."""
+    root, skipped = name.removeprefix("folder:"), []
     found = folders.listing(root)
+    if skip_broken:
+        skipped = sorted(path for path, reason in examined(found) if reason)
+        found = folders.listing(root, skipped)
+        if skipped:
+            _logger.warning("%s: skipped %d files that cannot be read: %s.", name, len(skipped), splits.listed(skipped))
     if found.unusable:
         reasons = splits.listed(f"{path} ({reason})" for path, reason in found.unusable.items())
         raise ValueError(f"load: expected images that can be read. Received: folder={root!r} with {reasons}.")
@@ -44,7 +51,7 @@ def folder(name: str, split: Any, size: int | None, channels: int) -> Parts:
         splits.report_lacking(ids, found.counts, found.labels, found.classes, f"{name} {split}")
     store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
     labeled = found.labels is not None and np.any(found.labels[ids] >= 0)
-    return store, ids, ids, found.classes if labeled else None
+    return store, ids, ids, found.classes if labeled else None, skipped
 
 
 def examined(found: folders.Listing) -> Iterator[tuple[str, str | None]]:

@@ -25,6 +25,7 @@ class Source:
         ids: np.int64 `[n]`, positions of the examples within the whole dataset. Subsets keep the ids.
         classes: names of the classes, or None.
         contents: digest of the examples, or of the names and sizes of their files; "" if unknown.
+        skipped: names of files that were left out because they cannot be read.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Source:
         ids: np.ndarray,
         classes: Sequence[str] | None,
         contents: str = "",
+        skipped: Sequence[str] = (),
     ):
         self.name = name
         self.split = split
         self.contents = contents
         self.classes = list(classes) if classes is not None else None
+        self.skipped = tuple(skipped)
         self.ids = np.asarray(ids, np.int64)
         self._store = store
         self._positions = np.asarray(positions, np.int64)
@@ -218,7 +221,7 @@ class Source:
         return self._with(store, np.arange(self.size), self.ids)
 
     def _with(self, store, positions, ids):
-        return Source(self.name, self.split, store, positions, ids, self.classes, self.contents)
+        return Source(self.name, self.split, store, positions, ids, self.classes, self.contents, self.skipped)
 
     def _require_image(self):
         checks.require("image" in self.spec, "Source", f"{self.name} to have a key 'image'", keys=list(self.spec))

@@ -29,6 +29,7 @@ def load(
     in_memory: bool | None = None,
     image: str | None = None,
     extra: Sequence[str] = (),
+    skip_broken: bool = False,
 ) -> Source:
     """Finds a dataset by name.
 
@@ -49,6 +50,8 @@ def load(
             `("depth", "normals")` of `scenes`. Features that TFDS stores as uint8 images are fitted to `size` like the
             image, bilinearly, which blends the class numbers of masks. Other features come unchanged and must have a
             numeric type and a static shape. An export has all extra keys that it was made with by default.
+        skip_broken: whether files of a folder that cannot be read are left out; `Source.skipped` names them. To find
+            them, all images of the folder are decoded first. By default they are refused when they are reached.
 
     Raises:
         ValueError: unknown name, split or feature, images of several shapes without `size`, an image that cannot be
@@ -61,6 +64,8 @@ def load(
     checks.require(channels in (None, 1, 3), "load", "`channels` to be 1, 3 or None", channels=channels)
     checks.require(isinstance(name, str) and name != "", "load", "`name` to be the name of a dataset", name=name)
     extra = _checked_extra(name, image, extra)
+    valid = skip_broken is False or (skip_broken is True and name.startswith("folder:"))
+    checks.require(valid, "load", "`skip_broken` to be False, or True for a folder", skip_broken=skip_broken, name=name)
     if name == "digits" and (size is None or _on_tensorflow()):
         return _digits(split, size, channels or 1, in_memory)
     if name.startswith(_ARRAYS) or not _on_tensorflow():
@@ -69,8 +74,8 @@ def load(
 
     if name.startswith("folder:"):
         store: Any
-        store, positions, ids, classes = readers.folder(name, split, size, channels or 3)
-        source = Source(name, str(split), store, positions, ids, classes, store.contents(positions))
+        store, positions, ids, classes, skipped = readers.folder(name, split, size, channels or 3, skip_broken)
+        source = Source(name, str(split), store, positions, ids, classes, store.contents(positions), skipped)
     else:
         source = Source(name, str(split), *readers.dataset(name, split, size, channels, data_dir, image, extra))
     if in_memory is None:
@@ -200,8 +205,8 @@ def _exported(name, split, size, channels, data_dir, image, extra):
     if labels is not None:
         read = {part: export.counts[part] for part in names}
         splits.report_lacking(positions, read, labels, classes, f"{name} {split}")
-    store = _in_memory(export.arrays(names, keys), labels)
-    return Source(name, str(split), store, positions, rows, classes)
+    store, skipped = _in_memory(export.arrays(names, keys), labels), export.meta.get("skipped", ())
+    return Source(name, str(split), store, positions, rows, classes, skipped)
 
 
 def _digits(split, size, channels, in_memory):

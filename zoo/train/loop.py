@@ -332,6 +332,7 @@ def _record(learner, data, spec, steps, seed, precision, engine, command):
         "data": data.name,
         "split": data.split,
         "examples": data.size,
+        "skipped": data.skipped,
         "batch_size": spec.batch_size,
         "steps": steps,
         "epochs": steps / (data.size // spec.batch_size),
