@@ -143,6 +143,11 @@ def gathered(group):
     return [np.stack(group.experimental_local_results(found)) for found in run()]
 
 
+def optimizers_of(kind, count):
+    """Returns the names of the optimizers that are tried: all on one device and on two replicas, else two in one."""
+    return OPTIMIZERS if (kind, count) in (("default", 1), ("mirrored", 2)) else ("by_path",)
+
+
 def main(kind, count, out):
     """Runs and saves."""
     if kind != "multi_worker":
@@ -155,8 +160,8 @@ def main(kind, count, out):
     found.update({f"gradient:{i:02d}": np.stack(parts) for i, parts in enumerate(gradients)})
     for i, parts in enumerate(on_parts(group, made.views_of)(batch(0), 5)):
         found[f"view:{i}"] = np.concatenate([part.numpy() for part in parts])
-    for name, optimizer in OPTIMIZERS.items():
-        made = make(group, optimizer)
+    for name in optimizers_of(kind, count):
+        made = make(group, OPTIMIZERS[name])
         advance = on_parts(group, made)
         for now in range(10):
             advance(batch(now), now)
