@@ -206,7 +206,7 @@ def _exported(name, split, size, channels, data_dir, image, extra):
         read = {part: export.counts[part] for part in names}
         splits.report_lacking(positions, read, labels, classes, f"{name} {split}")
     store, skipped = _in_memory(export.arrays(names, keys), labels), export.meta.get("skipped", ())
-    return Source(name, str(split), store, positions, rows, classes, skipped)
+    return Source(name, str(split), store, positions, rows, classes, skipped=skipped)
 
 
 def _digits(split, size, channels, in_memory):

@@ -81,7 +81,7 @@ def run(
     ready: Callable[[dict[str, Any]], None] | None = None,
     init_from: str | os.PathLike | None = None,
     lengthen: bool = False,
-    interrupted: Callable[[], bool] = lambda: False,
+    interrupted: Callable[[], bool] | None = None,
 ) -> methods.Method:
     """Trains a method, or resumes the run in `workdir`.
 
@@ -195,9 +195,16 @@ def run(
                     given = evaluation.Run(now, steps, steps_per_epoch, views, data, engine, seed, batch_size)
                     to_evaluate = evaluators if engine.chief or made else ()  # callbacks see the same on every worker
                     training = _Training(given, rhythm, learner, listeners, to_evaluate, story)
-                    training.run(advance, lambda step: story.save(step, checkpoints, variables), variables, interrupted)
+                    training.run(
+                        advance, lambda step: story.save(step, checkpoints, variables), variables, interrupted or _never
+                    )
                 listeners.on_train_end()
     return learner
+
+
+def _never():
+    """Returns False: no interruption."""
+    return False
 
 
 class _Training:
