@@ -14,6 +14,7 @@ from PIL import Image
 from reference import running, toy_models
 
 import zoo
+from zoo.data import decoding
 from zoo.hub import cards
 from zoo.serving import batching, client, repository, signatures, status
 
@@ -90,7 +91,7 @@ def test_files_of_every_kind_and_size(served, encoder, folder, way, batch):
     choices = itertools.islice(itertools.cycle(itertools.product(KINDS, sizes)), batch)
     files = [image_file(kind, *size, seed) for seed, (kind, size) in enumerate(choices)]
     record = cards.read(folder)["input"]
-    images = np.stack([signatures.prepared(tf.constant(data), record) for data in files])
+    images = np.stack([signatures.prepared(tf.constant([decoding.plain(data)]), record)[0] for data in files])
     with connected(served, way) as served_encoder:
         np.testing.assert_allclose(served_encoder(files), encoder(images), atol=TOLERANCE)
 

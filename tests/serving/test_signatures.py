@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from zoo.data import images as image_files
+from zoo.data import decoding, images
 from zoo.serving import signatures
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -25,8 +25,10 @@ def encoded(pixels, kind="PNG", mode=None, **options):
 def prepared(data, shape, **changes):
     # In a graph, as it is served.
     how = record(shape, **changes)
-    function = tf.function(lambda data: signatures.prepared(data, how), input_signature=[tf.TensorSpec([], tf.string)])
-    return function(tf.constant(data)).numpy()
+    function = tf.function(
+        lambda files: signatures.prepared(files, how), input_signature=[tf.TensorSpec([None], tf.string)]
+    )
+    return function(tf.constant([data])).numpy()[0]
 
 
 def noise(*shape, dtype=np.uint8):
@@ -45,11 +47,10 @@ def test_webp_gives_its_pixels():
     np.testing.assert_allclose(answer, pixels / 255, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_lossy_files_come_close(kind):
     pixels = np.repeat(np.repeat(noise(2, 2, 3), 8, 0), 8, 1)
-    options = {"quality": 100} if kind != "GIF" else {}
-    answer = prepared(encoded(pixels, kind, **options), (16, 16, 3))
+    answer = prepared(encoded(pixels, kind, quality=100), (16, 16, 3))
     assert np.abs(answer - pixels / 255).mean() < 0.03
 
 
@@ -90,7 +91,7 @@ def test_deep_palette_and_bilevel_png_files():
 @pytest.mark.parametrize(("rows", "columns"), [(20, 9), (9, 20), (3, 5), (1, 40), (16, 16)])
 def test_other_sizes_are_cropped_and_resized_as_for_training(rows, columns):
     data = encoded(noise(rows, columns, 3))
-    trained_on = image_files.fitted(image_files.decoded(data, 3), 8).numpy() / 255
+    trained_on = images.fitted(tf.constant(decoding.decoded(data, 3)), 8).numpy() / 255
     np.testing.assert_allclose(prepared(data, (8, 8, 3)), trained_on, atol=0.51 / 255)
 
 
@@ -111,8 +112,8 @@ def test_every_interpolation_stays_in_range(interpolation, antialias):
 
 
 def test_the_guard_lets_overshoot_and_empty_batches_pass():
-    images = tf.constant([[-0.9, 1.9]])
-    np.testing.assert_array_equal(signatures.guarded(images), images)
+    floats = tf.constant([[-0.9, 1.9]])
+    np.testing.assert_array_equal(signatures.guarded(floats), floats)
     assert signatures.guarded(tf.zeros((0, 4, 4, 1))).shape == (0, 4, 4, 1)
 
 

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import seeds
-from zoo.data import images, records, stores, tf_stream
-
-_WHOLE = ""  # the serialized record among the encoded images of an example; no feature has an empty name
+from zoo.data import decoding, images, records, stores, tf_stream
 
 
 class Memory:
@@ -80,30 +79,44 @@ class _Decoder:
     Args:
         image_shape: (H, W, C) of a decoded image.
         size: side of the square that images are fitted to; None keeps them as they are.
-        stored: number of channels in every encoded image; None if they differ.
     """
 
-    def __init__(self, image_shape: Sequence[int], size: int | None, stored: int | None):
+    def __init__(self, image_shape: Sequence[int], size: int | None):
         self.image_shape = tuple(image_shape)
         self.size = size
-        self.stored = stored
 
-    def image(self, data):
-        """Decodes bytes, string `[]`, to uint8 `[H, W, C]`."""
-        image = images.decoded(data, self.image_shape[-1], self.stored)
-        if self.size is not None:
-            image = images.fitted(image, self.size)
-        return tf.ensure_shape(image, self.image_shape)
+    def images(self, data, read=None):
+        """Decodes the bytes that `read` finds for elements of `data`, string `[B]`, to uint8 `[B, H, W, C]`."""
+
+        def decode(data):
+            found = [decoding.decoded(read(each) if read else each, self.image_shape[-1]) for each in data]
+            shapes = np.array([image.shape for image in found], np.int64).reshape(-1, 3)
+            if self.size is None and (shapes != self.image_shape).any():
+                raise ValueError(f"expected images of one shape {self.image_shape}. Received: several.")
+            return np.concatenate([np.zeros(0, np.uint8), *(image.ravel() for image in found)]), shapes
+
+        # Once a batch: calls from a pipeline to Python cost more than decoding a small image.
+        flat, shapes = tf.numpy_function(decode, [data], [tf.uint8, tf.int64])
+        if self.size is None:
+            return tf.reshape(flat, (-1, *self.image_shape))
+        shapes = tf.ensure_shape(shapes, (None, 3))
+
+        def fitted(inputs):
+            end, shape = inputs
+            image = tf.reshape(flat[end - tf.reduce_prod(shape) : end], shape)
+            image = images.fitted(tf.ensure_shape(image, (None, None, self.image_shape[-1])), self.size)
+            return tf.ensure_shape(image, self.image_shape)
+
+        ends = tf.cumsum(tf.reduce_prod(shapes, axis=-1))
+        return tf.map_fn(fitted, (ends, shapes), fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8))
 
     def decoded(self, data, name):
-        """Decodes an image without fitting it; an error names the image."""
+        """Decodes an image, bytes, without fitting it; an error names the image."""
         try:
-            return images.decoded(data, self.image_shape[-1], self.stored)
-        except (tf.errors.OpError, ValueError) as error:
-            raise ValueError(
-                "load: expected a whole JPEG, PNG, BMP, GIF or WebP image. "
-                f"Received: {name} ({_reason(error)}); repair or remove it."
-            ) from None
+            return decoding.decoded(data, self.image_shape[-1], name=name)
+        except decoding.Refused as error:
+            received = f"{name} ({error.received}); repair or remove it"
+            raise ValueError(f"load: expected {error.expected}. Received: {received}.") from None
 
     def explain(self, data, name):
         """Raises a ValueError that says why an image, bytes, cannot be used."""
@@ -131,7 +144,7 @@ class Files(_OnDisk):
     """
 
     def __init__(self, paths: Sequence[str], labels: np.ndarray | None, channels: int, size: int | None = None):
-        self._decoder = _Decoder((size or 0, size or 0, channels), size, None)
+        self._decoder = _Decoder((size or 0, size or 0, channels), size)
         self.paths = np.asarray(paths, dtype=object)
         self.labels = labels
         if size is None:
@@ -147,11 +160,7 @@ class Files(_OnDisk):
     def batch(self, positions: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the examples at `positions`, int64 `[B]`."""
         paths, labels = self._tensors
-        pixels = tf.map_fn(
-            lambda path: self._decoder.image(tf.io.read_file(path)),
-            tf.gather(paths, positions),
-            fn_output_signature=tf.TensorSpec(self._decoder.image_shape, tf.uint8),
-        )
+        pixels = self._decoder.images(tf.gather(paths, positions), lambda path: _bytes(os.fsdecode(path)))
         return {"image": pixels, "label": tf.gather(labels, positions)}
 
     def explain(self, positions: np.ndarray) -> None:
@@ -169,10 +178,17 @@ class Files(_OnDisk):
     def _read(self, position):
         path = self.paths[position]
         try:
-            with open(path, "rb") as file:
-                return file.read(), f"file={path!r}"
+            return _bytes(path), f"file={path!r}"
         except OSError as error:
             raise ValueError(f"load: expected a readable file. Received: {error}.") from error
+
+
+def _bytes(path):
+    """The contents of a regular file: a pipe would be waited for, and a device might never end."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"no regular file: {path!r}")
+        return file.read()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,9 +232,9 @@ class Records(_OnDisk):
         self._features = {key: picture.feature for key, picture in pictures.items()}
         self._decoders, self.spec = {}, {}
         for key, picture in pictures.items():
-            height, width, stored = picture.shape
+            height, width, _ = picture.shape
             shape: Any = (height, width, picture.channels) if size is None else (size, size, picture.channels)
-            self._decoders[key] = _Decoder(shape, size, stored)
+            self._decoders[key] = _Decoder(shape, size)
             self.spec[key] = (shape, "uint8")
         for key, feature in (plain or {}).items():
             self.spec[key] = (tuple(feature.shape), np.dtype(feature.np_dtype).name)
@@ -239,10 +255,11 @@ class Records(_OnDisk):
         """Returns the examples at `positions`, int64 `[B]`."""
         serialized = tf.numpy_function(self.index.read, [positions], tf.string)
         serialized = tf.ensure_shape(serialized, (None,))
-        signature = {key: tf.TensorSpec(*spec) for key, spec in self.spec.items() if key != "label"}
         encoded, labels = self._parsed(serialized)
-        inputs = encoded if self._plain is None else encoded | {_WHOLE: serialized}
-        examples = tf.map_fn(self._example, inputs, fn_output_signature=signature)
+        examples = {key: decoder.images(encoded[key]) for key, decoder in self._decoders.items()}
+        if self._plain is not None:
+            signature = {key: tf.TensorSpec(*self.spec[key]) for key in self._plain}
+            examples |= tf.map_fn(self._plain_features, serialized, fn_output_signature=signature)
         return examples | {"label": tf.cast(labels, tf.int32)}
 
     def explain(self, positions: np.ndarray) -> None:
@@ -257,15 +274,12 @@ class Records(_OnDisk):
             except tf.errors.OpError as error:
                 raise ValueError(f"load: expected a TFDS example. Received: {name} ({_reason(error)}).") from error
             for key, decoder in self._decoders.items():
-                decoder.explain(encoded[key][0], f"{self._features[key]} of {name}")
+                decoder.explain(encoded[key][0].numpy(), f"{self._features[key]} of {name}")
 
-    def _example(self, inputs):
-        """Decodes one example: a dict of encoded images and, if there are plain features, the serialized record."""
-        example = {key: decoder.image(inputs[key]) for key, decoder in self._decoders.items()}
-        if self._plain is not None:
-            plain = self._plain.deserialize_example(inputs[_WHOLE])
-            example |= {key: tf.ensure_shape(value, self.spec[key][0]) for key, value in plain.items()}
-        return example
+    def _plain_features(self, serialized):
+        """Returns the features of one serialized example that come as they are stored."""
+        plain = self._plain.deserialize_example(serialized)
+        return {key: tf.ensure_shape(value, self.spec[key][0]) for key, value in plain.items()}
 
     def _parsed(self, serialized, images=True):
         """Parses serialized examples `[B]` to a dict of encoded images, string `[B]` each, and labels, int64 `[B]`."""

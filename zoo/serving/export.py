@@ -90,7 +90,8 @@ def export(
     The SavedModel has three signatures, for any batch size:
 
     * `serving_default`: `images` float32 `[B, H, W, C]` in [0, 1] -> `embedding` `[B, F]`,
-    * `encode_bytes`: `image_bytes` string `[B]`, image files of any size -> `embedding`,
+    * `encode_bytes`: `image_bytes` string `[B]`, image files of any size -> `embedding`; see
+      `zoo.data.images.decodable` for what it refuses, and `zoo-serve` accepts,
     * `features`: `images` -> `embedding` and the encoder's maps, `P2` with a stride of 4 pixels, `P3` of 8, and so on.
 
     It can be fine-tuned: `loaded(images, training=True)` with `loaded.trainable_variables`. The folder appears in one

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from zoo import checks
+from zoo.data import decoding
 from zoo.serving import status
 
 
@@ -31,7 +32,7 @@ class Limits:
     in_flight_bytes: int = 512 << 20
     rpcs: int = 128
     rows: int = 1024
-    pixels: int = 25_000_000
+    pixels: int = decoding.PIXELS
     request_pixels: int = 250_000_000
     tensor_bytes: int = 1 << 30
     read_seconds: float = 30.0

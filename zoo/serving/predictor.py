@@ -52,7 +52,8 @@ class Predictor:
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
                 if servable.IMAGE_FILES in inputs and inputs[servable.IMAGE_FILES].dtype == object:
-                    await asyncio.to_thread(servable.check_files, inputs[servable.IMAGE_FILES], self.limits)
+                    files = await asyncio.to_thread(servable.checked_files, inputs[servable.IMAGE_FILES], self.limits)
+                    inputs = {**inputs, servable.IMAGE_FILES: files}
                 run = functools.partial(found.run, signature)
                 outputs = await self.batcher.submit(key, run, inputs, rows or None)
         except TimeoutError:

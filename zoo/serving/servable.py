@@ -2,27 +2,22 @@
 
 import copy
 import dataclasses
-import io
 import math
 import pathlib
-import struct
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from zoo import checks
+from zoo.data import decoding
 from zoo.hub import cards
 from zoo.serving import limits, status, tensors, warmup_requests
 
 DEFAULT = "serving_default"
 IMAGE_FILES = "image_bytes"
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-_HEAD = 1 << 20  # bytes of an image file that must hold its size
-_BLOCKS = 1_000_000  # of a GIF file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,56 +156,25 @@ def check_kind(
     return size
 
 
-def _frames(data: bytes, limit: int) -> int:
-    """Returns the pixels of all frames of a GIF file, up to `limit`: the decoder unpacks all of them for the first."""
-    at, pixels, blocks = 13 + _colors(data[10]), 0, 0
-    while at < len(data) and data[at] != 0x3B and pixels <= limit:
-        if data[at] == 0x2C:
-            width, height, flags = struct.unpack_from("<HHB", data, at + 5)
-            pixels += width * height
-            at += 11 + _colors(flags)
-        else:
-            at += 2
-        while at < len(data) and data[at]:
-            at += data[at] + 1
-            blocks += 1
-        if blocks > _BLOCKS:
-            raise ValueError("a GIF of too many blocks")
-        at += 1
-    return pixels
+def checked_files(files: np.ndarray, bounds: limits.Limits) -> np.ndarray:
+    """Returns image files, `bytes` objects, in a form that every graph decodes alike and safely.
 
-
-def _colors(flags: int) -> int:
-    """Returns the bytes of a GIF file's table of colors."""
-    return 3 << (flags & 7) + 1 if flags & 128 else 0
-
-
-def _pixels(data: bytes, limit: int) -> int:
-    """Returns the pixels of an image file by its header; ValueError where it has none."""
-    # The head suffices except for WebP: a file may consist of millions of parts that say nothing.
-    head = data if data[8:12] == b"WEBP" else data[:_HEAD]
-    try:
-        with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
-            frames = _frames(data, limit) if image.format == "GIF" else 0
-            return max(image.width * image.height, frames)
-    except (OSError, ValueError, SyntaxError, struct.error) as error:
-        raise ValueError from error
-
-
-def check_files(files: np.ndarray, bounds: limits.Limits) -> None:
-    """Refuses image files, `bytes` objects, that would decode to too many pixels, by their headers alone."""
+    Files that TensorFlow's decoders would get wrong, or that would end the process, are decoded here and become PNG.
+    ServingError where a file is no image, broken, or of too many pixels, which is seen by its header alone.
+    """
     total = 0
     for index, data in enumerate(files.ravel()):
-        who = f"Image {index}"
         try:
-            pixels = _pixels(data, bounds.pixels)
-        except Image.DecompressionBombError as error:
-            raise status.error(who, f"at most {bounds.pixels} pixels", error) from error
-        except ValueError as error:
-            received = f"{len(data)} bytes that are none, starting {data[:8]!r}"
-            raise status.error(who, "a JPEG, PNG, GIF, BMP or WebP file", received) from error
-        total += pixels
-        if pixels > bounds.pixels:
-            raise status.error(who, f"at most {bounds.pixels} pixels", f"{pixels}; resize it first")
+            total += decoding.counted(data, bounds.pixels)
+        except decoding.Refused as error:
+            raise status.error(f"Image {index}", error.expected, error.received) from error
         if total > bounds.request_pixels:
-            raise status.error(who, f"at most {bounds.request_pixels} pixels in all", f"{total}; send fewer images")
+            expected = f"at most {bounds.request_pixels} pixels in all"
+            raise status.error(f"Image {index}", expected, f"{total}; send fewer images")
+    plain = np.empty(files.size, object)
+    for index, data in enumerate(files.ravel()):
+        try:
+            plain[index] = decoding.plain(data, bounds.pixels)
+        except decoding.Refused as error:
+            raise status.error(f"Image {index}", error.expected, error.received) from error
+    return plain.reshape(files.shape)

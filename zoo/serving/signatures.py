@@ -27,19 +27,31 @@ def guarded(images: Any) -> Any:
         return tf.identity(images)
 
 
-def prepared(data: Any, input_record: dict[str, Any]) -> Any:
-    """Returns an image file as the encoder takes it: decoded like the files of a training folder, cropped, resized.
+def prepared(files: Any, input_record: dict[str, Any]) -> Any:
+    """Returns image files as the encoder takes them: decoded like the files of a training folder, cropped, resized.
 
     Args:
-        data: string `[]`, a JPEG, PNG, GIF (its first frame), BMP or WebP file of any size.
+        files: string `[B]`, image files of any size that `zoo.data.images.decodable` accepts.
         input_record: `input` of the card.
 
     Returns:
-        float32 `[H, W, C]` in [0, 1]. Transparency is laid over white; color becomes luma for gray encoders, and gray
-        three equal channels for color encoders. Orientation tags are not read.
+        float32 `[B, H, W, C]` in [0, 1]. Orientation tags are applied. Transparency is laid over white; color becomes
+        luma for gray encoders, and gray three equal channels for color encoders.
     """
+    spec = tf.TensorSpec(input_record["shape"], tf.float32)
+    kinds, orientations = image_files.decodable(files)
+    channels = input_record["shape"][-1]
+
+    def one_image(inputs: Any) -> Any:
+        return _resized(image_files.decoded(*inputs, channels), input_record)
+
+    return tf.map_fn(one_image, (files, kinds, orientations), fn_output_signature=spec)
+
+
+def _resized(pixels: Any, input_record: dict[str, Any]) -> Any:
+    """Returns pixels, uint8 `[h, w, C]`, as float32 `[H, W, C]` in [0, 1]."""
     height, width, channels = input_record["shape"]
-    pixels = tf.cast(image_files.decoded(data, channels), tf.float32) / 255  # [h, w, C]
+    pixels = tf.cast(pixels, tf.float32) / 255
     if input_record["crop"] == "center":
         rows, columns = tf.shape(pixels)[0], tf.shape(pixels)[1]
         # The largest part in the middle that has the encoder's proportions.
@@ -96,8 +108,7 @@ def endpoints(encoder: keras.Model, input_record: dict[str, Any]) -> dict[str, A
         return {"embedding": tf.cast(encoder(guarded(images), training=False), tf.float32)}
 
     def encode_bytes(image_bytes: Any) -> Any:
-        spec = tf.TensorSpec(shape, tf.float32)
-        pixels = tf.map_fn(lambda data: prepared(data, input_record), image_bytes, fn_output_signature=spec)
+        pixels = prepared(image_bytes, input_record)
         return {"embedding": tf.cast(encoder(pixels, training=False), tf.float32)}
 
     def features(images: Any) -> Any:

@@ -1,0 +1,173 @@
+"""Image files to uint8 arrays by Pillow, which says what is right: of every format, mode and depth, or refused."""
+
+import io
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+NAMES = "JPEG, PNG, BMP, GIF, WebP or TIFF"
+# Decoded, three bytes each. A file of a megabyte may stand for a thousand times as many.
+PIXELS = 25_000_000
+_NEARLY_BLACK = 8  # of 255
+_DEPTHS = {"I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16}
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+
+_logger = logging.getLogger("zoo.data")
+
+
+class Refused(ValueError):
+    """An image file that cannot be used.
+
+    Args:
+        expected: what it should have been.
+        received: what it is.
+    """
+
+    def __init__(self, expected: str, received: str):
+        super().__init__(f"expected {expected}. Received: {received}.")
+        self.expected, self.received = expected, received
+
+
+def decoded(data: bytes, channels: int, pixels: int = PIXELS, white: float | None = None, name: str = "") -> np.ndarray:
+    """Decodes an image file to np.uint8 `[H, W, channels]` as it is meant to be seen.
+
+    An animation yields its first frame. The orientation tag is applied, transparent pixels are blended with white, and
+    color becomes gray by luma (ITU-R BT.601). Samples of more than 8 bits are scaled by the depth that the file states.
+
+    Args:
+        data: bytes of the file.
+        channels: 1 or 3.
+        pixels: the most that an image may have.
+        white: sample that becomes 255, for files of 32-bit or float samples, which do not state it.
+        name: of the image, for the warning that it is nearly black.
+
+    Raises:
+        Refused: the bytes are no image of a known format, or broken, or too many pixels, or cannot be understood.
+    """
+    with opened(data, pixels) as image:
+        try:
+            array = _upright(image, channels, white)
+        except Refused:
+            raise
+        # The decoders meet broken bytes with errors of nearly every class.
+        except Exception as error:
+            reason = str(error).strip(" .") or type(error).__name__
+            raise Refused(f"a whole {image.format} image", reason) from error
+    if image.mode in ("I", "F", *_DEPTHS) and array.max(initial=0) < _NEARLY_BLACK:
+        message = (
+            "%s of mode %s is nearly black: its largest value is %d of 255. Pass `white` where it states no depth."
+        )
+        _logger.warning(message, name or "An image", image.mode, array.max(initial=0))
+    return array
+
+
+def opened(data: bytes, pixels: int = PIXELS) -> Any:
+    """Opens an image file by its header: a `PIL.Image.Image` whose pixels are not decoded yet.
+
+    Raises:
+        Refused: the header is that of no image, or of one of too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limit, which is higher; and oddities in tags
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise Refused(f"at most {pixels} pixels", str(error)) from error
+    except Exception as error:  # as above
+        raise Refused(f"a {NAMES} file", f"{len(data)} bytes that are none, starting {data[:8]!r}") from error
+    count = image.width * image.height
+    if count > pixels:
+        raise Refused(f"at most {pixels} pixels", f"{count}; resize it first")
+    return image
+
+
+def counted(data: bytes, pixels: int = PIXELS) -> int:
+    """Returns the pixels of an image file by its header; Refused as `opened` does."""
+    with opened(data, pixels) as image:
+        return image.width * image.height
+
+
+def plain(data: bytes, pixels: int = PIXELS) -> bytes:
+    """Returns an image file in a form that every decoder reads alike: itself, or as a PNG file of its decoded pixels.
+
+    Args:
+        data: bytes of the file.
+        pixels: the most that an image may have.
+
+    Raises:
+        Refused: see `decoded`.
+    """
+    with opened(data, pixels) as image:
+        if _is_plain(image, data):
+            return bytes(data)
+        file = io.BytesIO()
+        Image.fromarray(decoded(data, 3, pixels)).save(file, "PNG", compress_level=1)
+        return file.getvalue()
+
+
+def _is_plain(image: Any, data: bytes) -> bool:
+    """Returns whether decoders agree about a file: no animation, orientation, depth, palette or key of transparency."""
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 or "transparency" in image.info:
+            return False
+    except Exception:  # a broken tag; decoding says what is wrong
+        return False
+    match image.format:
+        case "JPEG":
+            return image.mode in ("L", "RGB")
+        case "PNG":
+            return image.mode in ("L", "LA", "RGB", "RGBA") and not getattr(image, "is_animated", False)
+        case "BMP":
+            return image.mode == "RGB" and data[14] >= 40 and data[28] == 24
+        case "WEBP":
+            return data[12:16] != b"VP8X" or not data[20] & 2
+    return False
+
+
+def _upright(image: Any, channels: int, white: float | None) -> np.ndarray:
+    """Returns the pixels of an opened image as `decoded` does."""
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in ("I", "F", *_DEPTHS):
+        gray = _narrowed(image, white)
+        return np.repeat(gray[..., None], channels, axis=-1)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image.getchannel("A"))
+        image = canvas
+    # Gray by way of RGB, also from modes that have a brightness of their own: one rule for all.
+    image = image if image.mode in ("1", "L") else image.convert("RGB")
+    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return array[..., None] if channels == 1 else array
+
+
+def _narrowed(image: Any, white: float | None) -> np.ndarray:
+    """Returns the samples of an image of more than 8 bits as np.uint8 `[H, W]`."""
+    samples = np.asarray(image).astype(np.float64)
+    if white is None:
+        white = _white(image)
+    if not np.isfinite(samples).all():
+        raise Refused("finite samples", "some that are not")
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        samples = np.where(samples == key, white, samples)
+    return np.floor(np.clip(samples / white, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _white(image: Any) -> float:
+    """Returns the sample that stands for white by the header of an image of more than 8 bits."""
+    if image.format == "PNG":
+        return 65535.0
+    tags = getattr(image, "tag_v2", {})
+    values = [tags.get(tag, default) for tag, default in ((_BITS, 0), (_SAMPLE_FORMAT, 1), (_PHOTOMETRIC, 1))]
+    bits, kind, meaning = (value[0] if isinstance(value, tuple) else value for value in values)
+    if image.mode in _DEPTHS and kind == 1 and meaning == 1 and 8 < bits <= 16:
+        return 2.0**bits - 1
+    raise Refused(
+        "samples of at most 16 bits, or `white`, the sample that is white",
+        f"a {image.format} image of mode {image.mode}, {bits} bits, sample format {kind}, photometric {meaning}",
+    )
