@@ -159,7 +159,7 @@ def test_refuses():
     x, y = np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1])
     with pytest.raises(ValueError, match="two or more classes. Received: only 3"):
         linear.linear_accuracy(x, np.full(4, 3), x, y)
-    with pytest.raises(ValueError, match="finite features"):
+    with pytest.raises(ValueError, match="finite `train_features`"):
         linear.linear_accuracy(np.full_like(x, np.nan), y, x, y)
     with pytest.raises(ValueError, match="`l2` > 0. Received: l2=0"):
         linear.fit(x, y, 0)

@@ -302,14 +302,18 @@ def linear_accuracy(
     Returns:
         Accuracy in [0, 1], and a dict of the settings used: `l2` and the same as scikit-learn's `C`.
     """
-    train_features, test_features = np.asarray(train_features, np.float32), np.asarray(test_features, np.float32)
+    train_features = splits.matrix("linear", "train_features", train_features)
+    test_features = splits.matrix("linear", "test_features", test_features)
+    if train_features.shape[1] != test_features.shape[1]:
+        raise ValueError(
+            "linear: expected two matrices with the same number of features. "
+            f"Received: shapes {train_features.shape} and {test_features.shape}."
+        )
     train_labels = splits.check("linear", train_labels, len(train_features))
     test_labels = splits.check("linear", test_labels, len(test_features))
     known, compact = np.unique(train_labels, return_inverse=True)
     if len(known) < 2:
         raise ValueError(f"linear: expected labels of two or more classes. Received: only {known[0]}.")
-    if not np.isfinite(train_features).all():
-        raise ValueError("linear: expected finite features. Received: NaN or infinity.")
     held_out = splits.hold_out(compact, seed) if held_out is None else held_out
     l2, nearby, rotation = chosen_l2(train_features, compact, held_out)
     standard = Standard(train_features)

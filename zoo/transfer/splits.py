@@ -33,6 +33,28 @@ def check(who: str, labels: np.ndarray, size: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
+def matrix(who: str, name: str, features: np.ndarray) -> np.ndarray:
+    """Returns features as float32 `[n, F]`, all finite.
+
+    Args:
+        who: name of the caller, for errors.
+        name: name of the caller's parameter.
+        features: numbers `[n, F]`.
+
+    Raises:
+        ValueError: the array is no matrix, or a row holds NaN or infinity, which would silently change predictions.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2:
+        raise ValueError(f"{who}: expected `{name}` of shape [n, F]. Received: {name} of shape {features.shape}.")
+    features = features.astype(np.float32, copy=False)
+    if bad := int((~np.isfinite(features).all(axis=1)).sum()):
+        raise ValueError(
+            f"{who}: expected finite `{name}`. Received: NaN or infinity in {bad} of {len(features)} rows of {name}."
+        )
+    return features
+
+
 def few(labels: np.ndarray) -> bool:
     """Returns whether every label must serve both to fit and to choose: at most 100 per class, as many of each class.
 
