@@ -43,7 +43,8 @@ def prepared(files: Any, input_record: dict[str, Any]) -> Any:
     channels = input_record["shape"][-1]
 
     def one_image(inputs: Any) -> Any:
-        return _resized(image_files.decoded(*inputs, channels), input_record)
+        data, kind, orientation = inputs
+        return _resized(image_files.decoded(data, kind, orientation, channels), input_record)
 
     return tf.map_fn(one_image, (files, kinds, orientations), fn_output_signature=spec)
 
