@@ -110,6 +110,13 @@ def main(argv):
         place = pathlib.Path(FLAGS.card).expanduser()
         place = place if place.is_dir() else place.parent
         card = cards.read(place)
+    out = pathlib.Path(FLAGS.out).expanduser()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--out: expected a folder that can be written. Received: out={FLAGS.out!r} ({error})."
+        ) from error
     rows = evaluate.evaluate(
         [resolve(name, FLAGS.encoder) for name in FLAGS.model],
         FLAGS.data,
@@ -126,7 +133,7 @@ def main(argv):
         image=FLAGS.image,
     )
     command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
-    written = results.write(pathlib.Path(FLAGS.out).expanduser(), rows, command)
+    written = results.write(out, rows, command)
     files.write(written.with_suffix(".md"), results.markdown(rows))
     # When it writes to a file, rich would wrap every cell to fit 80 columns.
     console.Console(width=None if sys.stdout.isatty() else 160).print(results.rich_table(rows))

@@ -152,6 +152,26 @@ def test_an_encoder_of_depth_is_judged_on_depth(tmp_path, monkeypatch):
         evaluate.evaluate(encoder, "scenes", **common)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "common"),
+    [("train", "train", 1297), ("train[:60]", "train[40:100]", 20), ("train+test", "test", 500)],
+)
+def test_refuses_to_test_on_training_images(train, test, common):
+    with pytest.raises(ValueError, match=f"without images of `train_split`. Received: .*common={common}"):
+        evaluate.evaluate(lambda images: images, "digits", train_split=train, test_split=test)
+
+
+def test_test_classes_without_training_images_are_said(caplog):
+    labels = [np.repeat([0, 1], 6), np.repeat([0, 1, 2], 4)]
+    images = [np.zeros((12, 2, 2, 1), "uint8"), np.zeros((12, 2, 2, 1), "uint8")]
+    made = [
+        sources.from_arrays({"image": pixels}, found, classes=["ant", "bee", "wasp"])
+        for pixels, found in zip(images, labels, strict=True)
+    ]
+    evaluate._check_labels(*made)
+    assert "4 of 12 test images are of classes without training images, and count as errors: wasp." in caplog.text
+
+
 def test_refuses_data_without_labels(data):
     class Unlabeled:
         name, split, labels = "folder", "train", None

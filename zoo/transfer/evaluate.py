@@ -74,6 +74,9 @@ def evaluate(
     functions = _functions(protocols)
     if isinstance(data, str):
         train, test = (_load(data, split, size, channels, data_dir, image) for split in (train_split, test_split))
+        common = int(np.isin(test.ids, train.ids).sum())
+        expected = "`test_split` without images of `train_split`"
+        checks.require(not common, "evaluate", expected, train_split=train_split, test_split=test_split, common=common)
     else:
         train, test = data
     _check_labels(train, test)
@@ -107,6 +110,15 @@ def _check_labels(*data: Any) -> None:
                 f"evaluate: expected data with labels. Received: {source.name} {source.split}, which has none."
             )
         splits.check("evaluate", source.labels, source.size)
+    train, test = data
+    unknown = np.setdiff1d(test.labels, train.labels)
+    if unknown.size:
+        names = [test.classes[label] if test.classes else str(label) for label in unknown]
+        count = int(np.isin(test.labels, unknown).sum())
+        _logger.warning(
+            "%d of %d test images are of classes without training images, and count as errors: %s.",
+            *(count, test.size, ", ".join(names[:10])),
+        )
 
 
 def _networks(models: list[Any], seed: int) -> dict[str, list[Any]]:
