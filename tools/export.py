@@ -8,8 +8,9 @@ zoo-export --model=simclr_convnet_fashion_mnist.e15 --serving --out=served --ver
 
 The encoder is that of the newest complete checkpoint, and the card says how it was trained. Flags supply what the run
 does not know: licenses and a description. `zoo.load` and `tf.saved_model.load` both read the folder. With --serving it
-becomes a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README; there,
---model takes a published model or a model folder in place of a run.
+becomes a version in a folder that TensorFlow Serving and `zoo-serve` serve, with configuration and README. In place of
+a run, --model takes a published model or a model folder: it is served as it is or, without --serving, exported anew
+with the same card and weights by the present version of the library.
 """
 
 import pathlib
@@ -29,7 +30,7 @@ def define_flags():
     flags.DEFINE_string(
         "model",
         None,
-        "Name of a published model, or a model folder, to serve in place of a --workdir; needs --serving.",
+        "Name of a published model, or a model folder, to serve or export anew in place of a --workdir.",
     )
     flags.DEFINE_string("out", None, "Folder to write; its parent is made if missing.", required=True)
     flags.DEFINE_string("encoder", None, "Name of the encoder to export; by default the method's first one.")
@@ -68,8 +69,6 @@ def _check_flags():
             f"--workdir: expected a training run, or a --model. Received: workdir={FLAGS.workdir!r}, "
             f"model={FLAGS.model!r}."
         )
-    if FLAGS.model is not None and not FLAGS.serving:
-        raise ValueError("--model: expected with --serving only; a model folder is exported already.")
     if FLAGS.version is not None and not FLAGS.serving:
         raise ValueError(f"--version: expected with --serving only. Received: version={FLAGS.version}.")
     if FLAGS.serving and FLAGS.overwrite:
@@ -113,6 +112,20 @@ def _export(out, name):
     print(f"Wrote {out} ({size / 1e6:.1f} MB): {name}, {written['input']['shape']} -> {written['embedding']}.")
 
 
+def _export_anew(out):
+    """Writes a model folder anew, with the same card and weights."""
+    from zoo.hub import cards, pretrained
+    from zoo.serving import export
+
+    source = cards.find(FLAGS.model)
+    card = cards.opened(source)
+    # An older card may lack arguments of the architecture that have been added since, with their defaults.
+    given = {name: value for name, value in card.items() if name != "architecture"}
+    written = export.export(pretrained.load(source), out, given, warmup=FLAGS.warmup, overwrite=FLAGS.overwrite)
+    same = written["files"][cards.WEIGHTS] == card["files"][cards.WEIGHTS]
+    print(f"Wrote {out}: {card['name']}, {'the same' if same else 'other bytes of the'} weights.")
+
+
 def _serve(out):
     """Adds a version to a serving folder."""
     from zoo.hub import cards
@@ -140,6 +153,9 @@ def main(argv):
     out = pathlib.Path(FLAGS.out).expanduser()
     if FLAGS.serving:
         _serve(out)
+        return 0
+    if FLAGS.model is not None:
+        _export_anew(out)
         return 0
     _export(out, card_name(FLAGS.name, FLAGS.out))
     print(f"Keras:       zoo.load({str(out)!r})")

@@ -1,6 +1,9 @@
 """Every model in `saved_models/`, as it would reach a user."""
 
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +16,21 @@ ROOT = cards.shipped("saved_models")
 FOLDERS = sorted(path for path in ROOT.iterdir() if path.is_dir() and path.name != "tables") if ROOT.is_dir() else []
 if not FOLDERS:
     raise FileNotFoundError(f"expected published models in {ROOT}")
+TESTS = pathlib.Path(__file__).parents[1]
+SERVE = """
+import sys, numpy as np, tensorflow as tf
+from tests.data import image_files
+encode = tf.saved_model.load(sys.argv[1]).signatures["encode_bytes"]
+count = [0, 0]
+for case in image_files.family():
+    data = next(part for part in case if isinstance(part, bytes))
+    try:
+        assert np.isfinite(encode(image_bytes=tf.constant([data]))["embedding"]).all()
+        count[0] += 1
+    except tf.errors.InvalidArgumentError:
+        count[1] += 1
+print(*count)
+"""
 published = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
@@ -57,3 +75,13 @@ def test_keras_and_the_saved_model_agree(folder):
 def test_the_shipped_models_fit_into_the_repository():
     total = sum(path.stat().st_size for folder in FOLDERS for path in folder.rglob("*") if path.is_file())
     assert total <= 60e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simclr_convnet_digits.e100", "cmc_convnet_openclipart.e24"])  # gray and color
+def test_no_image_file_ends_the_process_that_serves_it(name):
+    """Runs in a process of its own, which TensorFlow's decoder could end."""
+    done = subprocess.run([sys.executable, "-c", SERVE, ROOT / name], capture_output=True, text=True, cwd=TESTS.parent)
+    assert done.returncode == 0, done.stderr[-2000:]
+    encoded, refused = map(int, done.stdout.split())
+    assert encoded > 50 and refused > 50
