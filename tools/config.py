@@ -249,11 +249,66 @@ def refuse_unused(record=None):
         )
 
 
-def restore(workdir):
+# A method and its networks are made of what these packages define, and nothing in them touches files or processes.
+_HARMLESS = ("zoo.methods.", "zoo.models.", "zoo.objectives.", "zoo.views.")
+
+
+def _refuse_foreign_imports(path):
+    """Raises ValueError if a configuration imports anything but modules of the library: importing executes them."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        module = words[1] if len(words) > 1 else ""
+        is_import = bool(words) and words[0] in ("import", "from", "include")
+        if is_import and (words[0] == "include" or not re.fullmatch(r"__gin__|zoo(\.\w+)*", module)):
+            raise ValueError(
+                f"restore: expected a configuration that imports modules of zoo alone. Received: {line.strip()!r} in "
+                f"{path}; --trust allows and executes it."
+            )
+
+
+def _refuse_foreign_parts():
+    """Raises ValueError if the method that is configured is made of anything but methods and networks of the library.
+
+    Names may lead through a module of the library to others, as in `@files.os.system()`.
+    """
+    known = gin.config._CONFIG
+    seen, waiting = set(), [("", "gin.macro"), ("", ROOT)]
+    while waiting:
+        _, selector = waiting.pop()
+        for (_, name), parameters in known.items():
+            if name != selector:
+                continue
+            values = [value for parameter, value in parameters.items() if selector != ROOT or parameter == "method"]
+            for reference in _references(values):
+                found = reference.configurable
+                if found.selector not in seen:
+                    seen.add(found.selector)
+                    waiting.append(("", found.selector))
+                    module = getattr(found.wrapped, "__module__", "") or ""
+                    if not f"{module}.".startswith(_HARMLESS) and found.selector != "gin.macro":
+                        raise ValueError(
+                            "restore: expected a method and encoders of the library. Received: a reference to "
+                            f"{found.selector} ({module or 'no module'}); --trust allows and executes it."
+                        )
+
+
+def _references(value):
+    """Yields the references in a value of gin."""
+    if isinstance(value, gin.config.ConfigurableReference):
+        yield value
+    elif isinstance(value, dict):
+        yield from _references([*value.keys(), *value.values()])
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for part in value:
+            yield from _references(part)
+
+
+def restore(workdir, trust=False):
     """Returns the trained method of a workdir, and the record of its run.
 
     Args:
         workdir: folder written by `zoo-train`.
+        trust: whether the configuration may name, and so execute, functions that are not the library's.
 
     Returns:
         The method with the weights of the most recent complete checkpoint, and the contents of `run.json`, to which
@@ -267,7 +322,11 @@ def restore(workdir):
         raise FileNotFoundError(
             f"restore: expected a training workdir with config.gin and run.json. Received: {workdir}."
         )
+    if not trust:
+        _refuse_foreign_imports(path)
     parse([str(path)], [])
+    if not trust:
+        _refuse_foreign_parts()
     record = json.loads((workdir / "run.json").read_text())
     method = binding("method")()
     method.begin(loop.restored_spec(record))

@@ -48,6 +48,12 @@ def define_flags():
         "labels", ["all", "10"], "Numbers of training labels, separated by commas: `all`, or a number per class."
     )
     flags.DEFINE_string("out", None, "Folder in which to write results.json and results.md.", required=True)
+    flags.DEFINE_bool(
+        "trust",
+        False,
+        "Allow the configuration of a workdir to name, and so execute, functions outside of the library, such as a "
+        "method of your own.",
+    )
     flags.DEFINE_string("data", "digits", "Name of the data: digits, a TFDS name, or folder:/path/to/images.")
     flags.DEFINE_string("data_dir", None, "Folder in which TFDS keeps its data.")
     flags.DEFINE_string("train_split", "train", "Split whose labels the protocols use.")
@@ -63,12 +69,13 @@ def define_flags():
     flags.DEFINE_string("card", None, "A card.json, or its folder, to which the results are added.")
 
 
-def resolve(name, encoder=None):
+def resolve(name, encoder=None, trust=False):
     """Returns the model that a name or a path stands for: a Keras model, or the path of a SavedModel.
 
     Args:
         name: name of a published model, model folder, SavedModel folder or training workdir.
         encoder: name of an encoder of a training workdir's method; the first by default.
+        trust: see `config.restore`.
 
     Raises:
         ValueError: the name stands for no model, or the method has no such encoder.
@@ -79,7 +86,7 @@ def resolve(name, encoder=None):
     path = pathlib.Path(name).expanduser()
     if path.is_dir() and not (path / cards.CARD).is_file():
         if (path / "config.gin").is_file():
-            return methods.encoder_named(config.restore(path)[0], encoder)
+            return methods.encoder_named(config.restore(path, trust)[0], encoder)
         if (path / "saved_model.pb").is_file():
             return str(path)
         raise ValueError(
@@ -118,7 +125,7 @@ def main(argv):
             f"--out: expected a folder that can be written. Received: out={FLAGS.out!r} ({error})."
         ) from error
     rows = evaluate.evaluate(
-        [resolve(name, FLAGS.encoder) for name in FLAGS.model],
+        [resolve(name, FLAGS.encoder, FLAGS.trust) for name in FLAGS.model],
         FLAGS.data,
         protocols=tuple(FLAGS.protocol),
         train_split=FLAGS.train_split,

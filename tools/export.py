@@ -42,6 +42,12 @@ def define_flags():
     flags.DEFINE_string("license_data", _UNSTATED, "License of the data that the model was trained on.")
     flags.DEFINE_string("citation", "", "Citation of the model, BibTeX or a sentence.")
     flags.DEFINE_bool("warmup", True, "Write requests that TensorFlow Serving replays before the model goes live.")
+    flags.DEFINE_bool(
+        "trust",
+        False,
+        "Allow the configuration of a workdir to name, and so execute, functions outside of the library, such as a "
+        "method of your own.",
+    )
     flags.DEFINE_bool("overwrite", False, "Replace an existing model folder, in one step.")
     flags.DEFINE_bool(
         "serving", False, "Add a version to the serving folder --out, which TensorFlow Serving and zoo-serve read."
@@ -94,7 +100,7 @@ def _export(out, name):
     from zoo.methods import method as methods
     from zoo.serving import export
 
-    method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser())
+    method, run = config.restore(pathlib.Path(FLAGS.workdir).expanduser(), FLAGS.trust)
     encoder = _of_fixed_size(methods.encoder_named(method, FLAGS.encoder), run)
     kind = encoder.architecture["factory"].rpartition(":")[2]
     made = f"Encoder {kind}, trained by {run['method']} on {run['data']}, without labels."

@@ -26,7 +26,7 @@ class Trained:
 def export(encoder, monkeypatch):
     """A function that runs `zoo-export` with flags."""
     config = types.ModuleType("zoo.tools.config")
-    config.restore = lambda workdir: (Trained(encoder), {**RUN, "workdir": workdir.name})
+    config.restore = lambda workdir, trust: (Trained(encoder), {**RUN, "workdir": workdir.name})
     return program("export", config, monkeypatch)
 
 

@@ -50,7 +50,7 @@ def test_the_place_is_required(start):
     [
         ([], "^--workdir: expected a training run, or a --model. Received: workdir=None, model=None"),
         (["--workdir=a", "--model=b", "--serving"], "^--workdir: .*workdir='a', model='b'"),
-        (["--model=b"], "^--model: expected with --serving only"),
+        (["--model=nowhere"], "expected the path of a model folder or one of the names"),
         (["--workdir=a", "--version=2"], "^--version: expected with --serving only. Received: version=2"),
         (["--workdir=a", "--serving", "--overwrite"], "^--overwrite: expected without --serving"),
         (

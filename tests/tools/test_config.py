@@ -1,3 +1,4 @@
+import os
 import re
 import shlex
 import subprocess
@@ -7,6 +8,7 @@ import gin
 import pytest
 from absl import flags
 
+from zoo.hub import cards
 from zoo.methods import simclr
 from zoo.tools import config
 
@@ -117,6 +119,55 @@ def test_an_empty_file_binds_no_method(tmp_path):
     config.parse([str(tmp_path / "x.gin")], [])
     with pytest.raises(ValueError, match="expected a value for `loop.run.method`. Received: none"):
         config.binding("method")
+
+
+EXECUTED = []
+
+
+def record(*arguments):
+    EXECUTED.append(arguments)
+
+
+FOREIGN = [
+    "import os\nloop.run.method = @os.getloadavg",
+    "import subprocess\nloop.run.method = @subprocess.getoutput",
+    "from os import path\nloop.run.method = @path.abspath",
+    "from  subprocess  import getoutput",
+    "  import subprocess",
+    "import zoology",
+    "from zoo_attack import x",
+    "import \\\nsubprocess",
+    "include '/etc/passwd'",
+    "from zoo import files\nloop.run.method = @files.os.getloadavg",
+    "from zoo import files\nloop.run.method = @files.write",
+    "from zoo.train import loop\nloop.run.method = @loop.run",
+    "from zoo import files\nsimclr.SimCLR.encoder = @files.os.getloadavg()",
+    "from zoo import files\nsimclr.SimCLR.encoder = @scope/files.os.getloadavg()",
+    "from zoo import files\nENCODER = @files.os.getloadavg()",
+    "from zoo import files\nconvnet.convnet.widths = (3, @files.os.getloadavg())",
+    "from zoo import files\nconvnet.convnet.widths = {'a': [@files.os.getloadavg()]}",
+    "from zoo.methods import method\nsimclr.SimCLR.encoder = @method.checks.require",
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_workdir_executes_nothing_but_the_library(foreign, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", record)
+    config.parse([DIGITS], [])
+    (tmp_path / "config.gin").write_text(gin.config_str() + "\n" + foreign + "\n")
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="--trust allows and executes it"):
+        config.restore(tmp_path)
+    assert not EXECUTED
+
+
+@pytest.mark.parametrize("path", sorted((cards.shipped("gin") / "runs").glob("*.gin")), ids=lambda path: path.stem)
+def test_every_run_that_is_shipped_needs_no_trust(path, tmp_path):
+    config.parse([f"runs/{path.name}"], [])
+    (tmp_path / "config.gin").write_text(gin.config_str())
+    config._refuse_foreign_imports(tmp_path / "config.gin")
+    config.parse([str(tmp_path / "config.gin")], [])
+    config._refuse_foreign_parts()
 
 
 def test_restoring_what_is_no_workdir(tmp_path):

@@ -32,7 +32,7 @@ class Trained:
 @pytest.fixture
 def program(monkeypatch):
     """The program, with a stand-in for what restores a training run."""
-    monkeypatch.setattr(config, "restore", lambda workdir: (Trained(), {"seed": 0}))
+    monkeypatch.setattr(config, "restore", lambda workdir, trust: (Trained(), {"seed": 0}))
     spec = importlib.util.spec_from_file_location("evaluate_tool", TOOLS / "evaluate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
