@@ -27,7 +27,7 @@ RANKS = {  # the modules of rank 0 have an order among themselves
     "zoo.tools": 5,
 }
 CORE = {"keras", "numpy"}
-ENGINES = {("zoo.engine.tensorflow", "tensorflow"), ("zoo.engine.jax", "jax")}
+ENGINES = {("zoo.engine.tensorflow", "tensorflow"), ("zoo.engine.jax", "jax"), ("zoo.engine.graphs", "tensorflow")}
 STANDARD = {
     "collections",
     "contextlib",

@@ -52,7 +52,7 @@ def define_flags():
         "trust",
         False,
         "Allow the configuration of a workdir to name, and so execute, functions outside of the library, such as a "
-        "method of your own.",
+        "method of your own, and a SavedModel to use files, processes and the network.",
     )
     flags.DEFINE_string("data", "digits", "Name of the data: digits, a TFDS name, or folder:/path/to/images.")
     flags.DEFINE_string("data_dir", None, "Folder in which TFDS keeps its data.")
@@ -75,11 +75,12 @@ def resolve(name, encoder=None, trust=False):
     Args:
         name: name of a published model, model folder, SavedModel folder or training workdir.
         encoder: name of an encoder of a training workdir's method; the first by default.
-        trust: see `config.restore`.
+        trust: whether a workdir or a SavedModel may execute what is not the library's.
 
     Raises:
         ValueError: the name stands for no model, or the method has no such encoder.
     """
+    from zoo.engine import graphs
     from zoo.hub import pretrained
     from zoo.methods import method as methods
 
@@ -88,6 +89,8 @@ def resolve(name, encoder=None, trust=False):
         if (path / "config.gin").is_file():
             return methods.encoder_named(config.restore(path, trust)[0], encoder)
         if (path / "saved_model.pb").is_file():
+            if trust:
+                graphs.trust(path)
             return str(path)
         raise ValueError(
             f"--model: expected a folder with {cards.CARD}, saved_model.pb or config.gin. Received: model={name!r}."

@@ -37,6 +37,11 @@ def define_flags():
         "Name of a published model, a model folder, a folder of versions, or a serving folder from zoo-export "
         "--serving; may be repeated.",
     )
+    flags.DEFINE_bool(
+        "trust",
+        False,
+        "Serve models whose graphs use files, processes or the network, too; they are executed.",
+    )
     flags.DEFINE_string("model_config_file", None, "Path of a models.config of TensorFlow Serving.")
     flags.DEFINE_string("batching_parameters_file", None, "Path of a batching.config of TensorFlow Serving.")
     flags.DEFINE_string("monitoring_config_file", None, "Path of a monitoring.config of TensorFlow Serving.")
@@ -129,10 +134,13 @@ def main(argv):
     del argv
     # TensorFlow would log every request that a model refuses.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from zoo.engine import graphs
     from zoo.serving import batching, deployment, limits, messages_pb2, metrics, repository, server
 
     if not FLAGS.model and not FLAGS.model_config_file:
         raise ValueError("--model: expected the name of a published model or a folder, see --help. Received: none.")
+    if FLAGS.trust:
+        graphs.trust("/")
     models = [model for name in FLAGS.model for model in repository.named(name)]
     if FLAGS.model_config_file:
         models += repository.configured(FLAGS.model_config_file)

@@ -214,7 +214,9 @@ def _network(model: Any) -> _Network:
         path = os.fspath(model)
         is_saved_model = tf.saved_model.contains_saved_model(path)
         checks.require(is_saved_model, "Extractor", "'pixels' or the path of a SavedModel folder", model=path)
-        return _signature(tf.saved_model.load(path), os.path.basename(os.path.normpath(path)))
+        from zoo.engine import graphs
+
+        return _signature(graphs.load(path), os.path.basename(os.path.normpath(path)))
     if hasattr(model, "encoders"):
         model = methods.encoder_named(model)
     if isinstance(model, keras.layers.Layer):

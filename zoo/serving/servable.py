@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from zoo import checks
 from zoo.data import decoding
+from zoo.engine import graphs
 from zoo.hub import cards
 from zoo.serving import limits, status, tensors, warmup_requests
 
@@ -102,7 +103,7 @@ class Servable:
         # Copies: the originals would keep the whole graph.
         self.definitions = {name: copy.deepcopy(value) for name, value in graph.signature_def.items()}
         # Kept, because the functions do not keep the variables that they use.
-        self._loaded = tf.saved_model.load(str(folder))
+        self._loaded = graphs.load(folder)
         self.signatures = {
             key: Signature(key, call, _specs(call.structured_input_signature[1]), _specs(call.structured_outputs))
             for key, call in self._loaded.signatures.items()
