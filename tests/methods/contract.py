@@ -119,7 +119,7 @@ class Contract:
 
     def test_a_second_method_in_the_process_has_the_same_variables(self):
         first, second = self.begun(), self.begun()
-        keys = [[checkpoint._unnumbered(v.path) for v in method.variables] for method in (first, second)]
+        keys = [[checkpoint.unnumbered(v.path) for v in method.variables] for method in (first, second)]
         assert keys[0] == keys[1]
         assert [tuple(v.shape) for v in first.variables] == [tuple(v.shape) for v in second.variables]
         assert not {id(v) for v in first.variables} & {id(v) for v in second.variables}
