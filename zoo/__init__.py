@@ -4,6 +4,9 @@ Names are looked up on first use (PEP 562): `import zoo` imports neither TensorF
 """
 
 import importlib
+import importlib.abc
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -57,6 +60,34 @@ __all__ = [
     "train",
     "views",
 ]
+
+
+class _AfterKeras(importlib.abc.MetaPathFinder):
+    """Registers our layers with Keras as soon as it is imported, so that it loads the models it saved with them."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        """Returns the spec of Keras, whose import goes on with ours; None for other modules."""
+        if fullname != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec("keras")
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_and_register(module: Any) -> None:
+            execute(module)
+            importlib.import_module(_REGISTERING)
+
+        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+_REGISTERING = "zoo.models.serializable"
+if "keras" in sys.modules:
+    importlib.import_module(_REGISTERING)
+else:
+    sys.meta_path.insert(0, _AfterKeras())
 
 
 def __getattr__(name: str) -> Any:

@@ -209,3 +209,13 @@ def test_images_of_0_to_255_are_warned_of_where_the_graph_cannot(name):
         getattr(model, name)(*arguments, verbose=0)
     with pytest.warns(UserWarning, match="Divide by 255"):
         getattr(model, name)(255 * x, *arguments[1:], verbose=0)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"pooling": None}, {"pooling": "max"}, {"input_shape": (None, None, 1)}])
+def test_an_encoder_warns_of_images_of_0_to_255(arguments):
+    model = zoo.load(NAME, **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(images(4, 8, 8, 1), verbose=0)
+    with pytest.warns(UserWarning, match="Divide by 255"):
+        model.predict(255 * images(4, 8, 8, 1), verbose=0)

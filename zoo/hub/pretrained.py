@@ -162,7 +162,7 @@ def load(
         _read_weights(encoder, path, card, input_shape)
     encoder.trainable = trainable
     if not include_top:
-        return encoder
+        return _with_range_check(encoder)
     predictions = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(encoder.output)
     model = keras.Model(encoder.input, predictions, name=name or encoder.name)
     # Bypasses Keras' attribute setter, which would track and save the symbolic tensors.
