@@ -92,6 +92,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
         with pytest.raises(ValueError, match=f"no other process trains in.* used by process {os.getpid()} on"):
             run(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+        home.check(chief=False)  # the other workers of a run find the folder locked by their chief
     run(tmp_path, epochs=0.25)
 
 

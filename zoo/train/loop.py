@@ -137,7 +137,7 @@ def run(
     steps_per_epoch = data.size // batch_size
     steps = math.ceil(epochs * steps_per_epoch)
     home = workdirs.Workdir(workdir, config, data.fingerprint(), lengthen)
-    home.check()
+    home.check(engine.chief)
     before = home.record()
     planned = before.get("steps", steps)
     expected = f"`epochs` for {planned} steps, as before, or `lengthen`"

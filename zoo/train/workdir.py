@@ -31,19 +31,22 @@ class Workdir:
         # As it will be read.
         self._config, self._data, self._lengthen = config, json.loads(json.dumps(data)), lengthen
 
-    def check(self) -> None:
+    def check(self, chief: bool = True) -> None:
         """Raises an error if the run cannot use the folder.
 
+        Args:
+            chief: whether this worker is the chief, which locks the folder for all.
+
         Raises:
-            ValueError: the run was started with something else, which the message shows, or another process uses it.
-            OSError: the folder cannot be written.
+            ValueError: the folder cannot be written; the run was started with something else, which the message shows;
+                or another process uses it.
         """
         existing = next(folder for folder in (self.path, *self.path.resolve().parents) if folder.exists())
         writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
         checks.require(writable, "run", "a `workdir` that can be written", workdir=str(self.path))
         self._check_configuration()
         self._check_data()
-        if (self.path / "lock").exists():
+        if chief and (self.path / "lock").exists():
             with self.locked():
                 pass
 
