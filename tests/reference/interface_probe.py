@@ -62,7 +62,7 @@ def train(name, workdir, strategy):
         data,
         workdir,
         optimizer=optimizer,
-        schedule=schedules.WarmupCosine(0.05, "none", 0),
+        schedule=schedules.WarmupCosine(0.02, "none", 0),
         epochs=STEPS * BATCH / IMAGES,
         batch_size=BATCH,
         rhythm=loop.Rhythm(save_every=RESUMED, evaluate_every=100, steps_per_call=1),
