@@ -14,6 +14,7 @@ import tempfile
 
 import gin
 from absl import app, flags, logging
+from gin import config_parser
 
 import zoo
 from zoo import checks
@@ -253,17 +254,41 @@ def refuse_unused(record=None):
 _HARMLESS = ("zoo.methods.", "zoo.models.", "zoo.objectives.", "zoo.views.")
 
 
+class _Unresolved(config_parser.ParserDelegate):
+    """Leaves references and macros unresolved, so that parsing neither looks up nor executes what they name."""
+
+    def configurable_reference(self, scoped_configurable_name, evaluate):
+        """Returns nothing in place of a reference."""
+
+    def macro(self, macro_name):
+        """Returns nothing in place of a macro."""
+
+
 def _refuse_foreign_imports(path):
-    """Raises ValueError if a configuration imports anything but modules of the library: importing executes them."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        words = line.split()
-        module = words[1] if len(words) > 1 else ""
-        is_import = bool(words) and words[0] in ("import", "from", "include")
-        if is_import and (words[0] == "include" or not re.fullmatch(r"__gin__|zoo(\.\w+)*", module)):
-            raise ValueError(
-                f"restore: expected a configuration that imports modules of zoo alone. Received: {line.strip()!r} in "
-                f"{path}; --trust allows and executes it."
-            )
+    """Raises ValueError if a configuration imports anything but modules of the library: importing executes them.
+
+    gin's own parser finds the statements, since lines do not: `include'x.gin'` needs no space, and an import may go on
+    in the next line.
+    """
+    statements = []
+
+    def read():
+        statements.extend(config_parser.ConfigParser(path.read_text(encoding="utf-8"), _Unresolved()))
+
+    _parse("--gin_file", str(path), read)
+    for statement in statements:
+        if isinstance(statement, config_parser.IncludeStatement):
+            found = f"include {statement.filename!r}"
+        elif isinstance(statement, config_parser.ImportStatement):
+            if re.fullmatch(r"__gin__\.dynamic_registration|zoo(\.\w+)*", statement.module):
+                continue
+            found = statement.format()
+        else:
+            continue
+        raise ValueError(
+            f"restore: expected a configuration that imports modules of zoo alone. Received: {found!r} in line "
+            f"{statement.location.line_num} of {path}; --trust allows and executes it."
+        )
 
 
 def _refuse_foreign_parts():

@@ -161,6 +161,61 @@ def test_a_workdir_executes_nothing_but_the_library(foreign, tmp_path, monkeypat
     assert not EXECUTED
 
 
+GAPS = (" ", "   ", "\t", "\\\n", " \\\n  ", "\\\n\t")
+IMPORTS = {
+    f"{before}{statement}"
+    for before in ("", "  ", "\f", "loop.run:\n  epochs = 1\n", "epochs = (1,\n2)\n")
+    for gap in GAPS
+    for statement in (
+        f"import{gap}foreign",
+        f"import{gap}foreign as zoo",
+        f"from{gap}foreign import x",
+        f"from{gap}foreign{gap}import{gap}x{gap}as{gap}y",
+        *(f"include{space}{quoted}" for space in ("", gap) for quoted in ("'{other}'", '"{other}"', "\"\" '{other}'")),
+        f"include{gap}r'{{other}}'",
+        f"include{gap}'''{{other}}'''",
+    )
+}
+
+
+@pytest.mark.parametrize("before", ["", "# é\n"])
+def test_no_spelling_of_a_foreign_import_is_executed(before, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "foreign.py").write_text("x = 1\n")
+    (tmp_path / "other.gin").write_text("import foreign\n")
+    (tmp_path / "run.json").write_text("{}")
+    for statement in sorted(IMPORTS):
+        text = f"{before}{statement.format(other=tmp_path / 'other.gin')}\n"
+        (tmp_path / "config.gin").write_text("from zoo.train import loop\n" + text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"Received: .* in line \d+ of .*; --trust allows and executes it"):
+            config.restore(tmp_path)
+        assert "foreign" not in sys.modules, text
+
+
+@pytest.mark.parametrize(
+    "text", ["import zoo; import os", "include('x.gin')", "import\ros", "\ufeffimport os", "a = ("]
+)
+def test_what_gin_cannot_parse_is_not_restored(text, tmp_path):
+    (tmp_path / "config.gin").write_text(text, encoding="utf-8", newline="")
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="Received: .*config.gin"):
+        config.restore(tmp_path)
+
+
+def test_foreign_modules_are_imported_with_trust(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "foreign", raising=False)
+    (tmp_path / "foreign.py").write_text("def x():\n    raise ValueError('executed')\n")
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "config.gin").write_text(
+        "from __gin__ import dynamic_registration\nfrom zoo.train import loop\nimport foreign\n"
+        "loop.run.method = @foreign.x\n"
+    )
+    with pytest.raises(ValueError, match="executed"):
+        config.restore(tmp_path, trust=True)
+    monkeypatch.delitem(sys.modules, "foreign")
+
+
 @pytest.mark.parametrize("path", sorted((cards.shipped("gin") / "runs").glob("*.gin")), ids=lambda path: path.stem)
 def test_every_run_that_is_shipped_needs_no_trust(path, tmp_path):
     config.parse([f"runs/{path.name}"], [])
