@@ -1,4 +1,7 @@
-"""Models that Keras saved load in a new process that has imported `zoo`, in either order."""
+"""Models that Keras saved load in a new process that has imported `zoo`, in either order.
+
+TensorFlow alone runs these: to save a model, Keras imports it on every engine.
+"""
 
 import inspect
 import subprocess
