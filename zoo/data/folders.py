@@ -106,7 +106,7 @@ def listing(root: str | os.PathLike, without: Collection[str] = ()) -> Listing:
 
 
 class _Tree:
-    """What lies below a folder.
+    """The files below a folder, sorted by what can be done with them.
 
     Attributes:
         images: relative paths of regular files with names of images, in no order.
@@ -152,7 +152,7 @@ class _Tree:
 
 
 def _holds(question):
-    """Whether an entry is of a kind; no kind holds for a link that leads to itself."""
+    """Returns the answer to a question about an entry; it is no for a link that leads to itself."""
     try:
         return question()
     except OSError:
@@ -160,7 +160,7 @@ def _holds(question):
 
 
 def _is_text(path):
-    """Whether a path is Unicode; Python keeps other bytes as surrogates, which TensorFlow cannot read."""
+    """Returns whether a path is Unicode; Python keeps other bytes as surrogates, which TensorFlow cannot read."""
     return path.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in path)
 
 
@@ -193,7 +193,7 @@ def _no_image(root, tree, unusable, without):
 
 
 def _layout(tops, members, labeled, depth):
-    """What the folders were taken for."""
+    """Returns what the folders were taken for, in words."""
     beginning = "all images form the split train"
     if depth:
         folders = [f"{top}/" for top in sorted(tops)]
