@@ -1,4 +1,4 @@
-"""What a SavedModel would execute: its operations are looked through before it is loaded.
+"""Loads SavedModels, after looking through the operations that they would execute.
 
 A SavedModel is a program. TensorFlow runs whatever its graph says, and some operations read and write files, call
 Python or talk to other machines.
@@ -64,19 +64,15 @@ def _effects(graph: Any) -> Iterator[str]:
     functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
     saver = graph.saver_def
     outputs = (saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name)
-    savers = {name.split(":")[0] for name in outputs}
-    saving = [node for node in graph.graph_def.node if node.name in savers]
-    yield from _named(saving, ())
-    kept_by_saver = _called(saving, functions)
-    for name in kept_by_saver:
-        yield from _named(functions[name], _SAVER)
-    rest = [node for node in graph.graph_def.node if node.name not in savers]
-    yield from _named(rest, ())
-    called = _called(rest, functions) | (functions.keys() - kept_by_saver)
-    called |= _called([node for name in called for node in functions[name]], functions)
-    called |= {name for name in graph.object_graph_def.concrete_functions if name in functions}
-    for name in called:
-        yield from _named(functions[name], ())
+    names = {name.split(":")[0] for name in outputs}
+    saving = _called([node for node in graph.graph_def.node if node.name in names], functions)
+    others = [node for node in graph.graph_def.node if node.name not in names]
+    for name in functions.keys() - saving | functions.keys() & graph.object_graph_def.concrete_functions.keys():
+        others.extend(functions[name])
+    used = _called(others, functions) | graph.object_graph_def.concrete_functions.keys()
+    yield from _named(graph.graph_def.node, ())
+    for name, nodes in functions.items():
+        yield from _named(nodes, _SAVER if name in saving - used else ())
 
 
 def _named(nodes: Iterable, allowed: Iterable[str]) -> Iterator[str]:
