@@ -115,7 +115,7 @@ def test_two_steps(file, tmp_path, few_scenes, request):
     params += ["schedules.WarmupCosine.warmup_epochs = 0"]
     config.parse(files, params)
     method = gin.get_configurable(loop.run)(
-        workdir=tmp_path / "run", config=gin.config_str(), ready=config.refuse_unused
+        workdir=tmp_path / "run", config=gin.config_str(), ready=lambda record: config.refuse_unused()
     )
     assert int(method.optimizer.iterations) == 2
     gin.clear_config()

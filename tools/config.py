@@ -217,16 +217,12 @@ def binding(parameter, root=ROOT):
     return copy.deepcopy(bound[parameter])
 
 
-def refuse_unused(record=None):
+def refuse_unused():
     """Raises ValueError for bindings that the run does not use, such as those of a part that it does not contain.
-
-    Args:
-        record: not used; the loop passes the record of the run to its `ready`.
 
     Raises:
         ValueError: the message names the unused bindings.
     """
-    del record
     # gin's public interface returns both configurations only as text.
     used = [(scope, name, set(found)) for (scope, name), found in gin.config._OPERATIVE_CONFIG.items()]
 
@@ -296,36 +292,34 @@ def _refuse_foreign_parts():
 
     Names may lead through a module of the library to others, as in `@files.os.system()`.
     """
-    known = gin.config._CONFIG
-    seen, waiting = set(), [("", "gin.macro"), ("", ROOT)]
+    bound = {}  # selector -> the values of its parameters, in all scopes
+    for (_, selector), parameters in gin.config._CONFIG.items():
+        used = [value for parameter, value in parameters.items() if selector != ROOT or parameter == "method"]
+        bound.setdefault(selector, []).extend(used)
+    seen, waiting = set(), ["gin.macro", ROOT]
     while waiting:
-        _, selector = waiting.pop()
-        for (_, name), parameters in known.items():
-            if name != selector:
+        for found in _configurables(bound.get(waiting.pop(), [])):
+            if found.selector in seen:
                 continue
-            values = [value for parameter, value in parameters.items() if selector != ROOT or parameter == "method"]
-            for reference in _references(values):
-                found = reference.configurable
-                if found.selector not in seen:
-                    seen.add(found.selector)
-                    waiting.append(("", found.selector))
-                    module = getattr(found.wrapped, "__module__", "") or ""
-                    if not f"{module}.".startswith(_HARMLESS) and found.selector != "gin.macro":
-                        raise ValueError(
-                            "restore: expected a method and encoders of the library. Received: a reference to "
-                            f"{found.selector} ({module or 'no module'}); --trust allows and executes it."
-                        )
+            seen.add(found.selector)
+            waiting.append(found.selector)
+            module = getattr(found.wrapped, "__module__", "") or ""
+            if not f"{module}.".startswith(_HARMLESS) and found.selector != "gin.macro":
+                raise ValueError(
+                    "restore: expected a method and encoders of the library. Received: a reference to "
+                    f"{found.selector} ({module or 'no module'}); --trust allows and executes it."
+                )
 
 
-def _references(value):
-    """Yields the references in a value of gin."""
+def _configurables(value):
+    """Yields the configurables that a value of gin refers to."""
     if isinstance(value, gin.config.ConfigurableReference):
-        yield value
+        yield value.configurable
     elif isinstance(value, dict):
-        yield from _references([*value.keys(), *value.values()])
+        yield from _configurables([*value.keys(), *value.values()])
     elif isinstance(value, (list, tuple, set, frozenset)):
         for part in value:
-            yield from _references(part)
+            yield from _configurables(part)
 
 
 def restore(workdir, trust=False):

@@ -146,7 +146,7 @@ def described(name, params=()):
         Dictionary of "config" (parameter -> value), "layers" (settings of a layer -> how many layers have them) and
         "variables" (path -> dtype, shape, trainable, mean, deviation).
     """
-    watch = _run(name, list(params), 0, ready=config.refuse_unused)
+    watch = _run(name, list(params), 0, ready=lambda record: config.refuse_unused())
     return {"config": operative(), "layers": watch.layers, "variables": watch.variables}
 
 
