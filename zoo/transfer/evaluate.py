@@ -13,6 +13,7 @@ import numpy as np
 from zoo import checks
 from zoo import features as frozen
 from zoo.data import sources
+from zoo.data import splits as data_splits
 from zoo.methods import method as methods
 from zoo.models import architecture
 from zoo.transfer import intervals, protocols, results, splits
@@ -117,7 +118,7 @@ def _check_labels(*data: Any) -> None:
         count = int(np.isin(test.labels, unknown).sum())
         _logger.warning(
             "%d of %d test images are of classes without training images, and count as errors: %s.",
-            *(count, test.size, ", ".join(names[:10])),
+            *(count, test.size, data_splits.listed(names, 10)),
         )
 
 

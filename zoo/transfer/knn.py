@@ -199,8 +199,7 @@ def knn_accuracy(
     Returns:
         Accuracy in [0, 1], and a dict of the settings used.
     """
-    train_features = splits.matrix("knn", "train_features", train_features)
-    test_features = splits.matrix("knn", "test_features", test_features)
+    train_features, test_features = splits.matrices("knn", train_features, test_features)
     test_labels = splits.check("knn", test_labels, len(test_features))
     k = chosen_k(train_features, train_labels, temperature) if k is None else k
     predicted = predict(train_features, train_labels, test_features, k, temperature)

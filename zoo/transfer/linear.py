@@ -302,13 +302,7 @@ def linear_accuracy(
     Returns:
         Accuracy in [0, 1], and a dict of the settings used: `l2` and the same as scikit-learn's `C`.
     """
-    train_features = splits.matrix("linear", "train_features", train_features)
-    test_features = splits.matrix("linear", "test_features", test_features)
-    if train_features.shape[1] != test_features.shape[1]:
-        raise ValueError(
-            "linear: expected two matrices with the same number of features. "
-            f"Received: shapes {train_features.shape} and {test_features.shape}."
-        )
+    train_features, test_features = splits.matrices("linear", train_features, test_features)
     train_labels = splits.check("linear", train_labels, len(train_features))
     test_labels = splits.check("linear", test_labels, len(test_features))
     known, compact = np.unique(train_labels, return_inverse=True)

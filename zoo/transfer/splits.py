@@ -55,6 +55,22 @@ def matrix(who: str, name: str, features: np.ndarray) -> np.ndarray:
     return features
 
 
+def matrices(who: str, train_features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features of training and test examples as `matrix` does.
+
+    Raises:
+        ValueError: they are not valid, or have different numbers of features.
+    """
+    train = matrix(who, "train_features", train_features)
+    test = matrix(who, "test_features", test_features)
+    if train.shape[1] != test.shape[1]:
+        raise ValueError(
+            f"{who}: expected two matrices with the same number of features. "
+            f"Received: shapes {train.shape} and {test.shape}."
+        )
+    return train, test
+
+
 def few(labels: np.ndarray) -> bool:
     """Returns whether every label must serve both to fit and to choose: at most 100 per class, as many of each class.
 
