@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ class Source:
         positions: np.int64 `[n]`, positions of the examples in the store.
         ids: np.int64 `[n]`, positions of the examples within the whole dataset. Subsets keep the ids.
         classes: names of the classes, or None.
-        contents: digest of the examples, or of the names and sizes of their files; "" if unknown.
+        contents: function that returns a digest of the examples, or of the names and sizes of their files; None if
+            there is none. Only a run asks for it.
         skipped: names of files that were left out because they cannot be read.
     """
 
@@ -36,12 +37,12 @@ class Source:
         positions: np.ndarray,
         ids: np.ndarray,
         classes: Sequence[str] | None,
-        contents: str = "",
+        contents: Callable[[], str] | None = None,
         skipped: Sequence[str] = (),
     ):
         self.name = name
         self.split = split
-        self.contents = contents
+        self._contents = contents
         self.classes = list(classes) if classes is not None else None
         self.skipped = tuple(skipped)
         self.ids = np.asarray(ids, np.int64)
@@ -102,10 +103,10 @@ class Source:
             "examples": self.size,
             "ids": hashlib.sha256(self.ids.tobytes()).hexdigest(),
             "shapes": {key: [list(shape), dtype] for key, (shape, dtype) in sorted(self.spec.items())},
-            "contents": self.contents,
+            "contents": self._contents() if self._contents else "",
         }
         # Labels of a streamed dataset would take a pass over it.
-        if "labels" in vars(self) or self.in_memory or self.contents:
+        if "labels" in vars(self) or self.in_memory or self._contents:
             names = self.classes or [str(number) for number in range(self.class_count)]
             labels = np.zeros(0, int) if self.labels is None else self.labels[self.labels >= 0]
             counts = np.bincount(labels, minlength=len(names))
@@ -221,7 +222,7 @@ class Source:
         return self._with(store, np.arange(self.size), self.ids)
 
     def _with(self, store, positions, ids):
-        return Source(self.name, self.split, store, positions, ids, self.classes, self.contents, self.skipped)
+        return Source(self.name, self.split, store, positions, ids, self.classes, self._contents, self.skipped)
 
     def _require_image(self):
         checks.require("image" in self.spec, "Source", f"{self.name} to have a key 'image'", keys=list(self.spec))

@@ -1,5 +1,6 @@
 """Finds examples by name, or makes a `Source` of arrays in memory."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,8 @@ def load(
     if name.startswith("folder:"):
         store: Any
         store, positions, ids, classes, skipped = readers.folder(name, split, size, channels or 3, skip_broken)
-        source = Source(name, str(split), store, positions, ids, classes, store.contents(positions), skipped)
+        contents = functools.partial(store.contents, positions)
+        source = Source(name, str(split), store, positions, ids, classes, contents, skipped)
     else:
         source = Source(name, str(split), *readers.dataset(name, split, size, channels, data_dir, image, extra))
     if in_memory is None:
@@ -129,10 +131,16 @@ def from_arrays(
         lowest, highest = int(labels.min()), int(labels.max())
         valid = lowest >= -1 and highest <= most
         checks.require(valid, "from_arrays", f"`labels` from -1 to {most}", lowest=lowest, highest=highest)
-    rows, digest = np.arange(count), hashlib.sha256()
-    for key in sorted(named):
-        digest.update(named[key].tobytes())
-    return Source(name, "all", _in_memory(named, labels), rows, rows, classes, digest.hexdigest())
+    rows, store = np.arange(count), _in_memory(named, labels)
+    return Source(name, "all", store, rows, rows, classes, functools.partial(_digest, store, sorted(named)))
+
+
+def _digest(store, keys):
+    """Returns the SHA-256 of arrays in memory."""
+    found = hashlib.sha256()
+    for key in keys:
+        found.update(store.array(key).tobytes())
+    return found.hexdigest()
 
 
 def counts(name: str, data_dir: Any = None) -> dict[str, int]:
