@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from zoo import features
 from zoo.engine import graphs
@@ -77,6 +78,17 @@ def test_effects_are_refused_and_not_executed(effect, where, tmp_path):
     with pytest.raises(ValueError, match=message):
         graphs.load(folder)
     assert not list(tmp_path.glob("place*"))
+
+
+def test_saver_of_an_older_model_is_refused_since_loading_runs_it(tmp_path):
+    save(tmp_path / "model", lambda x: x)
+    path = tmp_path / "model/saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    graphs.check(tmp_path / "model")
+    model.meta_graphs[0].ClearField("object_graph_def")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match="with the operations .*RestoreV2, SaveV2"):
+        graphs.load(tmp_path / "model")
 
 
 def test_evaluation_and_server_refuse_them(tmp_path):

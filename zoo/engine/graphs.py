@@ -51,7 +51,10 @@ def load(folder: str | os.PathLike) -> Any:
 def check(folder: pathlib.Path) -> None:
     """Raises ValueError if a SavedModel has operations with effects outside of the model."""
     model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    found = sorted({operation for graph in model.meta_graphs for operation in _effects(graph)})
+    graphs = model.meta_graphs
+    # Models of TensorFlow 1 restore themselves by their saver; the variables of others are restored without it.
+    spared = _SAVER if len(graphs) == 1 and graphs[0].HasField("object_graph_def") else set()
+    found = sorted({operation for graph in graphs for operation in _effects(graph, spared)})
     if found:
         raise ValueError(
             f"load: expected a SavedModel that only computes. Received: {folder} with the operations "
@@ -59,8 +62,8 @@ def check(folder: pathlib.Path) -> None:
         )
 
 
-def _effects(graph: Any) -> Iterator[str]:
-    """Yields the operations with effects in a meta graph; those of its saver only where other functions use them."""
+def _effects(graph: Any, spared: Iterable[str]) -> Iterator[str]:
+    """Yields the operations with effects in a meta graph, less those spared in what its saver alone uses."""
     functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
     saver = graph.saver_def
     outputs = (saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name)
@@ -72,7 +75,7 @@ def _effects(graph: Any) -> Iterator[str]:
     used = _called(others, functions) | graph.object_graph_def.concrete_functions.keys()
     yield from _named(graph.graph_def.node, ())
     for name, nodes in functions.items():
-        yield from _named(nodes, _SAVER if name in saving - used else ())
+        yield from _named(nodes, spared if name in saving - used else ())
 
 
 def _named(nodes: Iterable, allowed: Iterable[str]) -> Iterator[str]:
