@@ -162,14 +162,21 @@ def test_weights_that_the_last_update_ruined_are_not_saved(tmp_path):
     assert [path.name for path in checkpoint.Checkpoints(tmp_path / "checkpoints").files()] == ["step-000000011.npz"]
 
 
-def test_a_loss_that_is_not_one_number_per_image_is_refused(tmp_path):
-    class Scalar(simclr.SimCLR):
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (lambda loss, logs, seen: (keras.ops.mean(loss), logs, seen), r"the loss of every .*shape=\(\)"),
+        (lambda loss, logs, seen: (loss, {"rows": loss}, seen), r"a scalar to log as 'rows'. Received: shape=\(\w+,\)"),
+        (lambda loss, logs, seen: (loss, logs), r"a tuple \(loss, logs, seen\). Received: returned="),
+    ],
+)
+def test_what_contrast_must_not_return_is_refused(tmp_path, change, expected):
+    class Wrong(simclr.SimCLR):
         def contrast(self, batch, step):
-            loss, *rest = super().contrast(batch, step)
-            return keras.ops.mean(loss), *rest
+            return change(*super().contrast(batch, step))
 
-    with pytest.raises(ValueError, match=r"Scalar: expected `contrast` to return the loss of every .*shape=\(\)"):
-        run(tmp_path, method=lambda: Scalar(encoder, lambda width: heads.projector(width, (4,))))
+    with pytest.raises(ValueError, match=rf"Wrong: expected `contrast` to return {expected}"):
+        run(tmp_path, method=lambda: Wrong(encoder, lambda width: heads.projector(width, (4,))))
 
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path):

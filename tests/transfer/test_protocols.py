@@ -40,3 +40,5 @@ def test_measurements():
     assert found.metric == "accuracy" and found.interval[0] < 0.9 < found.interval[1] and found.details == {"k": 5}
     with pytest.raises(ValueError, match="Measurement: expected details"):
         protocols.Measurement("accuracy", None, None, 500)
+    with pytest.raises(ValueError, match=r"protocols.accuracy: expected `value` in \[0, 1\]. Received: value=90.0"):
+        protocols.accuracy(90, 500)

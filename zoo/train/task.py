@@ -73,9 +73,15 @@ class Task:
 
     def objective(self, batch: methods.Batch, step: methods.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns this replica's share of the global mean loss, scalars to log, and the tensors for `remember`."""
-        loss, logs, seen = self.method.contrast(batch, step)  # [B]
-        who, expected = type(self.method).__name__, "`contrast` to return the loss of every image, [B]"
+        who, returned = type(self.method).__name__, self.method.contrast(batch, step)
+        valid = isinstance(returned, (tuple, list)) and len(returned) == 3
+        checks.require(valid, who, "`contrast` to return a tuple (loss, logs, seen)", returned=returned)
+        loss, logs, seen = returned  # [B], scalars by name, a nest of tensors
+        expected = "`contrast` to return the loss of every image, [B]"
         checks.require(tuple(loss.shape) == tuple(batch.id.shape), who, expected, shape=tuple(loss.shape))
+        for name, value in logs.items():
+            shape = tuple(getattr(value, "shape", ()))
+            checks.require(shape == (), who, f"`contrast` to return a scalar to log as {name!r}", shape=shape)
         mean = ops.mean(loss)
         share = mean / step.replicas.count
         if hasattr(self.optimizer, "dynamic_scale"):

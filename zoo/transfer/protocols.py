@@ -73,6 +73,7 @@ def accuracy(value: float, n: int, details: dict[str, Any] | None = None) -> Mea
         details: see `Measurement`.
     """
     value = float(value)
+    checks.fractions("protocols.accuracy", value=value)
     return Measurement("accuracy", value, intervals.wilson(value, n), n, details or {})
 
 
