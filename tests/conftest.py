@@ -13,6 +13,8 @@ import sys
 
 import pytest
 
+pytest.register_assert_rewrite("contract")  # its asserts then say what they compared
+
 
 def pytest_configure(config):
     """Gives TensorFlow four logical CPUs, once, so that replicas can be tested in one process."""

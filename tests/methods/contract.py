@@ -90,7 +90,9 @@ class Contract:
         method = self.begun()
         gradients = self.gradients(method, self.batch())
         for variable, gradient in zip(method.trainable_variables, gradients, strict=True):
-            assert gradient is not None and np.abs(ops.convert_to_numpy(gradient)).max() > 0, variable.path
+            assert gradient is not None and np.abs(ops.convert_to_numpy(gradient)).max() > 0, (
+                f"no gradient reaches {variable.path}"
+            )
 
     def test_begin_makes_every_variable(self):
         method = self.make()
