@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -80,3 +81,13 @@ def untyped(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_public_signatures_are_typed(path):
     assert not untyped(path)
+
+
+def test_worked_examples_are_typed(tmp_path):
+    text = (FOLDER.parent / "CONTRIBUTING.md").read_text()
+    examples = re.findall(r"```python\n(# zoo/.*?)```", text, re.DOTALL)
+    assert len(examples) == 4
+    for example in examples:
+        path = tmp_path / "example.py"
+        path.write_text(example)
+        assert not untyped(path)
