@@ -62,9 +62,7 @@ def define_flags():
     flags.DEFINE_integer("size", None, "Height and width to resize the images to.", lower_bound=1)
     flags.DEFINE_integer("channels", None, "Number of channels to convert the images to, 1 or 3.")
     flags.DEFINE_integer("draws", 10, "Number of random draws of the few labels.", lower_bound=1)
-    flags.DEFINE_integer(
-        "seed", 0, "Seed of the label draws, the held-out labels and the untrained weights.", lower_bound=0
-    )
+    flags.DEFINE_integer("seed", 0, "Seed of the label draws, the folds and the untrained weights.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 256, "Number of images that pass through the encoder at once.", lower_bound=1)
     flags.DEFINE_string("card", None, "A card.json, or its folder, to which the results are added.")
 

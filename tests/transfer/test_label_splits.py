@@ -27,30 +27,38 @@ def test_every_example_is_drawn_as_often():
         assert np.abs(counts[LABELS == label] - expected).max() < 5 * np.sqrt(expected)
 
 
-def test_hold_out_is_a_stratified_tenth():
-    ((fitting, choosing),) = splits.hold_out(LABELS, 0)
-    assert np.bincount(LABELS[choosing]).tolist() == [5, 2, 3]
-    np.testing.assert_array_equal(np.sort(np.concatenate([fitting, choosing])), np.arange(100))
-
-
-def test_hold_out_keeps_every_class_where_it_is_learned():
-    labels = np.array([0, 0, 0, 1, 1, 2])
-    ((fitting, choosing),) = splits.hold_out(labels, 0)
-    assert set(labels[fitting]) == {0, 1, 2} and sorted(labels[choosing]) == [0, 1]
-
-
-def test_folds_hold_out_everything_once():
-    pairs = splits.folds(LABELS, 0, 5)
-    np.testing.assert_array_equal(np.sort(np.concatenate([held for _, held in pairs])), np.arange(100))
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_folds_hold_out_everything_as_often(repeats):
+    pairs = splits.folds(LABELS, 0, 5, repeats)
+    assert len(pairs) == 5 * repeats
+    for repeat in range(repeats):
+        parts = pairs[5 * repeat : 5 * repeat + 5]
+        np.testing.assert_array_equal(np.sort(np.concatenate([held for _, held in parts])), np.arange(100))
     for fitting, held in pairs:
         assert np.bincount(LABELS[held]).tolist() == [10, 4, 6]
         assert not set(fitting) & set(held) and len(fitting) + len(held) == 100
+    assert len({tuple(held) for _, held in pairs}) == 5 * repeats
 
 
-def test_folds_are_no_more_than_the_rarest_class_allows():
-    pairs = splits.folds(np.array([0, 0, 0, 0, 1, 1, 1]), 0, 5)
-    assert len(pairs) == 3
-    assert all(len(held) for _, held in pairs)
+def test_few_examples_are_divided_twice():
+    assert len(splits.folds(np.arange(998) % 2, 0)) == 10 and len(splits.folds(np.arange(1000) % 2, 0)) == 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_of_unequal_classes_keep_every_class_where_it_is_learned(seed):
+    labels = np.repeat([0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 30, 1])[np.random.default_rng(seed).permutation(41)]
+    pairs = splits.folds(labels, seed, 5, 1)
+    held = np.concatenate([rows for _, rows in pairs])
+    assert np.bincount(labels[held], minlength=6).tolist() == [0, 2, 3, 4, 30, 0]  # an only example is never held out
+    for fitting, rows in pairs:
+        assert set(labels[fitting]) == set(range(6))
+        assert not set(fitting) & set(rows) and len(fitting) + len(rows) == 41
+        assert 7 <= len(rows) <= 8 and 6 <= np.bincount(labels[rows], minlength=6)[4] <= 6
+
+
+def test_folds_are_no_more_than_the_largest_class_allows():
+    pairs = splits.folds(np.array([0, 0, 0, 1, 1]), 0, 5, 1)
+    assert len(pairs) == 3 and all(len(held) for _, held in pairs)
 
 
 def test_draws_are_few():
@@ -64,7 +72,5 @@ def test_refuses():
         splits.per_class(LABELS, 21, 0)
     with pytest.raises(ValueError, match="`count` to be a positive integer. Received: count=0"):
         splits.per_class(LABELS, 0, 0)
-    with pytest.raises(ValueError, match="at least 2 labels of each class"):
-        splits.folds(np.array([0, 0, 1]), 0)
     with pytest.raises(ValueError, match="all of different classes"):
-        splits.hold_out(np.arange(3), 0)
+        splits.folds(np.arange(3), 0)

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from zoo.transfer import knn_protocol, linear_protocol, protocols
+from zoo.transfer import intervals, knn_protocol, linear_protocol, protocols
 
 
 def test_protocols_of_the_library_are_found_by_name():
@@ -42,3 +42,10 @@ def test_measurements():
         protocols.Measurement("accuracy", None, None, 500)
     with pytest.raises(ValueError, match=r"protocols.accuracy: expected `value` in \[0, 1\]. Received: value=90.0"):
         protocols.accuracy(90, 500)
+
+
+def test_the_interval_of_an_accuracy_holds_those_of_equally_good_settings():
+    found = protocols.accuracy(0.5, 100, others=(0.4, 0.5, 0.7))
+    assert found.value == 0.5
+    assert found.interval == (intervals.wilson(0.4, 100)[0], intervals.wilson(0.7, 100)[1])
+    assert protocols.accuracy(0.5, 100).interval == intervals.wilson(0.5, 100)

@@ -21,11 +21,11 @@ def checked(similarities, rows):
 
 
 def fit(train, width, l2):
-    """`zoo.transfer.linear.fit` under one penalty."""
-    from zoo.transfer import linear
+    """`zoo.transfer.logistic.fit` under one penalty."""
+    from zoo.transfer import logistic
 
     features, labels = inputs.features(train, width, CLASSES)
-    return lambda: linear.fit(features, labels, l2), lambda found: [objective(features, labels, l2, *found)]
+    return lambda: logistic.fit(features, labels, l2), lambda found: [objective(features, labels, l2, *found)]
 
 
 def objective(features, labels, l2, kernel, bias):
@@ -39,7 +39,7 @@ def objective(features, labels, l2, kernel, bias):
 
 
 def sweep(train, test, width):
-    """`zoo.transfer.linear.linear_accuracy`: the penalty is chosen on a tenth, then all are fitted."""
+    """`zoo.transfer.linear.linear_accuracy`: the penalty is chosen by five folds, then all are fitted."""
     from zoo.transfer import linear
 
     data = [each for seed, count in enumerate((train, test)) for each in inputs.features(count, width, CLASSES, seed)]
@@ -90,6 +90,6 @@ def groups(quick):
         _neighbors(50_000, 10_000, 512, 200, None),
         _probe(f"logistic regression, {size}, one penalty", "fit", {"train": train, "width": width, "l2": 1e-3},
                2e-3, None, 3),
-        _probe(f"linear probe, {size}, penalty of 13 chosen", "sweep",
+        _probe(f"linear probe, {size}, penalty by five folds", "sweep",
                {"train": train, "test": test, "width": width}, 5e-3, 5.0, 3),
     ]  # fmt: skip

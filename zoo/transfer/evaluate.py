@@ -56,7 +56,7 @@ def evaluate(
         test_split: the split to measure on.
         labels: "all", or a number of labels per class.
         draws: number of random draws of the few labels.
-        seed: seed of the draws, the held-out labels and the untrained weights, an integer >= 0. Sets Keras' global
+        seed: seed of the draws, the folds and the untrained weights, an integer >= 0. Sets Keras' global
             seed.
         data_dir: folder of TFDS' data.
         size: height and width that images are resized to.

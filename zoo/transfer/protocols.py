@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import pathlib
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,17 +65,20 @@ class Protocol(typing.Protocol):
         """
 
 
-def accuracy(value: float, n: int, details: dict[str, Any] | None = None) -> Measurement:
+def accuracy(value: float, n: int, details: dict[str, Any] | None = None, others: Sequence[float] = ()) -> Measurement:
     """Returns an accuracy with Wilson's interval.
 
     Args:
         value: in [0, 1].
         n: number of test examples.
         details: see `Measurement`.
+        others: accuracies under settings that are as good as the chosen one by all that the training examples tell. The
+            interval holds Wilson's of each.
     """
-    value = float(value)
-    checks.fractions("protocols.accuracy", value=value)
-    return Measurement("accuracy", value, intervals.wilson(value, n), n, details or {})
+    values = [float(value), *others]
+    checks.fractions("protocols.accuracy", value=values[0])
+    low, high = (intervals.wilson(end(values), n) for end in (min, max))
+    return Measurement("accuracy", values[0], (low[0], high[1]), n, details or {})
 
 
 def names() -> list[str]:

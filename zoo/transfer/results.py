@@ -34,7 +34,7 @@ class Row:
         interval: `(low, high)` at 95 %, or None.
         n_test: number of test examples, or None if a card does not say.
         n_seeds: number of models whose mean the value is.
-        seed: seed of the draws, the held-out labels and the untrained weights.
+        seed: seed of the draws, the folds and the untrained weights.
         details: settings, single values, and what the interval is taken over.
         metric: name of the metric.
     """

@@ -4,9 +4,10 @@ import numpy as np
 
 from zoo import checks, seeds
 
-# Folded in first, so that draws, held-out examples and folds never share an order.
-_DRAW, _HOLD_OUT, _FOLD = 1, 2, 3
+# Folded in first, so that draws and folds never share an order.
+_DRAW, _FOLD = 1, 3
 _FEW = 100  # labels per class
+_REPEATED = 1000  # examples, below which folds are drawn twice
 
 
 def check(who: str, labels: np.ndarray, size: int) -> np.ndarray:
@@ -112,48 +113,35 @@ def per_class(labels: np.ndarray, count: int, seed: int, draw: int = 0) -> np.nd
     return np.sort(np.concatenate([members[:count] for members in rows]))
 
 
-def hold_out(labels: np.ndarray, seed: int, fraction: float = 0.1) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns one stratified split, `[(rows that fit, rows that choose)]`.
+def folds(
+    labels: np.ndarray, seed: int, count: int = 5, repeats: int | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the pairs of repeated stratified cross-validation, `(rows that fit, rows that choose)`.
 
-    Every class of two or more examples has at least one on each side. The only example of a class is among those that
-    fit.
-
-    Args:
-        labels: integers `[n]`.
-        seed: an integer >= 0.
-        fraction: share of each class that is held out.
-
-    Raises:
-        ValueError: no class has two examples.
-    """
-    fitting, choosing = [], []
-    for rows in _by_class(labels, seed, _HOLD_OUT):
-        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-        choosing.append(rows[:count])
-        fitting.append(rows[count:])
-    held = np.sort(np.concatenate(choosing))
-    if not len(held):
-        raise ValueError(
-            "hold_out: expected a class with two or more examples. "
-            f"Received: {len(labels)} labels, all of different classes."
-        )
-    return [(np.sort(np.concatenate(fitting)), held)]
-
-
-def folds(labels: np.ndarray, seed: int, count: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns the pairs of stratified cross-validation, `(rows that fit, rows that choose)`.
+    The examples of a class are spread as evenly as possible. The only example of a class is among those that fit in
+    every pair.
 
     Args:
         labels: integers `[n]`.
         seed: an integer >= 0.
-        count: number of pairs; fewer if the rarest class has fewer examples.
+        count: number of pairs per repeat; fewer if every class has fewer examples.
+        repeats: number of times that the examples are divided anew; by default 2 for fewer than 1,000 examples, else 1.
 
     Raises:
-        ValueError: a class has a single example, so that nothing can be held out.
+        ValueError: no class has two examples, so that nothing can be held out.
     """
-    classes = _by_class(labels, seed, _FOLD)
-    count = min(count, *map(len, classes), len(labels))
-    if count < 2:
-        raise ValueError("folds: expected at least 2 labels of each class, to choose a setting by. Received: 1.")
-    held = [np.sort(np.concatenate([rows[index::count] for rows in classes])) for index in range(count)]
-    return [(np.setdiff1d(np.arange(len(labels)), rows, assume_unique=True), rows) for rows in held]
+    repeats = (2 if len(labels) < _REPEATED else 1) if repeats is None else repeats
+    pairs = []
+    for repeat in range(repeats):
+        classes = [rows for rows in _by_class(labels, seed, _FOLD, repeat) if len(rows) > 1]
+        if not classes:
+            raise ValueError(
+                "folds: expected a class with two or more examples. "
+                f"Received: {len(labels)} labels, all of different classes."
+            )
+        spread = min(count, max(map(len, classes)))
+        # One class begins where the last one ended, so that small classes do not all meet in the first folds.
+        dealt = np.concatenate(classes)
+        held = [np.sort(dealt[index::spread]) for index in range(spread)]
+        pairs += [(np.setdiff1d(np.arange(len(labels)), rows, assume_unique=True), rows) for rows in held]
+    return pairs

@@ -44,20 +44,26 @@ def fit(train, width, l2):
     return lambda: _fitted(features, labels, l2), check
 
 
+def _brier(model, features, labels):
+    odds = model.predict_proba(features)
+    return -np.square(odds - np.eye(CLASSES)[labels]).sum(axis=1).mean()
+
+
 def sweep(train, test, width):
-    """The penalty is chosen on a stratified tenth, then all are fitted."""
+    """The penalty is chosen by the Brier score of five folds, then all are fitted."""
     features, labels = inputs.features(train, width, CLASSES)
     test_features, test_labels = inputs.features(test, width, CLASSES, 1)
 
     def run():
-        fitting, choosing = model_selection.train_test_split(
-            np.arange(train), test_size=0.1, random_state=0, stratify=labels
-        )
-        standard = preprocessing.StandardScaler().fit(features[fitting])
-        part, held = standard.transform(features[fitting]), standard.transform(features[choosing])
-        scores = [_fitted(part, labels[fitting], l2).score(held, labels[choosing]) for l2 in PENALTIES]
         standard = preprocessing.StandardScaler().fit(features)
-        model = _fitted(standard.transform(features), labels, PENALTIES[int(np.argmax(scores))])
-        return model.score(standard.transform(test_features), test_labels)
+        folds = model_selection.StratifiedKFold(5, shuffle=True, random_state=0)
+        search = model_selection.GridSearchCV(
+            linear_model.LogisticRegression(max_iter=1000),
+            {"C": [1 / (train * l2) for l2 in PENALTIES]},
+            scoring=_brier,
+            cv=folds,
+        )
+        model = search.fit(standard.transform(features), labels)
+        return float((model.predict(standard.transform(test_features)) == test_labels).mean())
 
     return run, lambda accuracy: [accuracy]
