@@ -175,24 +175,29 @@ def test_images_that_are_none_or_too_large(server, files, words):
     refused(running.predict(server, "encoder", document), 400, words)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("JPEG", "Invalid JPEG data"),
-        ("PNG", "expected a whole PNG image"),
-        ("GIF", "expected a whole GIF image"),
-        ("BMP", "Input size should match"),
-        ("WEBP", "WebP"),
-    ],
-)
-def test_truncated_files_are_refused(server, kind, words):
+def both(server, call, files):
+    """Status and words of the answers over REST and gRPC to image files; None for the words of a good one."""
+    instances = [{"b64": base64.b64encode(data).decode()} for data in files]
+    code, answer = running.predict(server, "encoder", {"signature_name": "encode_bytes", "instances": instances})
+    yield code, answer.get("error")
+    code, answer = call(asked("encoder", "encode_bytes", image_bytes=tensors.to_bytes(tensors.strings(files))))
+    yield code, answer if code != "OK" else None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF"])
+def test_truncated_files_are_told_from_what_is_no_image(server, call, kind):
     file = io.BytesIO()
     Image.effect_noise((64, 64), 99).convert("RGB").save(file, kind)
-    data = file.getvalue()[: len(file.getvalue()) // 3]
-    document = {"signature_name": "encode_bytes", "instances": [{"b64": base64.b64encode(data).decode()}]}
-    answer = running.predict(server, "encoder", document)
-    refused(answer, 400, words)
-    assert "{{" not in answer[1]["error"], "the words of a graph"
+    whole = file.getvalue()
+    cuts = {5, 12, 20, 30, 60, 100, 400, *(len(whole) * part // 8 for part in range(1, 8)), len(whole) - 30}
+    for cut in sorted(cuts):
+        for code, words in both(server, call, [image(8), whole[:cut]]):
+            assert code in (400, "INVALID_ARGUMENT"), (cut, code)
+            assert words.startswith(f"Image 1: expected a whole {kind}"), (cut, words)
+            assert "{{" not in words, "the words of a graph"
+        for code, words in both(server, call, [image(8), whole[len(whole) // 2 :][:cut]]):
+            assert code in (400, "INVALID_ARGUMENT")
+            assert words.startswith("Image 1: expected a JPEG, PNG, BMP, GIF, WebP or TIFF file."), (cut, words)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 255.0])
@@ -476,6 +481,78 @@ def test_too_much_in_flight_says_so(deployed):
             for _ in range(10):  # none is counted twice
                 assert running.predict(made, "half", {"instances": [1.0] * 50})[0] == 200
                 assert call(asked("half", x=tensor(200, float_val=[1.0])))[0] == "OK"
+
+
+def test_images_of_many_pixels_are_not_waited_for(deployed):
+    """Whoever sends many pixels waits behind a door of its own; the next ones are refused while it is full."""
+    zeros, door, parts = image(1_500), threading.Event(), []
+    bounds = limits.Limits(in_flight_pixels=30_000_000)
+    with running.running(repository.named(deployed), grpc_port=0, bounds=bounds) as made, calling(made) as call:
+        found = made.repository.find("encoder")
+        run = found.run
+
+        def heavy(signature, inputs):
+            if threading.current_thread().name.startswith("images"):
+                parts.append(len(inputs["image_bytes"]))
+                assert door.wait(60)
+            return run(signature, inputs)
+
+        found.run = heavy
+        codes = []
+
+        def ask(api):
+            instances = [{"b64": base64.b64encode(zeros).decode()}] * 5
+            if api == "REST":
+                document = {"signature_name": "encode_bytes", "instances": instances}
+                codes.append(running.predict(made, "encoder", document)[0])
+            else:
+                files = tensors.to_bytes(tensors.strings([zeros] * 5))
+                codes.append(call(asked("encoder", "encode_bytes", image_bytes=files))[0])
+
+        threads = [threading.Thread(target=ask, args=(api,)) for api in ("REST", "gRPC")]
+        for thread in threads:
+            thread.start()
+        page = running.url(made, "/monitoring/prometheus/metrics")
+        running.until(lambda: "zoo_serving_pixels 2.25e+07\n" in requests.get(page, timeout=60).text)
+        for code, words in both(made, call, [zeros] * 5):
+            assert code in (503, "UNAVAILABLE")
+            assert "expected at most 30000000 pixels of image files in flight" in words
+        for code, _ in both(made, call, [image(8)]):
+            assert code in (200, "OK")
+        assert parts == [1]
+        door.set()
+        for thread in threads:
+            thread.join()
+        assert sorted(map(str, codes)) == ["200", "OK"]
+        assert parts == [1] * 10  # in turn, 2.25 megapixels each
+
+
+@pytest.mark.parametrize("api", ["REST", "gRPC", "deadline"])
+def test_what_was_given_up_is_not_done(deployed, api):
+    body = json.dumps(GOOD).encode()
+    with running.gated(half(deployed), ONE, grpc_port=0) as (made, gate):
+        with calling(made) as call, contextlib.ExitStack() as stack:
+            first = threading.Thread(target=lambda: running.predict(made, "half", GOOD))
+            first.start()
+            running.until(lambda: gate.calls)
+            if api == "REST":
+                connection = stack.enter_context(connect(made))
+                connection.sendall(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            else:
+                channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{made.ports['grpc']}"))
+                method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+                seconds = 60 if api == "gRPC" else 1
+                future = method.future(asked("half", x=tensor(1, float_val=[1.0])), timeout=seconds)
+            running.until(lambda: running.waiting(made) == 1)
+            if api == "REST":
+                connection.close()
+            elif api == "gRPC":
+                future.cancel()
+            running.until(lambda: running.waiting(made) == 0)
+            gate.open()
+            first.join()
+            assert call(asked("half", x=tensor(1, float_val=[1.0])))[0] == "OK"
+        assert gate.calls == [1, 1]
 
 
 # Processes

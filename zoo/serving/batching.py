@@ -18,6 +18,7 @@ from zoo.serving import status
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
+_HEAVIEST = 4_000_000  # pixels of image files that are joined in a call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Batching:
 class _Task:
     inputs: Arrays
     rows: int
+    weight: int
     future: asyncio.Future
     since: float
 
@@ -79,7 +81,7 @@ class Batcher:
         queues = [tasks for key, (_, tasks) in self._queues.items() if key[: len(prefix)] == prefix]
         return sum(task.rows for tasks in queues for task in tasks if not task.future.done())
 
-    async def submit(self, key: tuple, run: Run, inputs: Arrays, rows: int | None) -> Arrays:
+    async def submit(self, key: tuple, run: Run, inputs: Arrays, rows: int | None, weight: int = 0) -> Arrays:
         """Returns the answer to a request, when its turn comes; ServingError UNAVAILABLE where the queue is full.
 
         Args:
@@ -87,21 +89,22 @@ class Batcher:
             run: arrays by name -> arrays by name, called in a thread; what it raises is raised here.
             inputs: arrays by name, `[rows, ...]`.
             rows: size of the first dimension; None where it is not free, and the request is not joined.
+            weight: pixels of image files in the inputs, which bound how many requests are joined.
         """
         if rows is None:
-            (answer,) = await self._enter((*key, object()), run, [(inputs, 1)])
+            (answer,) = await self._enter((*key, object()), run, [(inputs, 1)], weight)
             return answer
         size = self.settings.max_batch_size
         starts = range(0, rows, size)
         parts = [({name: x[i : i + size] for name, x in inputs.items()}, min(size, rows - i)) for i in starts]
-        answers = await self._enter(key, run, parts if len(parts) > 1 else [(inputs, rows)])
+        answers = await self._enter(key, run, parts if len(parts) > 1 else [(inputs, rows)], weight)
         if len(answers) == 1:
             return answers[0]
         for (_, count), answer in zip(parts, answers, strict=True):
-            _check_rows(answer, count)
+            check_rows(answer, count)
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
-    async def _enter(self, key: tuple, run: Run, parts: list[tuple[Arrays, int]]) -> list[Arrays]:
+    async def _enter(self, key: tuple, run: Run, parts: list[tuple[Arrays, int]], weight: int) -> list[Arrays]:
         """Returns the answers to the parts of a request, which enter the queue together or not at all."""
         waiting = self._waiting(key[:2])  # for this function, whatever the shapes of the rows
         capacity = self.settings.max_enqueued_batches * self.settings.max_batch_size
@@ -114,7 +117,8 @@ class Batcher:
                 "Batcher", f"room for {rows} rows in the queue", received, " Try again later.", "UNAVAILABLE"
             )
         loop = asyncio.get_running_loop()
-        tasks = [_Task(inputs, count, loop.create_future(), loop.time()) for inputs, count in parts]
+        share = weight // len(parts)
+        tasks = [_Task(inputs, count, share, loop.create_future(), loop.time()) for inputs, count in parts]
         self._queues.setdefault(key, (run, collections.deque()))[1].extend(tasks)
         self._dispatch()
         try:
@@ -153,12 +157,14 @@ class Batcher:
                 if due > loop.time():
                     later.append(due)
                     continue
-            batch, rows = [], 0
+            batch, rows, weight = [], 0, 0
             while queue and rows + queue[0].rows <= self.settings.max_batch_size:
+                if batch and weight + queue[0].weight > _HEAVIEST:
+                    break
                 task = queue.popleft()
                 if not task.future.done():
                     batch.append(task)
-                    rows += task.rows
+                    rows, weight = rows + task.rows, weight + task.weight
             self._queues.move_to_end(key)  # the other functions come first next time
             if not queue:
                 del self._queues[key]
@@ -186,7 +192,7 @@ class Batcher:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._pool, run, joined)
             if len(batch) > 1:
-                _check_rows(answer, rows)
+                check_rows(answer, rows)
         except Exception as error:
             if len(batch) > 1:
                 # Halves find the request at fault in few calls; the others are answered.
@@ -205,7 +211,8 @@ class Batcher:
                 task.future.set_result(own)
 
 
-def _check_rows(answer: Arrays, rows: int) -> None:
+def check_rows(answer: Arrays, rows: int) -> None:
+    """Refuses an answer of a model that does not have a row for each row of its inputs."""
     if any(len(array) != rows for array in answer.values()):
         shapes = {name: array.shape for name, array in answer.items()}
         raise status.error("Model", f"outputs of {rows} rows", f"shapes={shapes}", code="INTERNAL")

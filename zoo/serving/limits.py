@@ -21,6 +21,8 @@ class Limits:
         rows: images of a request.
         pixels: of an image file, decoded.
         request_pixels: of all image files of a request, decoded.
+        in_flight_pixels: of the image files of all requests in flight.
+        elements: values and lists of a row of a request in JSON, or of a request that is not by rows.
         tensor_bytes: of an input by its shape, since a few bytes can stand for many.
         read_seconds: to receive the body of a request.
         header_seconds: between the requests of a connection, and to receive the head of a request.
@@ -34,6 +36,8 @@ class Limits:
     rows: int = 1024
     pixels: int = decoding.PIXELS
     request_pixels: int = 250_000_000
+    in_flight_pixels: int = 500_000_000
+    elements: int = 600_000
     tensor_bytes: int = 1 << 30
     read_seconds: float = 30.0
     header_seconds: float = 30.0
@@ -45,20 +49,21 @@ class Limits:
 
 
 class Room:
-    """The bytes that all requests in flight may hold together.
+    """What all requests in flight may hold together.
 
     Args:
-        size: in bytes.
+        size: the most.
+        unit: of the size.
     """
 
-    def __init__(self, size: int):
-        self.size, self.held = size, 0
+    def __init__(self, size: int, unit: str = "bytes"):
+        self.size, self.unit, self.held = size, unit, 0
 
     @contextlib.contextmanager
     def hold(self, size: int) -> Iterator[None]:
-        """Counts bytes as held in the `with` block; ServingError UNAVAILABLE where they exceed the room."""
+        """Counts a size as held in the `with` block; ServingError UNAVAILABLE where it exceeds the room."""
         if self.held + size > self.size:
-            expected, received = f"at most {self.size} bytes in flight", f"{size} bytes, with {self.held} in flight"
+            expected, received = f"at most {self.size} {self.unit} in flight", f"{size}, with {self.held} in flight"
             raise status.error("Server", expected, received, " Try again later.", "UNAVAILABLE")
         self.held += size
         try:

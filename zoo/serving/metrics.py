@@ -12,13 +12,14 @@ _ROWS = [2.0**power for power in range(11)]
 
 
 class Metrics:
-    """Counts, times and sizes; used from the event loop only.
+    """Counts, times and sizes; used from any thread.
 
     Args:
         waiting: returns the number of rows that wait.
+        pixels: returns the number of pixels of image files in flight.
     """
 
-    def __init__(self, waiting: Callable[[], float] = lambda: 0):
+    def __init__(self, waiting: Callable[[], float] = lambda: 0, pixels: Callable[[], float] = lambda: 0):
         self.registry = prometheus_client.CollectorRegistry()
 
         def metric(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), **options: Any) -> Any:
@@ -35,6 +36,8 @@ class Metrics:
         self._runtime = histogram(f"{_PREFIX}runtime_latency", "Microseconds of calls of a model.", (*by, "runtime"))
         self._rows = histogram("zoo_serving_batch_rows", "Rows of calls of a model.", by[:1], _ROWS)
         metric(gauge, "zoo_serving_waiting_rows", "Rows that wait.").set_function(waiting)
+        pixels_gauge = metric(gauge, "zoo_serving_pixels", "Pixels of image files of requests in flight.")
+        pixels_gauge.set_function(pixels)
         prometheus_client.ProcessCollector(registry=self.registry)
 
     def request(self, model: str, api: str, code: str, seconds: float) -> None:

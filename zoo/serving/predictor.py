@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.serving import batching, limits, metrics, repository, servable, status
+from zoo.serving import batching, image_requests, limits, metrics, repository, servable, status, turns
 
 LOG = logging.getLogger("zoo.serving")
 
@@ -30,6 +30,12 @@ class Predictor:
     ):
         self.repository, self.batcher, self.limits, self.metrics = models, batcher, bounds, counts
         self.room = limits.Room(bounds.in_flight_bytes)
+        self.pixels = limits.Room(bounds.in_flight_pixels, "pixels of image files")
+        self._heavy = turns.Turns("images")
+
+    def close(self) -> None:
+        """Drops the work that waits."""
+        self._heavy.close()
 
     async def predict(
         self,
@@ -51,15 +57,32 @@ class Predictor:
         key = (found, signature.name, *((name, inputs[name].shape[1:]) for name in sorted(inputs) if rows))
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                if servable.IMAGE_FILES in inputs and inputs[servable.IMAGE_FILES].dtype == object:
-                    files = await asyncio.to_thread(servable.checked_files, inputs[servable.IMAGE_FILES], self.limits)
-                    inputs = {**inputs, servable.IMAGE_FILES: files}
                 run = functools.partial(found.run, signature)
-                outputs = await self.batcher.submit(key, run, inputs, rows or None)
+                if servable.IMAGE_FILES in inputs and inputs[servable.IMAGE_FILES].dtype == object:
+                    outputs = await self._of_files(key, run, inputs, rows)
+                else:
+                    outputs = await self.batcher.submit(key, run, inputs, rows or None)
         except TimeoutError:
             expected = f"an answer within {self.limits.answer_seconds:g} seconds"
             raise status.error("Server", expected, "none", code="DEADLINE_EXCEEDED") from None
         return {name: outputs[name] for name in output_filter or signature.outputs}
+
+    async def _of_files(self, key: tuple, run: batching.Run, inputs: batching.Arrays, rows: int) -> batching.Arrays:
+        """Returns the outputs of image files: in a batch with others, or in calls of their own, by their pixels."""
+        name, bounds = servable.IMAGE_FILES, self.limits
+        counts = await asyncio.to_thread(image_requests.weights, inputs[name], bounds)
+        with self.pixels.hold(sum(counts)):
+            if sum(counts) > image_requests.LIGHT:
+                most = self.batcher.settings.max_batch_size if rows else 0
+                observe = functools.partial(self.metrics.call, key[0].name)
+                return await self._heavy.run(image_requests.steps(run, inputs, name, counts, most, bounds, observe))
+            plain = await asyncio.to_thread(image_requests.plain, inputs[name], bounds)
+            try:
+                return await self.batcher.submit(key, run, {**inputs, name: plain}, rows or None, sum(counts))
+            except status.ServingError as error:
+                if error.code == "INVALID_ARGUMENT":
+                    await asyncio.to_thread(image_requests.blame, inputs[name], bounds)
+                raise
 
     @contextlib.contextmanager
     def watch(self, api: str, **fields: Any) -> Iterator[dict[str, Any]]:

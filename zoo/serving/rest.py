@@ -10,14 +10,15 @@ import json
 import re
 import urllib.parse
 import zlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
 from google.protobuf import json_format
 from starlette import applications, convertors, exceptions, requests, responses, routing, types
 
 from zoo.serving import json_tensors, limits, metrics, predictor, repository, servable, status
 
+T = TypeVar("T")
 _LINGER_SECONDS = 2.0  # to go on reading a refused body, so that the client gets to see the error
 _THREADED = 64 << 10  # bytes from which JSON is read or written in a thread
 _SLICE = 1 << 20  # bytes that are unpacked at a time
@@ -113,7 +114,7 @@ class App:
                 parsed = await _threaded(len(body), self._parsed, body, request.path_params, seen)
             found, signature, arrays, rows = parsed
             seen["rows"] = predictor.rows(arrays)
-            outputs = await self.predictor.predict(found, signature, arrays)
+            outputs = await _while_connected(request, self.predictor.predict(found, signature, arrays))
             size = sum(array.nbytes for array in outputs.values())
             written = await _threaded(size, json_tensors.dumps, outputs, rows)
             return responses.Response(written, media_type="application/json")
@@ -151,6 +152,24 @@ class App:
                 raise
             expected, received = f"the body within {bounds.read_seconds:g} seconds", f"{len(body)} bytes"
             raise status.error("REST", expected, received, code="DEADLINE_EXCEEDED", http=408) from None
+
+
+async def _while_connected(request: requests.Request, work: Coroutine[Any, Any, T]) -> T:
+    """Returns what a coroutine returns; ends it, and raises ServingError, where the client closes the connection."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    watch, task = asyncio.ensure_future(gone()), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({watch, task}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise status.error("REST", "a client that waits", "a closed connection", code="CANCELLED")
+    finally:
+        watch.cancel()
+        task.cancel()
 
 
 async def _threaded(size: int, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -12,7 +12,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from zoo import checks
-from zoo.data import decoding
 from zoo.engine import graphs
 from zoo.hub import cards
 from zoo.serving import limits, status, tensors, warmup_requests
@@ -155,27 +154,3 @@ def check_kind(
     if size > bounds.tensor_bytes:
         raise status.error(who, f"at most {bounds.tensor_bytes} bytes", f"{received}, {size} bytes")
     return size
-
-
-def checked_files(files: np.ndarray, bounds: limits.Limits) -> np.ndarray:
-    """Returns image files, `bytes` objects, in a form that every graph decodes alike and safely.
-
-    Files that TensorFlow's decoders would get wrong, or that would end the process, are decoded here and become PNG.
-    ServingError where a file is no image, broken, or of too many pixels, which is seen by its header alone.
-    """
-    total = 0
-    for index, data in enumerate(files.ravel()):
-        try:
-            total += decoding.counted(data, bounds.pixels)
-        except decoding.Refused as error:
-            raise status.error(f"Image {index}", error.expected, error.received) from error
-        if total > bounds.request_pixels:
-            expected = f"at most {bounds.request_pixels} pixels in all"
-            raise status.error(f"Image {index}", expected, f"{total}; send fewer images")
-    plain = np.empty(files.size, object)
-    for index, data in enumerate(files.ravel()):
-        try:
-            plain[index] = decoding.plain(data, bounds.pixels)
-        except decoding.Refused as error:
-            raise status.error(f"Image {index}", error.expected, error.received) from error
-    return plain.reshape(files.shape)

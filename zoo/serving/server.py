@@ -134,7 +134,7 @@ class Server:
                 self._loop.add_signal_handler(name, self._stop.set)
         _allow_connections()
         pool = concurrent.futures.ThreadPoolExecutor(self.batch.num_batch_threads, thread_name_prefix="model")
-        counts = metrics.Metrics(lambda: batcher.waiting)
+        counts = metrics.Metrics(lambda: batcher.waiting, lambda: predicts.pixels.held)
         batcher = batching.Batcher(self.batch, pool, lambda key, rows, seconds: counts.call(key[0].name, rows, seconds))
         predicts = predictor.Predictor(self.repository, batcher, self.bounds, counts)
         ends = []
@@ -153,6 +153,7 @@ class Server:
             watch.cancel()
         await asyncio.gather(*(end() for end in ends))
         pool.shutdown(wait=False, cancel_futures=True)
+        predicts.close()
         LOG.info("stopped")
 
     async def _start_rest(self, predicts: predictor.Predictor, port: int) -> _End:
