@@ -1,3 +1,5 @@
+import json
+import re
 import tracemalloc
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from zoo.serving import json_tensors, limits, messages_pb2, servable, status, tensors
+from zoo.serving import json_pieces, json_tensors, limits, messages_pb2, servable, status, tensors, turns
 
 NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 SHAPES = pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (2, 3), (2, 0, 3), (1, 2, 3, 4)], ids=str)
@@ -107,7 +109,7 @@ def signature(kind="float32", shape=(None,), **inputs):
 
 
 def read(document, *arguments, **inputs):
-    arrays, rows = json_tensors.arrays(document, signature(*arguments, **inputs), limits.Limits())
+    arrays, rows = turns.at_once(json_tensors.arrays(document, signature(*arguments, **inputs), limits.Limits()))
     return arrays["x"]
 
 
@@ -176,8 +178,119 @@ def test_lists_within_one_row_are_not_followed_for_ever():
 
 def test_what_a_message_repeats_is_short():
     with pytest.raises(status.ServingError) as caught:
-        json_tensors.arrays({"instances": [1] * 10**6, "inputs": "x" * 10**6}, signature(), limits.Limits())
+        read({"instances": [1] * 10**6, "inputs": "x" * 10**6})
     assert len(caught.value.message) < 500
+
+
+# JSON in pieces
+
+BODIES = {
+    "rows": '{"instances": [[[1, 2.5], [3, 4]], [[5, -6], [7e3, 8]], [[9, 0], [1, 2]]]}',
+    "column": '{"signature_name": "s,[", "inputs": [[[1, 2]], [[3, 4]], [[5, 6]], [[7, 8]]]}',
+    "named": '{"inputs": {"x": [[[1, 2]], [[3, 4]], [[NaN, 6]]]}, "other": {"a": 1, "b": [2, 3]}}',
+    "objects": '{"instances": [{"x": [[1], [2]]}, {"x": [[3], [4]]}, {"x": [[5], [6]]}]}',
+    "more": '{"inputs": [1, 2, 3], "inputs": {"y": [4, 5, 6], "x": [7, 8]}}',
+    "empty": '{"instances": [ ]}',
+    "blanks": ' { "instances" :\t[ [ [ 1 , 2 ] ] ,\n[ [ 3 , 4 ] ] ] } ',
+    "files": '{"instances": [{"b64": "YWJj"}, {"b64": "ZGVm"}, {"b64": "Z2g="}]}',
+    "strings": '{"instances": ["a,b", "[", "]}", "é", ""]}',
+}
+
+
+def outcome(body, spec, bounds):
+    """The array of a body, or None where it is refused."""
+
+    def steps():
+        document = yield from json_pieces.document(body, bounds)
+        return (yield from json_tensors.arrays(document, signature(x=spec), bounds))
+
+    try:
+        arrays, rows = turns.at_once(steps())
+    except status.ServingError as error:
+        return error.code
+    return arrays["x"], rows
+
+
+def in_pieces(monkeypatch, part, piece):
+    for name, value in (("WHOLE", 0), ("_SLICE", part), ("_PIECE", piece)):
+        monkeypatch.setattr(json_pieces, name, value)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_in_pieces_is_read_as_the_whole_is(monkeypatch, name):
+    """Also where a byte is missing, twice, or another."""
+    spec = servable.Spec(np.dtype(object if name in ("files", "strings") else "float32"), None)
+    text = BODIES[name].encode()
+    bodies = [text, b"", text * 2]
+    for at in range(len(text)):
+        bodies += [text[:at], text[:at] + text[at + 1 :], text[: at + 1] + text[at:]]
+        bodies += [text[:at] + bytes([mark]) + text[at + 1 :] for mark in b'[]{},":1 \\']
+    for free in ((None,), (None, 1, 2)):  # joined by rows, or not
+        shaped = servable.Spec(spec.dtype, free) if free[1:] else spec
+        wholes = [outcome(body, shaped, limits.Limits()) for body in bodies]
+        assert any(isinstance(whole, tuple) for whole in wholes) or name not in ("column", "blanks", "named")
+        for part, piece in ((7, 3), (1 << 20, 4)):
+            with monkeypatch.context() as patch:
+                in_pieces(patch, part, piece)
+                for body, whole in zip(bodies, wholes, strict=True):
+                    read = outcome(body, shaped, limits.Limits())
+                    if isinstance(whole, str):
+                        assert read == whole, body
+                    else:
+                        np.testing.assert_array_equal(read[0], whole[0], str(body))
+                        assert (read[0].dtype, read[1]) == (whole[0].dtype, whole[1])
+
+
+@pytest.mark.parametrize("row", ["[]", "{}", "0", "[0]", "[[[0]]]", '""', "[[],[]]", "[" + "[]," * 999 + "[]]"])
+@pytest.mark.parametrize(
+    "before", ['{"instances": [', '{"inputs": [', '{"inputs": {"x": [', '{"a": {"b": {"c": [', "["]
+)
+def test_many_values_are_refused_before_they_are_parsed(monkeypatch, before, row):
+    ends = {"[": "]", "{": "}"}
+    after = "".join(ends[mark] for mark in reversed(before) if mark in ends)
+    body = f"{before}{','.join([row] * (3_000_000 // (len(row) + 1)))}{after}".encode()
+    assert len(body) > 2_500_000
+    parse, parsed = json_pieces.parsed, []
+    monkeypatch.setattr(json_pieces, "parsed", lambda text: parsed.append(len(text)) or parse(text))
+    assert outcome(body, servable.Spec(np.dtype("float32"), (None, 8, 8, 3)), limits.Limits()) == "INVALID_ARGUMENT"
+    assert sum(parsed) < 1_000_000
+
+
+@pytest.mark.parametrize("shape", [(1, 384, 384, 3), (64, 28, 28, 1), (700, 3), (1000,)], ids=str)
+def test_large_bodies_of_numbers_are_read(shape):
+    values = array("float32", shape)
+    for before, after in (('{"instances":', "}"), ('{"inputs":{"x":', "}}")):
+        body = (before + json.dumps(values.tolist()) + " " * (1 << 16) + after).encode()
+        read, _ = outcome(body, servable.Spec(np.dtype("float32"), (None, *shape[1:])), limits.Limits())
+        np.testing.assert_array_equal(read, values)
+
+
+def test_the_place_of_a_wrong_value_is_that_in_the_request(monkeypatch):
+    in_pieces(monkeypatch, 64, 4)
+    rows = [[0.5, 0.5] for _ in range(20)]
+    for wrong, words in (("a", "Received: 'a' at [13, 1]"), ([1], "Received: [1] at [13, 1]")):
+        rows[13][1] = wrong
+        with pytest.raises(status.ServingError, match=re.escape(words)):
+            turns.at_once(_arrays_of({"instances": rows}))
+
+
+def _arrays_of(document):
+    found = yield from json_pieces.document(json.dumps(document).encode(), limits.Limits())
+    return (yield from json_tensors.arrays(found, signature(shape=(None, 2)), limits.Limits()))
+
+
+@pytest.mark.parametrize("shape", [(10_000, 3), (3, 5, 7), (2, 0, 3), (1, 100_000)], ids=str)
+@pytest.mark.parametrize("special", [0.5, np.nan])
+def test_answers_in_parts_are_as_the_whole(monkeypatch, shape, special):
+    outputs = {"a": np.full(shape, special, np.float32), "b": np.arange(shape[0])}
+    for named in (outputs, {"a": outputs["a"]}):
+        for rows in (True, False):
+            with monkeypatch.context() as patch:
+                patch.setattr(json_tensors, "_ANSWER", 1 << 40)
+                whole = json_tensors.dumps(named, rows)
+            with monkeypatch.context() as patch:
+                patch.setattr(json_tensors, "_ANSWER", 1000)
+                assert json_tensors.dumps(named, rows) == whole
 
 
 @pytest.mark.parametrize(
@@ -201,11 +314,8 @@ def test_json_answers(outputs, rows, expected):
 
 def test_json_answers_that_are_not_finite():
     outputs = {"a": np.array([[np.nan, np.inf], [-np.inf, 0.1]], np.float32), "b": np.array([np.nan, 0.2])}
-    assert (
-        json_tensors.dumps(outputs, False)
-        == b'{"outputs": {"a": [[NaN, Infinity], [-Infinity, 0.1]], "b": [NaN, 0.2]}}'
-    )
-    rows = b'{"predictions": [{"a": [NaN, Infinity], "b": NaN}, {"a": [-Infinity, 0.1], "b": 0.2}]}'
+    assert json_tensors.dumps(outputs, False) == b'{"outputs":{"a":[[NaN,Infinity],[-Infinity,0.1]],"b":[NaN,0.2]}}'
+    rows = b'{"predictions":[{"a":[NaN,Infinity],"b":NaN},{"a":[-Infinity,0.1],"b":0.2}]}'
     assert json_tensors.dumps(outputs, True) == rows
 
 

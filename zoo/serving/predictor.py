@@ -5,13 +5,15 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from zoo.serving import batching, image_requests, limits, metrics, repository, servable, status, turns
 
+T = TypeVar("T")
+_LARGE = 64 << 10  # bytes of a body that others do not wait for
 LOG = logging.getLogger("zoo.serving")
 
 
@@ -31,11 +33,29 @@ class Predictor:
         self.repository, self.batcher, self.limits, self.metrics = models, batcher, bounds, counts
         self.room = limits.Room(bounds.in_flight_bytes)
         self.pixels = limits.Room(bounds.in_flight_pixels, "pixels of image files")
-        self._heavy = turns.Turns("images")
+        self._heavy, self._large = turns.Turns("images"), turns.Turns("bodies")
 
     def close(self) -> None:
         """Drops the work that waits."""
         self._heavy.close()
+        self._large.close()
+
+    async def read(self, steps: turns.Steps[T], size: int) -> T:
+        """Returns what the steps return that read a body of a size; those of large ones take turns in a thread."""
+        if size < _LARGE:
+            return turns.at_once(steps)
+        async with self._deadline():
+            return await self._large.run(steps)
+
+    @contextlib.asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        """Ends the `with` block after the time to answer, with the ServingError that says so."""
+        try:
+            async with asyncio.timeout(self.limits.answer_seconds):
+                yield
+        except TimeoutError:
+            expected = f"an answer within {self.limits.answer_seconds:g} seconds"
+            raise status.error("Server", expected, "none", code="DEADLINE_EXCEEDED") from None
 
     async def predict(
         self,
@@ -55,16 +75,12 @@ class Predictor:
         counts = {array.shape[0] for array in inputs.values()} if signature.batched else set()
         rows = counts.pop() if len(counts) == 1 else 0
         key = (found, signature.name, *((name, inputs[name].shape[1:]) for name in sorted(inputs) if rows))
-        try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                run = functools.partial(found.run, signature)
-                if servable.IMAGE_FILES in inputs and inputs[servable.IMAGE_FILES].dtype == object:
-                    outputs = await self._of_files(key, run, inputs, rows)
-                else:
-                    outputs = await self.batcher.submit(key, run, inputs, rows or None)
-        except TimeoutError:
-            expected = f"an answer within {self.limits.answer_seconds:g} seconds"
-            raise status.error("Server", expected, "none", code="DEADLINE_EXCEEDED") from None
+        async with self._deadline():
+            run = functools.partial(found.run, signature)
+            if servable.IMAGE_FILES in inputs and inputs[servable.IMAGE_FILES].dtype == object:
+                outputs = await self._of_files(key, run, inputs, rows)
+            else:
+                outputs = await self.batcher.submit(key, run, inputs, rows or None)
         return {name: outputs[name] for name in output_filter or signature.outputs}
 
     async def _of_files(self, key: tuple, run: batching.Run, inputs: batching.Arrays, rows: int) -> batching.Arrays:

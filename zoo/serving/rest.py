@@ -10,17 +10,16 @@ import json
 import re
 import urllib.parse
 import zlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
 from starlette import applications, convertors, exceptions, requests, responses, routing, types
 
-from zoo.serving import json_tensors, limits, metrics, predictor, repository, servable, status
+from zoo.serving import json_pieces, json_tensors, limits, metrics, predictor, repository, servable, status, turns
 
 T = TypeVar("T")
 _LINGER_SECONDS = 2.0  # to go on reading a refused body, so that the client gets to see the error
-_THREADED = 64 << 10  # bytes from which JSON is read or written in a thread
 _SLICE = 1 << 20  # bytes that are unpacked at a time
 
 
@@ -70,8 +69,6 @@ class App:
 
     def __init__(self, predicts: predictor.Predictor, metrics_path: str | None = metrics.PATH):
         self.predictor = predicts
-        # To parse a large body takes several times its size, and the interpreter: one at a time.
-        self._large = asyncio.Semaphore(1)
         routes = [routing.Route("/health/live", self._live), routing.Route("/health/ready", self._ready)]
         routes += [routing.Route(metrics_path, self._metrics)] if metrics_path else []
         for path in _MODELS:
@@ -110,22 +107,28 @@ class App:
         with contextlib.ExitStack() as held, self.predictor.watch("REST", path=path) as seen:
             body = await self._body(request, held)
             seen["model"] = request.path_params["name"][:200]
-            async with self._large if len(body) >= _THREADED else contextlib.nullcontext():
-                parsed = await _threaded(len(body), self._parsed, body, request.path_params, seen)
-            found, signature, arrays, rows = parsed
-            seen["rows"] = predictor.rows(arrays)
-            outputs = await _while_connected(request, self.predictor.predict(found, signature, arrays))
-            size = sum(array.nbytes for array in outputs.values())
-            written = await _threaded(size, json_tensors.dumps, outputs, rows)
+            written = await _while_connected(request, self._answer(body, request.path_params, seen))
             return responses.Response(written, media_type="application/json")
 
-    def _parsed(self, body: bytes, spec: dict[str, Any], seen: dict[str, Any]) -> tuple[Any, Any, dict, bool]:
+    async def _answer(self, body: bytes, spec: dict[str, Any], seen: dict[str, Any]) -> bytes:
+        """Returns the answer to a body, which is read in turns with the other large ones."""
+        found, signature, arrays, rows = await self.predictor.read(self._parsed(body, spec, seen), len(body))
+        seen["rows"] = predictor.rows(arrays)
+        outputs = await self.predictor.predict(found, signature, arrays)
+        if sum(array.nbytes for array in outputs.values()) < json_pieces.WHOLE:
+            return json_tensors.dumps(outputs, rows)
+        return await asyncio.to_thread(json_tensors.dumps, outputs, rows)
+
+    def _parsed(
+        self, body: bytes, spec: dict[str, Any], seen: dict[str, Any]
+    ) -> turns.Steps[tuple[servable.Servable, servable.Signature, dict, bool]]:
         """Returns the servable, the signature, the inputs, and whether the answer has rows."""
-        document = json_tensors.parse(body)
+        document = yield from json_pieces.document(body, self.predictor.limits)
         found = self.predictor.repository.find(**spec)
         signature = found.signature(json_tensors.signature_name(document))
         seen.update(version=found.version, signature=signature.name)
-        return found, signature, *json_tensors.arrays(document, signature, self.predictor.limits)
+        arrays, rows = yield from json_tensors.arrays(document, signature, self.predictor.limits)
+        return found, signature, arrays, rows
 
     async def _body(self, request: requests.Request, held: contextlib.ExitStack) -> bytes:
         """Returns the body of a request, unpacked; its bytes count as held until `held` is closed."""
@@ -170,11 +173,6 @@ async def _while_connected(request: requests.Request, work: Coroutine[Any, Any, 
     finally:
         watch.cancel()
         task.cancel()
-
-
-async def _threaded(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Returns what a function returns, called in a thread where it works on many bytes."""
-    return function(*arguments) if size < _THREADED else await asyncio.to_thread(function, *arguments)
 
 
 def _check_size(size: int, bounds: limits.Limits) -> None:
