@@ -305,3 +305,35 @@ def test_halves_find_what_is_bad():
     _, *rest = run(main)
     assert [isinstance(each, ValueError) for each in rest] == [index == 9 for index in range(32)]
     assert len(model.calls) <= 2 + 2 * 5
+
+
+def test_small_requests_pass_between_the_parts_of_large_ones():
+    model = Model(let=False)
+
+    async def main(batcher):
+        first = await busy(batcher, model)
+        large = [ask(batcher, model, *[name] * 12) for name in "ab"]
+        await until(lambda: batcher.waiting == 24)
+        small = [ask(batcher, model, "x"), ask(batcher, model, "y")]
+        await until(lambda: batcher.waiting == 26)
+        model.let()
+        await asyncio.gather(first, *large, *small)
+
+    run(main, max_batch_size=4)
+    assert [set(call) for call in model.calls[:4]] == [{"first"}, {"a"}, {"b"}, {"x", "y"}]
+
+
+def test_large_requests_have_their_turn_among_small_ones():
+    model = Model(let=False)
+
+    async def main(batcher):
+        first = await busy(batcher, model)
+        large = ask(batcher, model, *["a"] * 12)
+        await until(lambda: batcher.waiting == 12)
+        model.let()
+        while not large.done():  # there is always a small one that waits
+            await asyncio.wait([ask(batcher, model, "x") for _ in range(2)], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(first, large)
+
+    run(main, max_batch_size=4)
+    assert len(model.calls) < 100

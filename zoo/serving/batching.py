@@ -18,6 +18,7 @@ from zoo.serving import status
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
+_AGING = 1 / 16  # turns a call, so that many small requests do not keep a large one waiting forever
 _HEAVIEST = 4_000_000  # pixels of image files that are joined in a call
 
 
@@ -49,6 +50,7 @@ class _Task:
     inputs: Arrays
     rows: int
     weight: int
+    turn: float  # parts of a request have one after the other, so that small requests pass between them
     future: asyncio.Future
     since: float
 
@@ -69,6 +71,7 @@ class Batcher:
         # Key -> function and its tasks; the first key is served first.
         self._queues: collections.OrderedDict[tuple, tuple[Run, collections.deque[_Task]]] = collections.OrderedDict()
         self._busy = 0
+        self._turn = 0.0  # of the last task that was called
         self._calls: set[asyncio.Task] = set()  # the loop holds tasks weakly
         self._timer: asyncio.TimerHandle | None = None  # looks again when the next batch is due
 
@@ -117,9 +120,14 @@ class Batcher:
                 "Batcher", f"room for {rows} rows in the queue", received, " Try again later.", "UNAVAILABLE"
             )
         loop = asyncio.get_running_loop()
-        share = weight // len(parts)
-        tasks = [_Task(inputs, count, share, loop.create_future(), loop.time()) for inputs, count in parts]
-        self._queues.setdefault(key, (run, collections.deque()))[1].extend(tasks)
+        share, turn, now = weight // len(parts), self._turn, loop.time()
+        tasks = [_Task(*part, share, turn + index, loop.create_future(), now) for index, part in enumerate(parts)]
+        queue = self._queues.setdefault(key, (run, collections.deque()))[1]
+        for task in tasks:
+            place = len(queue)
+            while place and queue[place - 1].turn > task.turn:
+                place -= 1
+            queue.insert(place, task)
         self._dispatch()
         try:
             return await asyncio.gather(*(task.future for task in tasks))
@@ -165,10 +173,12 @@ class Batcher:
                 if not task.future.done():
                     batch.append(task)
                     rows, weight = rows + task.rows, weight + task.weight
+                    self._turn = max(self._turn, task.turn)
             self._queues.move_to_end(key)  # the other functions come first next time
             if not queue:
                 del self._queues[key]
             if batch:
+                self._turn += _AGING
                 return key, run, batch
         if self._timer:
             self._timer.cancel()
