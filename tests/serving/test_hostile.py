@@ -295,6 +295,23 @@ def test_tensors_that_lie(call, server, data, code, words):
     assert words in answer[1]
 
 
+@pytest.mark.parametrize("tag", range(1, 19), ids=lambda tag: f"field {tag}")
+@pytest.mark.parametrize("kind", [0, 1, 2, 3, 5], ids=["varint", "long", "sized", "group", "short"])
+def test_messages_of_many_fields_are_refused_before_they_are_parsed(call, server, tag, kind):
+    """At every level: of the request, of a tensor, of the shape of one."""
+    head = tag << 3 | kind
+    field = bytes([head]) if head < 128 else bytes([head & 127 | 128, head >> 7])
+    many = (field + {0: b"\0", 1: bytes(8), 2: b"\0", 3: b"", 5: bytes(4)}[kind]) * 50_000
+    shape = b"\x08\x01\x12" + tensors._varint(len(many)) + many
+    for data in (asked("toys", "matrix") + many, asked("toys", "matrix", m=tensor(1, 1, float_val=[1.0]) + many)):
+        began = time.perf_counter()
+        code, words = call(data)
+        assert (code, "at most 10000 fields" in words or "without groups" in words) == ("INVALID_ARGUMENT", True)
+        assert time.perf_counter() - began < 5
+    code, words = call(asked("toys", "matrix", m=shape))
+    assert (code, "a shape of at most 4096 bytes" in words) == ("INVALID_ARGUMENT", True), words
+
+
 def test_a_tensor_of_unknown_rank_is_refused(call, server):
     proto = messages_pb2.Tensor(dtype=1, float_val=[1.0])
     proto.tensor_shape.unknown_rank = True

@@ -7,7 +7,7 @@ import grpc
 from google.protobuf import message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from zoo.serving import messages_pb2, predictor, servable, status, tensors
+from zoo.serving import messages_pb2, predictor, servable, status, tensors, turns
 
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 _FIELD, _MAP_TYPE = "signature_def", "type.googleapis.com/tensorflow.serving.SignatureDefMap"
@@ -47,7 +47,7 @@ class Services:
                 dtype, shape = tensors.dtype_of(protos[name]), tensors.shape_of(protos[name])
                 size += servable.check_kind(signature, name, dtype, shape, self.predictor.limits)
             with self.predictor.room.hold(size):  # a few bytes of a request may stand for many
-                inputs = {name: tensors.to_array(proto, name) for name, proto in protos.items()}
+                inputs = await self.predictor.read(_arrays(protos), size)
                 seen["rows"] = predictor.rows(inputs)
                 outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
             answer = messages_pb2.PredictResponse(
@@ -78,6 +78,15 @@ class Services:
         return answer
 
 
+def _arrays(protos: dict[str, Any]) -> turns.Steps[dict[str, Any]]:
+    """Returns tensors by name as arrays."""
+    arrays = {}
+    for name, proto in protos.items():
+        arrays[name] = tensors.to_array(proto, name)
+        yield
+    return arrays
+
+
 def _answer_spec(answer: Any, found: servable.Servable) -> Any:
     answer.model_spec.name = found.name
     answer.model_spec.version.value = found.version
@@ -89,6 +98,7 @@ def _handler(function: Callable[[Any], Awaitable[Any]], kind: Any, predicts: pre
 
     async def answer(data: bytes, context: Any) -> bytes:
         try:
+            tensors.fields(data, "gRPC")
             with predicts.room.hold(len(data)):
                 return (await function(kind.FromString(data))).SerializeToString()
         except status.ServingError as error:

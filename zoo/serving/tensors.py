@@ -29,6 +29,11 @@ _KINDS = {
 _BY_NUMBER = {number: np.dtype(name) for name, (number, _, _) in _KINDS.items()}
 # Tag of the fields that are written raw: the packed values are the array's own bytes.
 _TAGS = {"float32": b"\x2a", "float64": b"\x32"}
+# Wire types of protocol buffers and their bytes; those of a varint are read on their own.
+_SIZES, _SIZED = {0: 0, 1: 8, 5: 4}, 2
+_MOST_FIELDS = 10_000  # each string of a tensor is one, whereas numbers are packed
+_SHAPE, _LONGEST_SHAPE = 2, 4096
+_PART = 1 << 16  # values that are converted at a time, between which others run
 
 
 def type_name(dtype: Any) -> str:
@@ -71,8 +76,45 @@ def to_bytes(array: Any) -> bytes:
     return proto.SerializeToString()
 
 
+def fields(data: bytes, who: str) -> dict[int, int]:
+    """Returns the number of bytes by the number of a field, in a serialized message that is not parsed yet.
+
+    ServingError where the fields are more than honest messages have: two bytes of an empty message become a hundred.
+    """
+    found: dict[int, int] = {}
+    at = count = 0
+    try:
+        while at < len(data):
+            tag, at = _read_varint(data, at)
+            size = _SIZES.get(tag & 7)
+            if size is None:
+                size, at = _read_varint(data, at) if tag & 7 == _SIZED else (None, at)
+            if size is None:
+                raise status.error(who, "a message of protocol buffers without groups", f"a field of type {tag & 7}")
+            if tag & 7 == 0:
+                _, at = _read_varint(data, at)
+            at, count = at + size, count + 1
+            found[tag >> 3] = found.get(tag >> 3, 0) + size
+            if count > _MOST_FIELDS:
+                raise status.error(who, f"a message of at most {_MOST_FIELDS} fields", "more")
+    except IndexError:
+        pass  # cut; the parser says so
+    return found
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Returns the number that is written at a position, and the position behind it."""
+    value = shift = 0
+    while data[at] > 127 and shift < 63:
+        value |= (data[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1
+
+
 def parsed(data: bytes, name: str) -> Any:
     """Returns a serialized `TensorProto` as a message; ServingError where it is none."""
+    if fields(data, f"Input {name}").get(_SHAPE, 0) > _LONGEST_SHAPE:
+        raise status.error(f"Input {name}", f"a shape of at most {_LONGEST_SHAPE} bytes", "more")
     try:
         return messages_pb2.Tensor.FromString(data)
     except Exception as error:  # protobuf raises different ones, by its implementation
@@ -106,11 +148,13 @@ def to_array(proto: Any, name: str = "tensor") -> np.ndarray:
     field = getattr(proto, _KINDS[dtype.name][2])
     if len(field) > count or (count and not field):
         raise status.error(f"Input {name}", f"at most {count} values for shape {shape}", f"{len(field)} values")
-    if dtype.name == "float16":
-        values = np.array(field, np.uint16).view(np.float16)
-    else:
-        values = strings(field) if dtype.name == "object" else np.array(field).astype(dtype)
-    array = np.empty(count, dtype)
-    array[: len(field)] = values
-    array[len(field) :] = values[-1:]
+    array, wide = np.empty(count, dtype), dtype if dtype.itemsize == 8 else None
+    for start in range(0, len(field), _PART):
+        part = field[start : start + _PART]
+        if dtype.name == "float16":
+            values = np.array(part, np.uint16).view(np.float16)
+        else:
+            values = strings(part) if dtype.name == "object" else np.array(part, wide).astype(dtype)
+        array[start : start + len(part)] = values
+    array[len(field) :] = array[len(field) - 1 : len(field)]
     return array.reshape(shape)
