@@ -165,7 +165,8 @@ class Batcher:
                 if due > loop.time():
                     later.append(due)
                     continue
-            batch, rows, weight = [], 0, 0
+            batch: list[_Task] = []
+            rows = weight = 0
             while queue and rows + queue[0].rows <= self.settings.max_batch_size:
                 if batch and weight + queue[0].weight > _HEAVIEST:
                     break

@@ -56,7 +56,7 @@ def arrays(
     names, value = set(signature.inputs), _joinable(document[keys[0]], signature, bounds)
     if keys == ["inputs"]:
         columns = _from_columns(value, names)
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for name in columns:
             parts = ((first, {name: rows}) for first, rows in _numbered(columns[name]))
             found |= yield from _read(parts, columns[name], signature, bounds)
@@ -162,8 +162,8 @@ def _array(name: str, value: Any, signature: servable.Signature, bounds: limits.
 
 
 def _place(index: int, shape: list[int], first: int) -> list[int]:
-    row, *others = np.unravel_index(index, shape) if shape else [None]
-    return [] if row is None else [first + int(row), *map(int, others)]
+    place = [int(at) for at in np.unravel_index(index, shape)] if shape else []
+    return [first + place[0], *place[1:]] if place else []
 
 
 def _flat(name: str, value: Any, shape: list[int], first: int) -> list:
@@ -247,7 +247,7 @@ def dumps(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
         answer = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     else:
         answer = values
-    dump = functools.partial(json.dumps, separators=(",", ":"))
+    dump: Callable[..., Any] = functools.partial(json.dumps, separators=(",", ":"))
     if all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
         dump = functools.partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY)
     written = _written(answer, dump, sum(array.nbytes for array in outputs.values()))

@@ -41,7 +41,7 @@ def at_once(steps: Steps[T]) -> T:
             return value
 
 
-def _step(steps: Generator) -> tuple[bool, Any]:
+def _step(steps: Steps[T]) -> tuple[bool, Any]:
     try:
         next(steps)
     except StopIteration as end:
