@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from tests.data import image_files
 from zoo.data import decoding, images, tf_stores
@@ -91,6 +91,16 @@ def test_plain_files_are_shown_the_same_by_graphs_that_know_nothing(channels):
         stored = exact if is_jpeg else tf.io.decode_image(plain, expand_animations=False)
         found = images.unified(stored, channels)
         np.testing.assert_array_equal(found, shown(data, channels), err_msg=name)
+
+
+def test_a_header_is_read_without_the_pixels(monkeypatch):
+    def load(self):
+        raise AssertionError("decoded")
+
+    expected = {name: decoding.header(data) for name, data in FAMILY}
+    assert sum(header.is_plain for header in expected.values()) > len(FAMILY) // 4
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    assert {name: decoding.header(data) for name, data in FAMILY} == expected
 
 
 def test_files_in_folders_are_shown(tmp_path, channels):

@@ -200,6 +200,16 @@ def test_truncated_files_are_told_from_what_is_no_image(server, call, kind):
             assert words.startswith("Image 1: expected a JPEG, PNG, BMP, GIF, WebP or TIFF file."), (cut, words)
 
 
+def test_large_animations_are_refused_since_their_decoder_lets_none_pass(served):
+    for side, is_refused in ((2000, False), (2001, True)):
+        file, frames = io.BytesIO(), [Image.new("RGB", (side, side), color) for color in ("red", "blue")]
+        frames[0].save(file, "WebP", save_all=True, append_images=frames[1:], lossless=True, method=0)
+        with calling(served) as call:
+            for code, words in both(served, call, [file.getvalue()]):
+                assert (code in (400, "INVALID_ARGUMENT")) == is_refused, words
+                assert not is_refused or "expected an animated WebP of at most 4000000 pixels" in words
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, 255.0])
 def test_pixels_out_of_range_are_refused(server, value):
     images = np.zeros((2, *toy_models.IMAGE_SHAPE))
@@ -503,7 +513,7 @@ def test_too_much_in_flight_says_so(deployed):
 def test_images_of_many_pixels_are_not_waited_for(deployed):
     """Whoever sends many pixels waits behind a door of its own; the next ones are refused while it is full."""
     zeros, door, parts = image(1_500), threading.Event(), []
-    bounds = limits.Limits(in_flight_pixels=30_000_000)
+    bounds = limits.Limits(in_flight_pixels=22_500_000)
     with running.running(repository.named(deployed), grpc_port=0, bounds=bounds) as made, calling(made) as call:
         found = made.repository.find("encoder")
         run = found.run
@@ -533,7 +543,7 @@ def test_images_of_many_pixels_are_not_waited_for(deployed):
         running.until(lambda: "zoo_serving_pixels 2.25e+07\n" in requests.get(page, timeout=60).text)
         for code, words in both(made, call, [zeros] * 5):
             assert code in (503, "UNAVAILABLE")
-            assert "expected at most 30000000 pixels of image files in flight" in words
+            assert "expected at most 22500000 pixels of image files in flight" in words
         for code, _ in both(made, call, [image(8)]):
             assert code in (200, "OK")
         assert parts == [1]

@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -15,6 +15,8 @@ PIXELS = 25_000_000
 _NEARLY_BLACK = 8  # of 255
 _DEPTHS = {"I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16}
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+# Chunks and keywords of PNG that may hold an orientation.
+_TURNS = (b"eXIf", b"exif\0", b"xmp\0", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 _logger = logging.getLogger("zoo.data")
 
@@ -85,14 +87,26 @@ def opened(data: bytes, pixels: int = PIXELS) -> Any:
     return image
 
 
-def counted(data: bytes, pixels: int = PIXELS) -> int:
-    """Returns the pixels of an image file by its header; Refused as `opened` does."""
+class Header(NamedTuple):
+    """What the header of an image file says.
+
+    Args:
+        pixels: width times height.
+        is_plain: whether every decoder reads the file alike.
+    """
+
+    pixels: int
+    is_plain: bool
+
+
+def header(data: bytes, pixels: int = PIXELS) -> Header:
+    """Reads the header of an image file; Refused as `opened` does."""
     with opened(data, pixels) as image:
-        return image.width * image.height
+        return Header(image.width * image.height, _is_plain(image, data))
 
 
-def plain(data: bytes, pixels: int = PIXELS) -> bytes:
-    """Returns an image file in a form that every decoder reads alike: itself, or as a PNG file of its decoded pixels.
+def as_png(data: bytes, pixels: int = PIXELS) -> bytes:
+    """Returns an image file as a PNG file of its decoded pixels in RGB, which every decoder reads alike.
 
     Args:
         data: bytes of the file.
@@ -101,20 +115,26 @@ def plain(data: bytes, pixels: int = PIXELS) -> bytes:
     Raises:
         Refused: see `decoded`.
     """
-    with opened(data, pixels) as image:
-        if _is_plain(image, data):
-            return bytes(data)
-        file = io.BytesIO()
-        Image.fromarray(decoded(data, 3, pixels)).save(file, "PNG", compress_level=1)
-        return file.getvalue()
+    file = io.BytesIO()
+    Image.fromarray(decoded(data, 3, pixels)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def plain(data: bytes, pixels: int = PIXELS) -> bytes:
+    """Returns an image file in a form that every decoder reads alike: itself, or as `as_png` does."""
+    return bytes(data) if header(data, pixels).is_plain else as_png(data, pixels)
 
 
 def _is_plain(image: Any, data: bytes) -> bool:
     """Returns whether decoders agree about a file: no animation, orientation, depth, palette or key of transparency."""
+    if image.format == "PNG" and any(name in data for name in _TURNS):
+        return False
     try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 or "transparency" in image.info:
-            return False
+        # Pillow decodes a PNG file to see whether an orientation follows the pixels.
+        is_turned = image.format != "PNG" and image.getexif().get(ExifTags.Base.Orientation, 1) != 1
     except Exception:  # a broken tag; decoding says what is wrong
+        return False
+    if is_turned or "transparency" in image.info:
         return False
     match image.format:
         case "JPEG":
@@ -133,7 +153,8 @@ def _upright(image: Any, channels: int, white: float | None) -> np.ndarray:
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F", *_DEPTHS):
         gray = _narrowed(image, white)
-        return np.repeat(gray[..., None], channels, axis=-1)
+        # `np.repeat` would not let other threads run.
+        return np.ascontiguousarray(np.broadcast_to(gray[..., None], (*gray.shape, channels)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")

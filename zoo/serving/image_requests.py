@@ -23,36 +23,42 @@ _STARTS = {
 }
 
 
-def weights(files: np.ndarray, bounds: limits.Limits) -> list[int]:
-    """Returns the pixels of image files by their headers; those of a JPEG of many scans count several times.
+def examined(files: np.ndarray, bounds: limits.Limits) -> tuple[list[int], list[bool]]:
+    """Reads the headers of image files, `bytes` objects: their pixels, and whether every graph decodes them alike.
 
-    ServingError where a file is no image, or one of too many pixels, or where all of them together are too many.
+    The pixels of a JPEG of many scans count several times. ServingError where a file is no image, or one of too many
+    pixels, or where all of them together are too many.
     """
-    found, total = [], 0
+    counts, plain, total = [], [], 0
     for index, data in enumerate(files.ravel()):
         try:
-            count = decoding.counted(data, bounds.pixels)
+            header = decoding.header(data, bounds.pixels)
         except decoding.Refused as error:
             raise _refused(index, data, error) from error
-        scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
-        found.append(count * max(1, scans // _SCANS))
-        total += found[-1]
+        if _kind(data) == "WebP" and not header.is_plain and header.pixels > _PART:
+            expected = f"an animated WebP of at most {_PART} pixels, since decoding it delays other requests"
+            raise status.error(f"Image {index}", expected, header.pixels)
+        scans = data.count(b"\xff\xda") if _kind(data) == "JPEG" else 0
+        counts.append(header.pixels * max(1, scans // _SCANS))
+        plain.append(header.is_plain)
+        total += counts[-1]
         if total > bounds.request_pixels:
             received = f"{total}; send fewer images"
             raise status.error(f"Image {index}", f"at most {bounds.request_pixels} pixels in all", received)
-    return found
+    return counts, plain
 
 
-def plain(files: np.ndarray, bounds: limits.Limits, first: int = 0) -> np.ndarray:
-    """Returns image files, `bytes` objects, in a form that every graph decodes alike and safely.
+def plain(files: np.ndarray, is_plain: Sequence[bool], bounds: limits.Limits, first: int = 0) -> np.ndarray:
+    """Returns image files in a form that every graph decodes alike and safely: those that are not become PNG.
 
-    Files that TensorFlow's decoders would get wrong, or that would end the process, are decoded here and become PNG.
     ServingError where such a file is broken; `first` is the index of the first file in the request.
     """
+    if all(is_plain):
+        return files
     found = np.empty(files.size, object)
     for index, data in enumerate(files.ravel()):
         try:
-            found[index] = decoding.plain(data, bounds.pixels)
+            found[index] = data if is_plain[index] else decoding.as_png(data, bounds.pixels)
         except decoding.Refused as error:
             raise _refused(first + index, data, error) from error
     return found.reshape(files.shape)
@@ -67,8 +73,12 @@ def blame(files: np.ndarray, bounds: limits.Limits, first: int = 0) -> None:
             raise _refused(first + index, data, error) from error
 
 
+def _kind(data: bytes) -> str | None:
+    return next((kind for start, kind in _STARTS.items() if data.startswith(start)), None)
+
+
 def _refused(index: int, data: bytes, error: decoding.Refused) -> status.ServingError:
-    kind = next((kind for start, kind in _STARTS.items() if data.startswith(start)), None)
+    kind = _kind(data)
     if kind and error.expected == f"a {decoding.NAMES} file":
         return status.error(f"Image {index}", f"a whole {kind} image", f"{len(data)} bytes of a broken or cut header")
     return status.error(f"Image {index}", error.expected, error.received)
@@ -79,6 +89,7 @@ def steps(
     inputs: batching.Arrays,
     name: str,
     counts: Sequence[int],
+    is_plain: Sequence[bool],
     rows: int,
     bounds: limits.Limits,
     observe: Callable[[int, float], None],
@@ -90,6 +101,7 @@ def steps(
         inputs: arrays by name.
         name: of the image files among them.
         counts: pixels of each file.
+        is_plain: of each file, whether every graph decodes it alike.
         rows: of a call at most; 0 where the inputs have no common rows and are not cut.
         bounds: limits of images.
         observe: called with rows and seconds of each call.
@@ -98,7 +110,7 @@ def steps(
     for start, end in _parts(counts, rows) if rows else [(0, len(counts))]:
         part, began = {key: array[start:end] if rows else array for key, array in inputs.items()}, time.perf_counter()
         try:
-            answers.append(run({**part, name: plain(part[name], bounds, start)}))
+            answers.append(run({**part, name: plain(part[name], is_plain[start:end], bounds, start)}))
         except status.ServingError as error:
             if error.code == "INVALID_ARGUMENT":
                 blame(part[name], bounds, start)

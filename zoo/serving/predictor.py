@@ -86,19 +86,22 @@ class Predictor:
     async def _of_files(self, key: tuple, run: batching.Run, inputs: batching.Arrays, rows: int) -> batching.Arrays:
         """Returns the outputs of image files: in a batch with others, or in calls of their own, by their pixels."""
         name, bounds = servable.IMAGE_FILES, self.limits
-        counts = await asyncio.to_thread(image_requests.weights, inputs[name], bounds)
-        with self.pixels.hold(sum(counts)):
-            if sum(counts) > image_requests.LIGHT:
-                most = self.batcher.settings.max_batch_size if rows else 0
-                observe = functools.partial(self.metrics.call, key[0].name)
-                return await self._heavy.run(image_requests.steps(run, inputs, name, counts, most, bounds, observe))
-            plain = await asyncio.to_thread(image_requests.plain, inputs[name], bounds)
-            try:
-                return await self.batcher.submit(key, run, {**inputs, name: plain}, rows or None, sum(counts))
-            except status.ServingError as error:
-                if error.code == "INVALID_ARGUMENT":
-                    await asyncio.to_thread(image_requests.blame, inputs[name], bounds)
-                raise
+        counts, is_plain = await asyncio.to_thread(image_requests.examined, inputs[name], bounds)
+        if sum(counts) > image_requests.LIGHT:
+            most = self.batcher.settings.max_batch_size if rows else 0
+            observe = functools.partial(self.metrics.call, key[0].name)
+            steps = image_requests.steps(run, inputs, name, counts, is_plain, most, bounds, observe)
+            # Small requests need no such room, lest large ones leave them none.
+            with self.pixels.hold(sum(counts)):
+                return await self._heavy.run(steps)
+        try:
+            if not all(is_plain):
+                inputs = {**inputs, name: await asyncio.to_thread(image_requests.plain, inputs[name], is_plain, bounds)}
+            return await self.batcher.submit(key, run, inputs, rows or None, sum(counts))
+        except status.ServingError as error:
+            if error.code == "INVALID_ARGUMENT":
+                await asyncio.to_thread(image_requests.blame, inputs[name], bounds)
+            raise
 
     @contextlib.contextmanager
     def watch(self, api: str, **fields: Any) -> Iterator[dict[str, Any]]:
