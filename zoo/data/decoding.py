@@ -35,7 +35,13 @@ class Refused(ValueError):
 
 
 def decoded(data: bytes, channels: int, pixels: int = PIXELS, white: float | None = None, name: str = "") -> np.ndarray:
-    """Decodes an image file to np.uint8 `[H, W, channels]` as it is meant to be seen.
+    """Decodes an image file to np.uint8 `[H, W, channels]`; see `rendered`."""
+    array = np.asarray(rendered(data, channels, pixels, white, name))
+    return array[..., None] if channels == 1 else array
+
+
+def rendered(data: bytes, channels: int, pixels: int = PIXELS, white: float | None = None, name: str = "") -> Any:
+    """Decodes an image file to a `PIL.Image.Image` of mode L or RGB as it is meant to be seen.
 
     An animation yields its first frame. The orientation tag is applied, transparent pixels are blended with white, and
     color becomes gray by luma (ITU-R BT.601). Samples of more than 8 bits are scaled by the depth that the file states.
@@ -52,19 +58,20 @@ def decoded(data: bytes, channels: int, pixels: int = PIXELS, white: float | Non
     """
     with opened(data, pixels) as image:
         try:
-            array = _upright(image, channels, white)
+            upright = _upright(image, channels, white)
         except Refused:
             raise
         # The decoders meet broken bytes with errors of nearly every class.
         except Exception as error:
             reason = str(error).strip(" .") or type(error).__name__
             raise Refused(f"a whole {image.format} image", reason) from error
-    if image.mode in ("I", "F", *_DEPTHS) and array.max(initial=0) < _NEARLY_BLACK:
+    brightest = np.max(upright.getextrema()) if image.mode in ("I", "F", *_DEPTHS) else 255
+    if brightest < _NEARLY_BLACK:
         message = (
             "%s of mode %s is nearly black: its largest value is %d of 255. Pass `white` where it states no depth."
         )
-        _logger.warning(message, name or "An image", image.mode, array.max(initial=0))
-    return array
+        _logger.warning(message, name or "An image", image.mode, brightest)
+    return upright
 
 
 def opened(data: bytes, pixels: int = PIXELS) -> Any:
@@ -116,7 +123,8 @@ def as_png(data: bytes, pixels: int = PIXELS) -> bytes:
         Refused: see `decoded`.
     """
     file = io.BytesIO()
-    Image.fromarray(decoded(data, 3, pixels)).save(file, "PNG", compress_level=1)
+    # Not by way of an array, whose bytes Pillow would copy without letting other threads run.
+    rendered(data, 3, pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
@@ -148,13 +156,11 @@ def _is_plain(image: Any, data: bytes) -> bool:
     return False
 
 
-def _upright(image: Any, channels: int, white: float | None) -> np.ndarray:
-    """Returns the pixels of an opened image as `decoded` does."""
+def _upright(image: Any, channels: int, white: float | None) -> Any:
+    """Returns an opened image as `rendered` does."""
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F", *_DEPTHS):
-        gray = _narrowed(image, white)
-        # `np.repeat` would not let other threads run.
-        return np.ascontiguousarray(np.broadcast_to(gray[..., None], (*gray.shape, channels)))
+        image = Image.fromarray(_narrowed(image, white))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")
@@ -162,8 +168,7 @@ def _upright(image: Any, channels: int, white: float | None) -> np.ndarray:
         image = canvas
     # Gray by way of RGB, also from modes that have a brightness of their own: one rule for all.
     image = image if image.mode in ("1", "L") else image.convert("RGB")
-    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return array[..., None] if channels == 1 else array
+    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _narrowed(image: Any, white: float | None) -> np.ndarray:

@@ -68,7 +68,7 @@ def blame(files: np.ndarray, bounds: limits.Limits, first: int = 0) -> None:
     """Raises a ServingError that names the first file that is broken, and how; none where Pillow decodes them all."""
     for index, data in enumerate(files.ravel()):
         try:
-            decoding.decoded(data, 3, bounds.pixels)
+            decoding.rendered(data, 3, bounds.pixels)
         except decoding.Refused as error:
             raise _refused(first + index, data, error) from error
 
