@@ -323,6 +323,22 @@ def test_small_requests_pass_between_the_parts_of_large_ones():
     assert [set(call) for call in model.calls[:4]] == [{"first"}, {"a"}, {"b"}, {"x", "y"}]
 
 
+def test_large_requests_leave_a_thread_to_small_ones():
+    model = Model(let=False)
+
+    async def main(batcher):
+        large = ask(batcher, model, *["a"] * 16)
+        await until(lambda: model.calls)
+        small = ask(batcher, model, "x")
+        await until(lambda: len(model.calls) == 2)
+        assert batcher.waiting == 12
+        model.let()
+        await asyncio.gather(large, small)
+
+    run(main, max_batch_size=4, num_batch_threads=2)
+    assert [set(call) for call in model.calls] == [{"a"}, {"x"}, {"a"}, {"a"}, {"a"}]
+
+
 def test_large_requests_have_their_turn_among_small_ones():
     model = Model(let=False)
 

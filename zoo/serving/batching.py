@@ -51,6 +51,7 @@ class _Task:
     rows: int
     weight: int
     turn: float  # parts of a request have one after the other, so that small requests pass between them
+    is_part: bool
     future: asyncio.Future
     since: float
 
@@ -70,7 +71,7 @@ class Batcher:
         self.settings, self._pool, self._observe = settings, pool, observe
         # Key -> function and its tasks; the first key is served first.
         self._queues: collections.OrderedDict[tuple, tuple[Run, collections.deque[_Task]]] = collections.OrderedDict()
-        self._busy = 0
+        self._busy = self._large = 0  # calls that run, and those among them of parts of requests
         self._turn = 0.0  # of the last task that was called
         self._calls: set[asyncio.Task] = set()  # the loop holds tasks weakly
         self._timer: asyncio.TimerHandle | None = None  # looks again when the next batch is due
@@ -121,7 +122,11 @@ class Batcher:
             )
         loop = asyncio.get_running_loop()
         share, turn, now = weight // len(parts), self._turn, loop.time()
-        tasks = [_Task(*part, share, turn + index, loop.create_future(), now) for index, part in enumerate(parts)]
+        is_part = len(parts) > 1
+        tasks = [
+            _Task(inputs, count, share, turn + index, is_part, loop.create_future(), now)
+            for index, (inputs, count) in enumerate(parts)
+        ]
         queue = self._queues.setdefault(key, (run, collections.deque()))[1]
         for task in tasks:
             place = len(queue)
@@ -150,6 +155,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while self._busy < self.settings.num_batch_threads and (found := self._next(loop)):
             self._busy += 1
+            self._large += any(task.is_part for task in found[2])
             call = loop.create_task(self._call(*found))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
@@ -165,16 +171,7 @@ class Batcher:
                 if due > loop.time():
                     later.append(due)
                     continue
-            batch: list[_Task] = []
-            rows = weight = 0
-            while queue and rows + queue[0].rows <= self.settings.max_batch_size:
-                if batch and weight + queue[0].weight > _HEAVIEST:
-                    break
-                task = queue.popleft()
-                if not task.future.done():
-                    batch.append(task)
-                    rows, weight = rows + task.rows, weight + task.weight
-                    self._turn = max(self._turn, task.turn)
+            batch = self._taken(queue)
             self._queues.move_to_end(key)  # the other functions come first next time
             if not queue:
                 del self._queues[key]
@@ -186,11 +183,32 @@ class Batcher:
         self._timer = loop.call_at(min(later), self._dispatch) if later else None
         return None
 
+    def _taken(self, queue: collections.deque[_Task]) -> list[_Task]:
+        """Removes the tasks of the next call from a queue, and returns them."""
+        batch: list[_Task] = []
+        passed: list[_Task] = []
+        rows = weight = 0
+        # Large requests leave a thread to the small ones.
+        is_full = self._large >= max(1, self.settings.num_batch_threads - 1)
+        while queue and rows + queue[0].rows <= self.settings.max_batch_size:
+            if batch and weight + queue[0].weight > _HEAVIEST:
+                break
+            task = queue.popleft()
+            if is_full and task.is_part:
+                passed.append(task)
+            elif not task.future.done():
+                batch.append(task)
+                rows, weight = rows + task.rows, weight + task.weight
+                self._turn = max(self._turn, task.turn)
+        queue.extendleft(reversed(passed))
+        return batch
+
     async def _call(self, key: tuple, run: Run, batch: list[_Task]) -> None:
         try:
             await self._answer(key, run, batch)
         finally:
             self._busy -= 1
+            self._large -= any(task.is_part for task in batch)
             self._dispatch()
 
     async def _answer(self, key: tuple, run: Run, batch: list[_Task]) -> None:
