@@ -160,6 +160,8 @@ def main(argv):
         drain_seconds=FLAGS.drain_seconds,
     )
     log_to(requests=FLAGS.log_requests)
+    # A small request needs the interpreter some ten times; each time it waits this long for a thread with a large one.
+    sys.setswitchinterval(5e-4)
     made = server.Server(
         models,
         FLAGS.host,

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from zoo.serving import messages_pb2, predictor, servable, status, tensors, turns
 
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
+_MOST_FIELDS = 1000  # of a request, each an input or the name of an output
 _FIELD, _MAP_TYPE = "signature_def", "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
 
@@ -98,7 +99,7 @@ def _handler(function: Callable[[Any], Awaitable[Any]], kind: Any, predicts: pre
 
     async def answer(data: bytes, context: Any) -> bytes:
         try:
-            tensors.fields(data, "gRPC")
+            tensors.fields(data, "gRPC", _MOST_FIELDS)
             with predicts.room.hold(len(data)):
                 return (await function(kind.FromString(data))).SerializeToString()
         except status.ServingError as error:

@@ -17,7 +17,7 @@ from zoo.serving import limits, status, turns
 
 WHOLE = 64 << 10  # bytes of a body that is parsed at once
 _SLICE = 1 << 20  # bytes that are looked at in a step
-_PIECE = 40_000  # values and lists of a piece, which takes some ten milliseconds
+_PIECE = 10_000  # values and lists of a piece, which takes some milliseconds
 _MOST_LISTS = 1000  # of rows in a body
 
 

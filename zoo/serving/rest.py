@@ -132,16 +132,17 @@ class App:
 
     async def _body(self, request: requests.Request, held: contextlib.ExitStack) -> bytes:
         """Returns the body of a request, unpacked; its bytes count as held until `held` is closed."""
-        bounds, body = self.predictor.limits, bytearray()
+        bounds, parts, size = self.predictor.limits, [], 0
         try:
             announced = request.headers.get("content-length", "0")
             _check_size(int(announced[:20]) if announced.isdecimal() else 0, bounds)
             async with asyncio.timeout(bounds.read_seconds):
                 async for chunk in _unpacked(request, bounds):
-                    _check_size(len(body) + len(chunk), bounds)
+                    size += len(chunk)
+                    _check_size(size, bounds)
                     held.enter_context(self.predictor.room.hold(len(chunk)))
-                    body += chunk
-            return bytes(body)
+                    parts.append(chunk)
+            return b"".join(parts)
         except requests.ClientDisconnect as error:
             raise status.error("REST", "a body", "a closed connection", code="CANCELLED") from error
         except (TimeoutError, status.ServingError) as error:
@@ -153,7 +154,7 @@ class App:
                         pass
             if isinstance(error, status.ServingError):
                 raise
-            expected, received = f"the body within {bounds.read_seconds:g} seconds", f"{len(body)} bytes"
+            expected, received = f"the body within {bounds.read_seconds:g} seconds", f"{size} bytes"
             raise status.error("REST", expected, received, code="DEADLINE_EXCEEDED", http=408) from None
 
 

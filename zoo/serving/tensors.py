@@ -33,7 +33,7 @@ _TAGS = {"float32": b"\x2a", "float64": b"\x32"}
 _SIZES, _SIZED = {0: 0, 1: 8, 5: 4}, 2
 _MOST_FIELDS = 10_000  # each string of a tensor is one, whereas numbers are packed
 _SHAPE, _LONGEST_SHAPE = 2, 4096
-_PART = 1 << 16  # values that are converted at a time, between which others run
+_PART = 1 << 13  # values that are converted at a time, between which others run
 
 
 def type_name(dtype: Any) -> str:
@@ -76,7 +76,7 @@ def to_bytes(array: Any) -> bytes:
     return proto.SerializeToString()
 
 
-def fields(data: bytes, who: str) -> dict[int, int]:
+def fields(data: bytes, who: str, most: int = _MOST_FIELDS) -> dict[int, int]:
     """Returns the number of bytes by the number of a field, in a serialized message that is not parsed yet.
 
     ServingError where the fields are more than honest messages have: two bytes of an empty message become a hundred.
@@ -95,8 +95,8 @@ def fields(data: bytes, who: str) -> dict[int, int]:
                 _, at = _read_varint(data, at)
             at, count = at + size, count + 1
             found[tag >> 3] = found.get(tag >> 3, 0) + size
-            if count > _MOST_FIELDS:
-                raise status.error(who, f"a message of at most {_MOST_FIELDS} fields", "more")
+            if count > most:
+                raise status.error(who, f"a message of at most {most} fields", "more")
     except IndexError:
         pass  # cut; the parser says so
     return found
