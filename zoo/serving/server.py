@@ -159,6 +159,8 @@ class Server:
     async def _start_rest(self, predicts: predictor.Predictor, port: int) -> _End:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listening = socket.create_server((self.host, port), family=family, backlog=2048)
+        # An answer is two writes: the second would wait for the client to acknowledge the first, some 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ports["rest"] = listening.getsockname()[1]
         options: dict[str, Any] = {
             "http": type("Connection", (_Connection,), {"bounds": self.bounds}),
