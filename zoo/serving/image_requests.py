@@ -11,6 +11,7 @@ from zoo.serving import batching, limits, status, turns
 # Pixels of a request that joins others in a batch. One of more has calls of its own, which the others do not wait for.
 LIGHT = 1_000_000
 _PART = 4_000_000  # pixels of such a call, or a single image
+_FILES = 16  # whose headers are read in a step
 _SCANS = 10  # of a progressive JPEG, as usual; each of them is a pass over all pixels
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
@@ -23,7 +24,7 @@ _STARTS = {
 }
 
 
-def examined(files: np.ndarray, bounds: limits.Limits) -> tuple[list[int], list[bool]]:
+def examined(files: np.ndarray, bounds: limits.Limits) -> turns.Steps[tuple[list[int], list[bool]]]:
     """Reads the headers of image files, `bytes` objects: their pixels, and whether every graph decodes them alike.
 
     The pixels of a JPEG of many scans count several times. ServingError where a file is no image, or one of too many
@@ -45,32 +46,37 @@ def examined(files: np.ndarray, bounds: limits.Limits) -> tuple[list[int], list[
         if total > bounds.request_pixels:
             received = f"{total}; send fewer images"
             raise status.error(f"Image {index}", f"at most {bounds.request_pixels} pixels in all", received)
+        if index % _FILES == _FILES - 1:
+            yield
     return counts, plain
 
 
-def plain(files: np.ndarray, is_plain: Sequence[bool], bounds: limits.Limits, first: int = 0) -> np.ndarray:
+def plain(
+    files: np.ndarray, is_plain: Sequence[bool], bounds: limits.Limits, first: int = 0
+) -> turns.Steps[np.ndarray]:
     """Returns image files in a form that every graph decodes alike and safely: those that are not become PNG.
 
     ServingError where such a file is broken; `first` is the index of the first file in the request.
     """
-    if all(is_plain):
-        return files
     found = np.empty(files.size, object)
     for index, data in enumerate(files.ravel()):
         try:
             found[index] = data if is_plain[index] else decoding.as_png(data, bounds.pixels)
         except decoding.Refused as error:
             raise _refused(first + index, data, error) from error
+        if not is_plain[index]:
+            yield
     return found.reshape(files.shape)
 
 
-def blame(files: np.ndarray, bounds: limits.Limits, first: int = 0) -> None:
+def blame(files: np.ndarray, bounds: limits.Limits, first: int = 0) -> turns.Steps[None]:
     """Raises a ServingError that names the first file that is broken, and how; none where Pillow decodes them all."""
     for index, data in enumerate(files.ravel()):
         try:
             decoding.rendered(data, 3, bounds.pixels)
         except decoding.Refused as error:
             raise _refused(first + index, data, error) from error
+        yield
 
 
 def _kind(data: bytes) -> str | None:
@@ -109,11 +115,12 @@ def steps(
     answers = []
     for start, end in _parts(counts, rows) if rows else [(0, len(counts))]:
         part, began = {key: array[start:end] if rows else array for key, array in inputs.items()}, time.perf_counter()
+        part[name] = yield from plain(part[name], is_plain[start:end], bounds, start)
         try:
-            answers.append(run({**part, name: plain(part[name], is_plain[start:end], bounds, start)}))
+            answers.append(run(part))
         except status.ServingError as error:
             if error.code == "INVALID_ARGUMENT":
-                blame(part[name], bounds, start)
+                yield from blame(part[name], bounds, start)
             raise
         observe(end - start, time.perf_counter() - began)
         yield

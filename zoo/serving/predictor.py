@@ -41,7 +41,7 @@ class Predictor:
         self._large.close()
 
     async def read(self, steps: turns.Steps[T], size: int) -> T:
-        """Returns what the steps return that read a body of a size; those of large ones take turns in a thread."""
+        """Returns what steps return that read so many bytes; those of large bodies take turns in a thread."""
         if size < _LARGE:
             return turns.at_once(steps)
         async with self._deadline():
@@ -86,7 +86,9 @@ class Predictor:
     async def _of_files(self, key: tuple, run: batching.Run, inputs: batching.Arrays, rows: int) -> batching.Arrays:
         """Returns the outputs of image files: in a batch with others, or in calls of their own, by their pixels."""
         name, bounds = servable.IMAGE_FILES, self.limits
-        counts, is_plain = await asyncio.to_thread(image_requests.examined, inputs[name], bounds)
+        # A header takes as long as some kilobytes of a body.
+        size = sum(len(data) + 4096 for data in inputs[name].ravel())
+        counts, is_plain = await self.read(image_requests.examined(inputs[name], bounds), size)
         if sum(counts) > image_requests.LIGHT:
             most = self.batcher.settings.max_batch_size if rows else 0
             observe = functools.partial(self.metrics.call, key[0].name)
@@ -96,11 +98,12 @@ class Predictor:
                 return await self._heavy.run(steps)
         try:
             if not all(is_plain):
-                inputs = {**inputs, name: await asyncio.to_thread(image_requests.plain, inputs[name], is_plain, bounds)}
+                plain = await self._large.run(image_requests.plain(inputs[name], is_plain, bounds))
+                inputs = {**inputs, name: plain}
             return await self.batcher.submit(key, run, inputs, rows or None, sum(counts))
         except status.ServingError as error:
             if error.code == "INVALID_ARGUMENT":
-                await asyncio.to_thread(image_requests.blame, inputs[name], bounds)
+                await self._large.run(image_requests.blame(inputs[name], bounds))
             raise
 
     @contextlib.contextmanager
