@@ -43,15 +43,21 @@ def define_flags():
     flags.DEFINE_string("out", None, "JSON file to write; by default nothing is written.")
 
 
+def hardware():
+    """Returns the machine in words."""
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}"
+
+
 class Server:
     """A `zoo-serve` process, which `end` stops."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *flags):
         self._ports, self._log = folder / "ports.json", open(folder / "server.log", "ab")  # noqa: SIM115
         self._ports.unlink(missing_ok=True)
         command = [sys.executable, "-m", "zoo.tools.serve", f"--model={folder}", "--port=0", "--grpc_port=0"]
+        command.append(f"--port_file={self._ports}")
         began = time.perf_counter()
-        self.process = subprocess.Popen([*command, f"--port_file={self._ports}"], stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen([*command, *flags], stdout=self._log, stderr=self._log)
         while not self._ports.exists():
             if self.process.poll() is not None:
                 raise ValueError(f"load_test: the server did not start.\n{(folder / 'server.log').read_text()[-2000:]}")
@@ -279,7 +285,7 @@ def main(argv):
         stopped = server.end()
     record = {
         "command": config.command("python -m zoo.tools.load_test", FLAGS),
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "hardware": hardware(),
         "machine_load": busy,
         "model": name,
         "start_seconds": round(starts[0], 2),
