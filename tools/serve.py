@@ -74,6 +74,18 @@ def define_flags():
     flags.DEFINE_float(
         "drain_seconds", 30, "Seconds for the requests in flight to end after SIGTERM.", lower_bound=0.001
     )
+    flags.DEFINE_string(
+        "tls_certificate", None, "PEM file of a certificate and its issuers; both ports are encrypted with it."
+    )
+    flags.DEFINE_string("tls_key", None, "PEM file of the private key of --tls_certificate.")
+    flags.DEFINE_string(
+        "token_file",
+        None,
+        "File of a token of 16 or more characters, which requests must carry as 'Authorization: Bearer TOKEN'.",
+    )
+    flags.DEFINE_list(
+        "cors_origins", [], "Web pages that may use the REST API, such as https://example.org; * for all of them."
+    )
     flags.DEFINE_bool("log_requests", True, "Log every request, not only server errors.")
 
 
@@ -94,6 +106,13 @@ def _batching(batching, deployment, repository, messages_pb2):
         read = repository.read_text(path, messages_pb2.BatchingParameters)
         found |= {name: getattr(read, name).value for name in _BATCHING if read.HasField(name)}
     return batching.Batching(**found | {name: FLAGS[name].value for name in _BATCHING if FLAGS[name].value is not None})
+
+
+def _access(access):
+    """Returns who may ask the server."""
+    paths = [pathlib.Path(path).expanduser() if path else None for path in (FLAGS.tls_certificate, FLAGS.tls_key)]
+    token = pathlib.Path(FLAGS.token_file).expanduser().read_text().strip() if FLAGS.token_file else None
+    return access.Access(*paths, token, tuple(FLAGS.cors_origins))
 
 
 class JsonLines(logging.Formatter):
@@ -135,7 +154,7 @@ def main(argv):
     # TensorFlow would log every request that a model refuses.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from zoo.engine import graphs
-    from zoo.serving import batching, deployment, limits, messages_pb2, metrics, repository, server
+    from zoo.serving import access, batching, deployment, limits, messages_pb2, metrics, repository, server
 
     if not FLAGS.model and not FLAGS.model_config_file:
         raise ValueError("--model: expected the name of a published model or a folder, see --help. Received: none.")
@@ -171,6 +190,7 @@ def main(argv):
         bounds,
         FLAGS.poll_seconds or None,
         path,
+        _access(access),
     )
     made.run(_write)
     return 0

@@ -9,7 +9,7 @@ import types
 from absl import flags
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
-DEFINES = ("DEFINE_string", "DEFINE_multi_string", "DEFINE_bool", "DEFINE_integer", "DEFINE_float")
+DEFINES = ("DEFINE_string", "DEFINE_multi_string", "DEFINE_bool", "DEFINE_integer", "DEFINE_float", "DEFINE_list")
 RUN = {"method": "simclr", "data": "digits", "split": "train", "epochs": 2.0, "seed": 0, "config": "a.b = 1\n"}
 
 

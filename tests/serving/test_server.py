@@ -139,7 +139,17 @@ def start(monkeypatch, log):
 
     class Recorded:
         def __init__(self, *arguments):
-            names = ("models", "host", "port", "grpc_port", "batch", "bounds", "poll_seconds", "metrics_path")
+            names = (
+                "models",
+                "host",
+                "port",
+                "grpc_port",
+                "batch",
+                "bounds",
+                "poll_seconds",
+                "metrics_path",
+                "allowed",
+            )
             made.append(dict(zip(names, arguments, strict=True)))
 
         def run(self, ready):

@@ -33,7 +33,7 @@ class Client:
     """Computes features by a served model.
 
     Args:
-        address: `"http://host:8501"` for REST, `"grpc://host:8500"` for gRPC.
+        address: `"http://host:8501"` for REST, `"grpc://host:8500"` for gRPC; `https` and `grpcs` with encryption.
         model: name of the model.
         version: number of a version; the newest by default.
         label: label of a version, instead of its number.
@@ -41,6 +41,8 @@ class Client:
         parallel: concurrent requests.
         retries: further attempts where the server is busy or cannot be reached, with growing pauses.
         timeout: seconds for an attempt.
+        token: of a server that asks for one.
+        certificate: PEM file of the certificates to trust; those of the system by default.
     """
 
     def __init__(
@@ -53,16 +55,20 @@ class Client:
         parallel: int = 2,
         retries: int = 4,
         timeout: float = 60.0,
+        token: str | None = None,
+        certificate: str | os.PathLike | None = None,
     ):
         is_single = version is None or label is None
         checks.require(is_single, "Client", "a `version` or a `label`", version=version, label=label)
         checks.integers("Client", batch_size=batch_size, parallel=parallel)
         checks.integers("Client", 0, retries=retries)
         scheme, _, place = address.partition("://")
-        is_address = scheme in ("http", "https", "grpc") and place != ""
+        is_address = scheme in ("http", "https", "grpc", "grpcs") and place != ""
         checks.require(is_address, "Client", "an address such as http://host:8501 or grpc://host:8500", address=address)
         self.batch_size, self.retries = batch_size, retries
-        self._transport = (_Grpc if scheme == "grpc" else _Rest)(address, model, version, label, timeout)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        transport: Any = _Grpc if scheme.startswith("grpc") else _Rest
+        self._transport = transport(address, model, version, label, timeout, headers, certificate)
         self._pool = concurrent.futures.ThreadPoolExecutor(parallel)
 
     def __enter__(self) -> "Client":
@@ -137,11 +143,23 @@ def _floats(images: np.ndarray) -> np.ndarray:
 class _Rest:
     """Requests as JSON."""
 
-    def __init__(self, address: str, model: str, version: int | None, label: str | None, timeout: float):
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: int | None,
+        label: str | None,
+        timeout: float,
+        headers: dict[str, str],
+        certificate: str | os.PathLike | None,
+    ):
         import requests
 
         self._errors, self._quote = requests.exceptions, requests.utils.quote
         self._session, self._timeout = requests.Session(), timeout
+        self._session.headers.update(headers)
+        # Of the session it would yield to REQUESTS_CA_BUNDLE.
+        self._verify = os.fspath(certificate) if certificate else True
         part = (
             f"/versions/{version}" if version is not None else f"/labels/{self._quote(label, safe='')}" if label else ""
         )
@@ -152,7 +170,7 @@ class _Rest:
 
     def _answer(self, method: str, url: str, **arguments: Any) -> Any:
         try:
-            response = self._session.request(method, url, timeout=self._timeout, **arguments)
+            response = self._session.request(method, url, timeout=self._timeout, verify=self._verify, **arguments)
         except self._errors.RequestException as error:
             code = "DEADLINE_EXCEEDED" if isinstance(error, self._errors.Timeout) else "UNAVAILABLE"
             raise status.ServingError(code, f"Client: expected an answer from {url}. Received: {error}.") from error
@@ -195,12 +213,27 @@ def _as_json(array: np.ndarray) -> Any:
 class _Grpc:
     """Requests as protocol buffers."""
 
-    def __init__(self, address: str, model: str, version: int | None, label: str | None, timeout: float):
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: int | None,
+        label: str | None,
+        timeout: float,
+        headers: dict[str, str],
+        certificate: str | os.PathLike | None,
+    ):
         import grpc
 
         self._error, self._timeout = grpc.RpcError, timeout
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(address.partition("://")[2], options)
+        scheme, _, place = address.partition("://")
+        self._headers = tuple(headers.items())
+        if scheme == "grpc":
+            self._channel = grpc.insecure_channel(place, options)
+        else:
+            trusted = pathlib.Path(certificate).read_bytes() if certificate else None
+            self._channel = grpc.secure_channel(place, grpc.ssl_channel_credentials(trusted), options)
         self._spec = messages_pb2.ModelSpec(name=model, version_label=label or "")
         if version is not None:
             self._spec.version.value = version
@@ -213,7 +246,7 @@ class _Grpc:
             f"/tensorflow.serving.{method}", type(request).SerializeToString, answer.FromString
         )
         try:
-            return call(request, timeout=self._timeout)
+            return call(request, timeout=self._timeout, metadata=self._headers)
         except self._error as error:
             raise status.ServingError(error.code().name, error.details()) from error
 

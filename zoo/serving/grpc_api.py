@@ -7,7 +7,7 @@ import grpc
 from google.protobuf import message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from zoo.serving import messages_pb2, predictor, servable, status, tensors, turns
+from zoo.serving import access, messages_pb2, predictor, servable, status, tensors, turns
 
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 _MOST_FIELDS = 1000  # of a request, each an input or the name of an output
@@ -94,6 +94,26 @@ def _answer_spec(answer: Any, found: servable.Servable) -> Any:
     return answer.model_spec
 
 
+class _Gate(grpc.aio.ServerInterceptor):
+    """Refuses calls without the token, but for health checks."""
+
+    def __init__(self, allowed: access.Access):
+        self._access = allowed
+        # As if the method took a stream: the message of a call that is refused is not read.
+        self._refusal = grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def intercept_service(self, continuation: Callable, handler_call_details: Any) -> Any:
+        """Returns the handler of a call."""
+        header = dict(handler_call_details.invocation_metadata).get("authorization")
+        if handler_call_details.method.startswith("/grpc.health.v1.Health/") or self._access.admits(header):
+            return await continuation(handler_call_details)
+        return self._refusal
+
+    async def _refuse(self, messages: Any, context: Any) -> None:
+        error = status.error("gRPC", "the metadata authorization: Bearer TOKEN", "none, or another token")
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
+
+
 def _handler(function: Callable[[Any], Awaitable[Any]], kind: Any, predicts: predictor.Predictor) -> Any:
     """Returns a method for gRPC, which hands on bytes: a message that is none gets an answer, too."""
 
@@ -111,14 +131,16 @@ def _handler(function: Callable[[Any], Awaitable[Any]], kind: Any, predicts: pre
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def server(predicts: predictor.Predictor) -> tuple[Any, Any]:
+def server(predicts: predictor.Predictor, allowed: access.Access) -> tuple[Any, Any]:
     """Returns a `grpc.aio.Server` without a port yet, and its health service.
 
     Args:
         predicts: answers the predictions.
+        allowed: who may ask.
     """
     bounds, services = predicts.limits, Services(predicts)
     made = grpc.aio.server(
+        interceptors=[_Gate(allowed)],
         options=[
             ("grpc.max_receive_message_length", bounds.body_bytes),
             ("grpc.max_send_message_length", -1),
@@ -140,6 +162,14 @@ def server(predicts: predictor.Predictor) -> tuple[Any, Any]:
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, made)
     return made, healthy
+
+
+def listen(made: Any, address: str, allowed: access.Access) -> int:
+    """Returns the port that a server opened at an address; RuntimeError where it is taken."""
+    if not (allowed.certificate and allowed.key):
+        return made.add_insecure_port(address)
+    pair = allowed.key.read_bytes(), allowed.certificate.read_bytes()
+    return made.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
 
 async def set_serving(healthy: Any) -> None:

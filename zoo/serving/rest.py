@@ -15,12 +15,25 @@ from typing import Any, TypeVar
 
 from google.protobuf import json_format
 from starlette import applications, convertors, exceptions, requests, responses, routing, types
+from starlette.middleware import cors
 
-from zoo.serving import json_pieces, json_tensors, limits, metrics, predictor, repository, servable, status, turns
+from zoo.serving import (
+    access,
+    json_pieces,
+    json_tensors,
+    limits,
+    metrics,
+    predictor,
+    repository,
+    servable,
+    status,
+    turns,
+)
 
 T = TypeVar("T")
 _LINGER_SECONDS = 2.0  # to go on reading a refused body, so that the client gets to see the error
 _SLICE = 1 << 20  # bytes that are unpacked at a time
+_HEALTH = ("/health/live", "/health/ready")
 
 
 class _Name(convertors.Convertor[str]):
@@ -59,25 +72,53 @@ class _Route(routing.Route):
         self.path_regex: re.Pattern = re.compile(self.path_regex.pattern, re.IGNORECASE)
 
 
+class _Gate:
+    """Answers 401 to requests without the token, but for health checks, before their bodies are read."""
+
+    def __init__(self, app: types.ASGIApp, allowed: access.Access):
+        self._app, self._access = app, allowed
+
+    async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        header = dict(scope["headers"]).get(b"authorization")
+        if scope["path"] in _HEALTH or self._access.admits(header):
+            await self._app(scope, receive, send)
+            return
+        error = status.error("REST", "the header Authorization: Bearer TOKEN", "none, or another token")
+        headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+        await _json({"error": error.message}, status.HTTP["UNAUTHENTICATED"], headers)(scope, receive, send)
+
+
 class App:
     """The application.
 
     Args:
         predicts: answers the predictions.
         metrics_path: path of the page for Prometheus; None for none.
+        allowed: who may ask.
     """
 
-    def __init__(self, predicts: predictor.Predictor, metrics_path: str | None = metrics.PATH):
-        self.predictor = predicts
-        routes = [routing.Route("/health/live", self._live), routing.Route("/health/ready", self._ready)]
+    def __init__(
+        self,
+        predicts: predictor.Predictor,
+        metrics_path: str | None = metrics.PATH,
+        allowed: access.Access | None = None,
+    ):
+        self.predictor, allowed = predicts, allowed or access.Access()
+        routes = [routing.Route(*route) for route in zip(_HEALTH, (self._live, self._ready), strict=True)]
         routes += [routing.Route(metrics_path, self._metrics)] if metrics_path else []
         for path in _MODELS:
             routes.append(_Route(f"{path}:predict", self._predict, methods=["POST"]))
             routes.append(_Route(f"{path}/metadata", self._metadata))
             routes.append(_Route(path, self._status))
         handlers: dict = {status.ServingError: _refuse, exceptions.HTTPException: _malformed}
-        self._app = applications.Starlette(routes=routes, exception_handlers=handlers)
-        self._app.router.redirect_slashes = False
+        app = applications.Starlette(routes=routes, exception_handlers=handlers)
+        app.router.redirect_slashes = False
+        self._app: types.ASGIApp = _Gate(app, allowed)
+        if allowed.origins:
+            # Outermost: browsers ask for permission without a token.
+            headers = ["Authorization", "Content-Encoding", "Content-Type"]
+            options: dict = {"allow_methods": ["GET", "POST"], "allow_headers": headers}
+            self._app = cors.CORSMiddleware(self._app, allow_origins=allowed.origins, **options)
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         """Answers an ASGI request."""

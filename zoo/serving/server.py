@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.protocols.http import h11_impl
 
 from zoo import checks
-from zoo.serving import batching, grpc_api, limits, metrics, predictor, repository, rest
+from zoo.serving import access, batching, grpc_api, limits, metrics, predictor, repository, rest
 
 Ports = dict[str, int | None]
 _End = Callable[[], Awaitable[Any]]
@@ -79,6 +79,7 @@ class Server:
         bounds: limits of requests.
         poll_seconds: time between looks at the folders; None for no reloads.
         metrics_path: path of the page for Prometheus; None for none.
+        allowed: encryption, and who may ask; by default plain text, and all who reach the host.
 
     Raises:
         ValueError: for no port, or a model without a version that can be loaded.
@@ -94,6 +95,7 @@ class Server:
         bounds: limits.Limits | None = None,
         poll_seconds: float | None = 1.0,
         metrics_path: str | None = metrics.PATH,
+        allowed: access.Access | None = None,
     ):
         some_port = port is not None or grpc_port is not None
         checks.require(some_port, "Server", "a `port`, a `grpc_port` or both", port=port, grpc_port=grpc_port)
@@ -103,6 +105,7 @@ class Server:
         self.host, self.ports = host, Ports(rest=port, grpc=grpc_port)
         self.batch, self.bounds = batch or batching.Batching(), bounds or limits.Limits()
         self._poll_seconds, self._metrics_path = poll_seconds, metrics_path
+        self.allowed = allowed or access.Access()
         self.repository = repository.Repository(models)
         self.repository.poll()
         failures = self.repository.failures()
@@ -146,6 +149,8 @@ class Server:
         seconds = round(time.perf_counter() - self._began, 2)
         fields = {"host": self.host, **self.ports, "models": sorted(self.repository.models), "load_seconds": seconds}
         LOG.info("serving", extra={"fields": fields})
+        if lacks := self.allowed.missing(self.host):
+            LOG.warning(f"other machines reach this server without {' and '.join(lacks)}")
         ready(Ports(self.ports))
         await self._stop.wait()
         LOG.info("draining", extra={"fields": {"seconds": self.bounds.drain_seconds}})
@@ -171,8 +176,10 @@ class Server:
             "server_header": False,
             "timeout_keep_alive": self.bounds.header_seconds,
             "timeout_graceful_shutdown": self.bounds.drain_seconds,
+            "ssl_certfile": self.allowed.certificate,
+            "ssl_keyfile": self.allowed.key,
         }
-        http = _Http(uvicorn.Config(rest.App(predicts, self._metrics_path), **options))
+        http = _Http(uvicorn.Config(rest.App(predicts, self._metrics_path, self.allowed), **options))
         serving = asyncio.create_task(http.serve([listening]))
         while not http.started:
             if serving.done():
@@ -186,10 +193,10 @@ class Server:
         return end
 
     async def _start_grpc(self, predicts: predictor.Predictor, port: int) -> _End:
-        made, healthy = grpc_api.server(predicts)
+        made, healthy = grpc_api.server(predicts, self.allowed)
         host = f"[{self.host}]" if ":" in self.host else self.host
         try:
-            self.ports["grpc"] = made.add_insecure_port(f"{host}:{port}")
+            self.ports["grpc"] = grpc_api.listen(made, f"{host}:{port}", self.allowed)
         except RuntimeError as error:
             raise OSError(f"Server: expected a free port. Received: grpc_port={port} ({error}).") from error
         await made.start()
