@@ -7,6 +7,14 @@ zoo-serve --model=exported/a --model=exported/b --port=9001 --grpc_port=9000
 curl localhost:8501/v1/models/simclr_convnet_fashion_mnist.e15
 curl -d '{"signature_name": "encode_bytes", "instances": [{"b64": "..."}]}' localhost:8501/v1/models/NAME:predict
 
+It takes the command lines of TensorFlow Serving, too:
+
+zoo-serve --port=8500 --rest_api_port=8501 --model_name=m --model_base_path=/models/m --enable_batching
+
+With --rest_api_port or --model_base_path, --port is the port of gRPC, REST is off unless it has a port, and 0 turns a
+port off. Flags of TensorFlow Serving that have no meaning here are ignored with a warning, or refused where the answers
+or the access to them would differ; their help says which.
+
 `zoo.serving.client` is a client for Python. Health checks are at /health/live and /health/ready; metrics for Prometheus
 are at /monitoring/prometheus/metrics. A version folder that appears in a served folder is loaded, is warmed up and
 takes over.
@@ -26,6 +34,47 @@ from zoo import files
 from zoo.tools import config
 
 FLAGS = flags.FLAGS
+# Flags of TensorFlow Serving: name -> why it has no effect.
+_IGNORED = {
+    "allow_version_labels_for_unavailable_models": "labels of versions that are not loaded yet are always allowed",
+    "enable_profiler": "there is no profiler",
+    "enable_serialization_as_tensor_content": "clients read both forms",
+    "enable_signature_method_name_check": "names of methods are not looked at",
+    "flush_filesystem_caches": "the operating system decides",
+    "grpc_channel_arguments": "the limits of requests are flags of their own",
+    "grpc_max_threads": "one thread receives all calls; see --num_batch_threads",
+    "load_retry_interval_micros": "a folder is tried again when it changes",
+    "max_num_load_retries": "a folder is tried again when it changes",
+    "model_config_file_poll_wait_seconds": "the file is read once",
+    "num_load_threads": "models are loaded one after the other",
+    "num_request_iterations_for_warmup": "requests are replayed once",
+    "num_unload_threads": "models are unloaded one after the other",
+    "per_process_gpu_memory_fraction": "TensorFlow decides, see TF_FORCE_GPU_ALLOW_GROWTH",
+    "remove_unused_fields_from_bundle_metagraph": "nothing of a graph is kept but its functions",
+    "rest_api_num_threads": "one thread receives all requests; see --num_batch_threads",
+    "skip_initialize_tpu": "TPUs are not used",
+    "thread_pool_factory_config_file": "see --tensorflow_intra_op_parallelism",
+    "xla_cpu_compilation_enabled": "graphs run as they were exported",
+    "xla_gpu_compilation_enabled": "graphs run as they were exported",
+}
+# Flags of TensorFlow Serving: name -> the only value that is possible, and what to do instead of another.
+_FIXED = {
+    "enable_batching": ("true", "requests are always batched; --max_batch_size=1 never joins images"),
+    "enable_grpc_healthcheck_service": ("true", "the service is always there"),
+    "enable_model_warmup": ("true", "remove assets.extra/tf_serving_warmup_requests from the model"),
+    "enable_per_model_batching_parameters": ("false", "use --batching_parameters_file"),
+    "grpc_socket_path": ("", "use --host and --port"),
+    "mixed_precision": ("", "export the model in the precision that it is to have"),
+    "num_tflite_interpreters_per_pool": ("", "there is no TensorFlow Lite"),
+    "num_tflite_pools": ("", "there is no TensorFlow Lite"),
+    "platform_config_file": ("", "all models are SavedModels"),
+    "prefer_tflite_model": ("false", "there is no TensorFlow Lite"),
+    "saved_model_tags": ("serve", "export the model with this tag"),
+    "ssl_config_file": ("", "use --tls_certificate and --tls_key, which encrypt both ports"),
+    "tensorflow_session_config_file": ("", "use --tensorflow_intra_op_parallelism"),
+    "use_alts_credentials": ("false", "use --tls_certificate and --tls_key"),
+}
+_SWITCHES = ("allow", "enable", "flush", "remove", "skip", "xla")  # first words of flags that are true or false
 _BATCHING = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
 
 
@@ -87,6 +136,81 @@ def define_flags():
         "cors_origins", [], "Web pages that may use the REST API, such as https://example.org; * for all of them."
     )
     flags.DEFINE_bool("log_requests", True, "Log every request, not only server errors.")
+    _define_flags_of_tensorflow_serving()
+
+
+def _define_flags_of_tensorflow_serving():
+    for name, kind, meaning in (
+        ("rest_api_port", flags.DEFINE_integer, "port of the REST API, 0 for none; --port is then that of gRPC."),
+        ("model_name", flags.DEFINE_string, "name of the model in --model_base_path, 'default' by default."),
+        ("model_base_path", flags.DEFINE_string, "folder of the versions of a model."),
+        ("rest_api_timeout_in_ms", flags.DEFINE_integer, "--answer_seconds in milliseconds."),
+        ("rest_api_enable_cors_support", flags.DEFINE_bool, "--cors_origins=*."),
+        ("file_system_poll_wait_seconds", flags.DEFINE_integer, "--poll_seconds."),
+        ("tensorflow_session_parallelism", flags.DEFINE_integer, "both of the following."),
+        ("tensorflow_intra_op_parallelism", flags.DEFINE_integer, "threads of an operation; 0: TensorFlow decides."),
+        ("tensorflow_inter_op_parallelism", flags.DEFINE_integer, "operations at a time; 0: TensorFlow decides."),
+    ):
+        kind(name, None, f"As in TensorFlow Serving: {meaning}")
+    for name, reason in _IGNORED.items():
+        define = flags.DEFINE_bool if name.split("_")[0] in _SWITCHES else flags.DEFINE_string
+        define(name, None, f"Flag of TensorFlow Serving without effect here: {reason}.")
+    for name, (value, instead) in _FIXED.items():
+        define = flags.DEFINE_bool if value in ("true", "false") else flags.DEFINE_string
+        define(name, None, f"Flag of TensorFlow Serving, refused but for {value or 'no value'}: {instead}.")
+
+
+def _ignored():
+    """Returns what to warn of among the flags of TensorFlow Serving; ValueError where one cannot be as it is."""
+    for name, (value, instead) in _FIXED.items():
+        given = FLAGS[name].value
+        if given is not None and str(given).lower() != value:
+            raise ValueError(f"--{name}: expected {value or 'no value'}; {instead}. Received: {given}.")
+    return [f"--{name} has no effect: {reason}" for name, reason in _IGNORED.items() if FLAGS[name].present]
+
+
+def _ports():
+    """Returns the ports of REST and gRPC, None for none, by TensorFlow Serving's meaning of --port if it is meant."""
+    if FLAGS.rest_api_port is None and FLAGS.model_base_path is None:
+        if FLAGS.model_config_file and FLAGS["port"].present and not FLAGS["grpc_port"].present:
+            expected = "--rest_api_port beside it, and it is the port of gRPC, or --grpc_port, and it is that of REST"
+            raise ValueError(f"--port: expected {expected}. Received: {FLAGS.port}.")
+        return (None if FLAGS.port < 0 else FLAGS.port), (None if FLAGS.grpc_port < 0 else FLAGS.grpc_port)
+    if FLAGS["grpc_port"].present:
+        expected = "--port for gRPC, as in TensorFlow Serving, beside --rest_api_port or --model_base_path"
+        raise ValueError(f"--grpc_port: expected {expected}. Received: {FLAGS.grpc_port}.")
+    grpc_port = FLAGS.port if FLAGS["port"].present else FLAGS.grpc_port
+    return (FLAGS.rest_api_port or 0) or None, None if grpc_port <= 0 else grpc_port
+
+
+def _models(repository):
+    """Returns the models to serve."""
+    if FLAGS.model_name and not FLAGS.model_base_path:
+        raise ValueError(f"--model_name: expected --model_base_path, too. Received: {FLAGS.model_name}.")
+    if not FLAGS.model and not FLAGS.model_config_file and not FLAGS.model_base_path:
+        raise ValueError("--model: expected the name of a published model or a folder, see --help. Received: none.")
+    models = [model for name in FLAGS.model for model in repository.named(name)]
+    if FLAGS.model_config_file:
+        models += repository.configured(FLAGS.model_config_file)
+    if FLAGS.model_base_path:
+        folder = pathlib.Path(FLAGS.model_base_path).expanduser().absolute()
+        if not folder.is_dir():
+            raise ValueError(f"--model_base_path: expected a folder of versions. Received: {FLAGS.model_base_path}.")
+        models.append(repository.Model(FLAGS.model_name or "default", folder))
+    return models
+
+
+def _use_threads():
+    """Sets TensorFlow's numbers of threads."""
+    import tensorflow as tf
+
+    session = FLAGS.tensorflow_session_parallelism
+    for number, use in (
+        (FLAGS.tensorflow_intra_op_parallelism, tf.config.threading.set_intra_op_parallelism_threads),
+        (FLAGS.tensorflow_inter_op_parallelism, tf.config.threading.set_inter_op_parallelism_threads),
+    ):
+        if number or session:
+            use(number or session)
 
 
 def _settings(flag, name):
@@ -112,7 +236,8 @@ def _access(access):
     """Returns who may ask the server."""
     paths = [pathlib.Path(path).expanduser() if path else None for path in (FLAGS.tls_certificate, FLAGS.tls_key)]
     token = pathlib.Path(FLAGS.token_file).expanduser().read_text().strip() if FLAGS.token_file else None
-    return access.Access(*paths, token, tuple(FLAGS.cors_origins))
+    origins = ["*"] if FLAGS.rest_api_enable_cors_support else FLAGS.cors_origins
+    return access.Access(*paths, token, tuple(origins))
 
 
 class JsonLines(logging.Formatter):
@@ -156,17 +281,17 @@ def main(argv):
     from zoo.engine import graphs
     from zoo.serving import access, batching, deployment, limits, messages_pb2, metrics, repository, server
 
-    if not FLAGS.model and not FLAGS.model_config_file:
-        raise ValueError("--model: expected the name of a published model or a folder, see --help. Received: none.")
+    warnings, (port, grpc_port) = _ignored(), _ports()
+    _use_threads()
     if FLAGS.trust:
         graphs.trust("/")
-    models = [model for name in FLAGS.model for model in repository.named(name)]
-    if FLAGS.model_config_file:
-        models += repository.configured(FLAGS.model_config_file)
+    models = _models(repository)
     path, monitoring = metrics.PATH, _settings("monitoring_config_file", deployment.MONITORING)
     if monitoring is not None:
         prometheus = repository.read_text(monitoring, messages_pb2.MonitoringConfig).prometheus_config
         path = (prometheus.path or metrics.PATH) if prometheus.enable else None
+    poll_seconds = FLAGS.file_system_poll_wait_seconds
+    poll_seconds = FLAGS.poll_seconds if poll_seconds is None else float(poll_seconds)
     bounds = limits.Limits(
         body_bytes=int(FLAGS.max_body_mb * (1 << 20)),
         in_flight_bytes=int(FLAGS.max_in_flight_mb * (1 << 20)),
@@ -175,20 +300,22 @@ def main(argv):
         request_pixels=10 * FLAGS.max_pixels,
         read_seconds=FLAGS.read_seconds,
         header_seconds=FLAGS.header_seconds,
-        answer_seconds=FLAGS.answer_seconds,
+        answer_seconds=(FLAGS.rest_api_timeout_in_ms or FLAGS.answer_seconds * 1000) / 1000,
         drain_seconds=FLAGS.drain_seconds,
     )
     log_to(requests=FLAGS.log_requests)
+    for warning in warnings:
+        logging.getLogger("zoo.serving").warning(warning)
     # A small request needs the interpreter some ten times; each time it waits this long for a thread with a large one.
     sys.setswitchinterval(5e-4)
     made = server.Server(
         models,
         FLAGS.host,
-        None if FLAGS.port < 0 else FLAGS.port,
-        None if FLAGS.grpc_port < 0 else FLAGS.grpc_port,
+        port,
+        grpc_port,
         _batching(batching, deployment, repository, messages_pb2),
         bounds,
-        FLAGS.poll_seconds or None,
+        poll_seconds if poll_seconds > 0 else None,
         path,
         _access(access),
     )

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import socket
+import sys
 
 import grpc
 import pytest
@@ -224,3 +225,93 @@ def test_flags_that_do_not_fit(start, arguments, words):
         start(*arguments)
     with pytest.raises(flags.Error):
         start("--model=a", "--max_rows=0")
+
+
+# TensorFlow Serving's flags
+
+THEIRS = """
+port grpc_socket_path rest_api_port rest_api_num_threads rest_api_timeout_in_ms rest_api_enable_cors_support
+enable_batching allow_version_labels_for_unavailable_models batching_parameters_file
+enable_per_model_batching_parameters model_config_file model_config_file_poll_wait_seconds model_name model_base_path
+num_load_threads num_unload_threads max_num_load_retries load_retry_interval_micros file_system_poll_wait_seconds
+flush_filesystem_caches tensorflow_session_parallelism tensorflow_session_config_file tensorflow_intra_op_parallelism
+tensorflow_inter_op_parallelism use_alts_credentials ssl_config_file platform_config_file
+per_process_gpu_memory_fraction saved_model_tags grpc_channel_arguments grpc_max_threads enable_model_warmup
+num_request_iterations_for_warmup monitoring_config_file remove_unused_fields_from_bundle_metagraph
+prefer_tflite_model num_tflite_pools num_tflite_interpreters_per_pool enable_signature_method_name_check
+xla_cpu_compilation_enabled xla_gpu_compilation_enabled enable_profiler thread_pool_factory_config_file mixed_precision
+skip_initialize_tpu enable_grpc_healthcheck_service enable_serialization_as_tensor_content
+""".split()
+SWITCHES = ("allow_", "enable_", "flush_", "remove_", "prefer_", "xla_", "skip_", "use_", "rest_api_enable")
+REFUSED = """
+grpc_socket_path enable_per_model_batching_parameters use_alts_credentials prefer_tflite_model num_tflite_pools
+num_tflite_interpreters_per_pool mixed_precision tensorflow_session_config_file ssl_config_file platform_config_file
+""".split()
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_every_flag_of_tensorflow_serving_is_taken_or_refused_by_name(start, deployed, tmp_path, name):
+    (tmp_path / "batching.config").write_text("")
+    values = {
+        "port": "8500",
+        "model_base_path": deployed / "half",
+        "model_config_file": deployed / "models.config",
+        "monitoring_config_file": deployed / "monitoring.config",
+        "batching_parameters_file": tmp_path / "batching.config",
+        "saved_model_tags": "serve",
+        # Another number can be set only before TensorFlow runs.
+        **{f"tensorflow_{part}_parallelism": "0" for part in ("session", "intra_op", "inter_op")},
+    }
+    arguments = {"model_base_path": values["model_base_path"], "rest_api_port": "8501"}
+    arguments[name] = "true" if name.startswith(SWITCHES) else values.get(name, "1")
+    given = [f"--{key}={value}" for key, value in arguments.items()]
+    if name in REFUSED:
+        with pytest.raises(ValueError, match=f"^--{name}: expected .*; .*Received: "):
+            start(*given)
+    else:
+        made = start(*given)
+        assert (made["port"], made["grpc_port"]) == (1 if name == "rest_api_port" else 8501, 8500)
+
+
+def test_a_command_line_of_tensorflow_serving(start, deployed):
+    folder = deployed / "half"
+    made = start(
+        "--port=9000",
+        "--rest_api_port=8080",
+        "--model_name=m",
+        f"--model_base_path={folder}",
+        "--rest_api_timeout_in_ms=60500",
+        "--enable_batching",
+        "--file_system_poll_wait_seconds=3",
+        "--rest_api_enable_cors_support",
+    )
+    assert made["models"] == [repository.Model("m", folder)]
+    assert (made["port"], made["grpc_port"], made["poll_seconds"]) == (8080, 9000, 3.0)
+    assert (made["bounds"].answer_seconds, made["allowed"].origins) == (60.5, ("*",))
+    made = start(f"--model_base_path={folder}")
+    assert (made["models"][0].name, made["port"], made["grpc_port"]) == ("default", None, 8500)
+    made = start(f"--model_base_path={folder}", "--port=0", "--rest_api_port=1", "--file_system_poll_wait_seconds=-1")
+    assert (made["port"], made["grpc_port"], made["poll_seconds"]) == (1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model=half", "--rest_api_port=1", "--grpc_port=2"], "^--grpc_port: expected --port for gRPC"),
+        (["--model_config_file=models.config", "--port=1"], "^--port: expected --rest_api_port beside it"),
+        (["--model_name=m", "--model=half"], "^--model_name: expected --model_base_path, too"),
+        (["--model_base_path=/none"], "^--model_base_path: expected a folder of versions"),
+        (["--model=half", "--noenable_batching"], "^--enable_batching: expected true; requests are always batched"),
+        (["--model=half", "--saved_model_tags=a"], "^--saved_model_tags: expected serve; "),
+    ],
+)
+def test_flags_of_tensorflow_serving_that_do_not_fit(start, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        start(*arguments)
+
+
+def test_flags_without_effect_are_named(start, deployed, log, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", log)
+    start(f"--model={deployed / 'half'}", "--grpc_max_threads=4", "--enable_profiler")
+    warned = [json.loads(line)["event"].partition(":")[0] for line in log.getvalue().splitlines()]
+    assert warned == ["--enable_profiler has no effect", "--grpc_max_threads has no effect"]
