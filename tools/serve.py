@@ -75,6 +75,7 @@ _FIXED = {
     "use_alts_credentials": ("false", "use --tls_certificate and --tls_key"),
 }
 _SWITCHES = ("allow", "enable", "flush", "remove", "skip", "xla")  # first words of flags that are true or false
+_THREADS = {"intra": "TF_NUM_INTRAOP_THREADS", "inter": "TF_NUM_INTEROP_THREADS"}
 _BATCHING = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
 
 
@@ -148,8 +149,16 @@ def _define_flags_of_tensorflow_serving():
         ("rest_api_enable_cors_support", flags.DEFINE_bool, "--cors_origins=*."),
         ("file_system_poll_wait_seconds", flags.DEFINE_integer, "--poll_seconds."),
         ("tensorflow_session_parallelism", flags.DEFINE_integer, "both of the following."),
-        ("tensorflow_intra_op_parallelism", flags.DEFINE_integer, "threads of an operation; 0: TensorFlow decides."),
-        ("tensorflow_inter_op_parallelism", flags.DEFINE_integer, "operations at a time; 0: TensorFlow decides."),
+        (
+            "tensorflow_intra_op_parallelism",
+            flags.DEFINE_integer,
+            "threads of an operation; 1 by default, 0: as many as CPUs.",
+        ),
+        (
+            "tensorflow_inter_op_parallelism",
+            flags.DEFINE_integer,
+            "operations at a time; 4 for each CPU by default, 0: as many as CPUs.",
+        ),
     ):
         kind(name, None, f"As in TensorFlow Serving: {meaning}")
     for name, reason in _IGNORED.items():
@@ -201,16 +210,14 @@ def _models(repository):
 
 
 def _use_threads():
-    """Sets TensorFlow's numbers of threads."""
-    import tensorflow as tf
-
-    session = FLAGS.tensorflow_session_parallelism
-    for number, use in (
-        (FLAGS.tensorflow_intra_op_parallelism, tf.config.threading.set_intra_op_parallelism_threads),
-        (FLAGS.tensorflow_inter_op_parallelism, tf.config.threading.set_inter_op_parallelism_threads),
-    ):
-        if number or session:
-            use(number or session)
+    """Sets the numbers of threads that TensorFlow will start with."""
+    for part, variable in _THREADS.items():
+        number = FLAGS[f"tensorflow_{part}_op_parallelism"].value
+        number = FLAGS.tensorflow_session_parallelism if number is None else number
+        if number:
+            os.environ[variable] = str(number)
+        elif number == 0:
+            os.environ.pop(variable, None)
 
 
 def _settings(flag, name):
@@ -331,6 +338,10 @@ def _write(ports):
 
 def cli():
     """Runs the program `zoo-serve`."""
+    # Operations share the threads into which they are split: those of a large image would keep them from all others for
+    # a third of a second. So each runs in a single one, as many at a time as there may be requests.
+    os.environ.setdefault(_THREADS["intra"], "1")
+    os.environ.setdefault(_THREADS["inter"], str(4 * multiprocessing.cpu_count()))
     define_flags()
     try:
         config.launch(main)

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import socket
 import sys
 
@@ -250,7 +251,8 @@ num_tflite_interpreters_per_pool mixed_precision tensorflow_session_config_file 
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_every_flag_of_tensorflow_serving_is_taken_or_refused_by_name(start, deployed, tmp_path, name):
+def test_every_flag_of_tensorflow_serving_is_taken_or_refused_by_name(start, deployed, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     (tmp_path / "batching.config").write_text("")
     values = {
         "port": "8500",
@@ -259,8 +261,6 @@ def test_every_flag_of_tensorflow_serving_is_taken_or_refused_by_name(start, dep
         "monitoring_config_file": deployed / "monitoring.config",
         "batching_parameters_file": tmp_path / "batching.config",
         "saved_model_tags": "serve",
-        # Another number can be set only before TensorFlow runs.
-        **{f"tensorflow_{part}_parallelism": "0" for part in ("session", "intra_op", "inter_op")},
     }
     arguments = {"model_base_path": values["model_base_path"], "rest_api_port": "8501"}
     arguments[name] = "true" if name.startswith(SWITCHES) else values.get(name, "1")
@@ -292,6 +292,22 @@ def test_a_command_line_of_tensorflow_serving(start, deployed):
     assert (made["models"][0].name, made["port"], made["grpc_port"]) == ("default", None, 8500)
     made = start(f"--model_base_path={folder}", "--port=0", "--rest_api_port=1", "--file_system_poll_wait_seconds=-1")
     assert (made["port"], made["grpc_port"], made["poll_seconds"]) == (1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"intra": "1", "inter": "8"}),
+        ({"session": 3}, {"intra": "3", "inter": "3"}),
+        ({"session": 3, "intra_op": 2}, {"intra": "2", "inter": "3"}),
+        ({"intra_op": 0}, {"inter": "8"}),
+    ],
+)
+def test_numbers_of_threads(start, deployed, monkeypatch, given, expected):
+    names = {part: f"TF_NUM_{part.upper()}OP_THREADS" for part in ("intra", "inter")}
+    monkeypatch.setattr(os, "environ", {**os.environ, names["intra"]: "1", names["inter"]: "8"})
+    start(f"--model={deployed / 'half'}", *(f"--tensorflow_{part}_parallelism={n}" for part, n in given.items()))
+    assert {part: os.environ[name] for part, name in names.items() if name in os.environ} == expected
 
 
 @pytest.mark.parametrize(
