@@ -74,6 +74,11 @@ def train(name, workdir, strategy):
 
 def main(folder, replicas, *names):
     folder, replicas = pathlib.Path(folder), int(replicas)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # To optimize the graphs takes longer than these steps gain by it.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if replicas > 1:
         strategies.split_cpu(replicas)
     strategy = strategies.strategy("mirrored" if replicas > 1 else "default")
