@@ -261,3 +261,20 @@ def test_the_package_has_no_other_names():
     assert {"load", "list_models", "info", "__version__"} <= set(dir(zoo))
     with pytest.raises(AttributeError, match="no_such_name"):
         zoo.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("folder:/home/me/photos", "folder:/path/to/photos"),
+        ("zoo-train --workdir=~/runs/a --data_dir=/data", "zoo-train --workdir=/path/to/a --data_dir=/path/to/data"),
+        ("sources.load.name = 'folder:/a/b/c/'", "sources.load.name = 'folder:/path/to/c'"),
+        ("['/a/b', \"/c/d\"]", "['/path/to/b', \"/path/to/d\"]"),
+        *[
+            (same, same)
+            for same in ("https://arxiv.org/abs/1", "(.*/)?(in|out)/.*", "a / b", "runs/x/seed0", "@luma/net()")
+        ],
+    ],
+)
+def test_folders_of_this_machine_are_left_out(text, expected):
+    assert cards.without_folders({"a": [text, 1]}) == {"a": [expected, 1]}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ WEIGHTS = "encoder.weights.h5"
 nearest = checks.suggestion  # used by zoo.serving
 # Files that Keras or TensorFlow open by name, as prefixes. Such a file must be listed in the card.
 _OPENED = (WEIGHTS, "saved_model.", "fingerprint.pb", "variables/", "assets/", "assets.extra/")
+# An absolute path where one can begin; not the address of a web page, which has a second slash.
+_ABSOLUTE = re.compile(r"""(^|[\s'"`=:,(\[])(?:~\w*)?/(?!/)(?:[^\s'"`,/]+/)*([^\s'"`,/)\]]+)/?(?=$|[\s'"`,)\]])""")
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 FILTERS: dict[str, Callable[[dict], Any]] = {
@@ -135,8 +138,24 @@ def read(folder: str | os.PathLike) -> dict:
         raise ValueError(f"{error} (in {path})") from None
 
 
+def without_folders(value: Any) -> Any:
+    """Returns text, or all text in lists and dicts, without the folders of this machine.
+
+    An absolute path keeps its last part: `folder:/home/me/photos` becomes `folder:/path/to/photos`.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(part) for part in value]
+    return _ABSOLUTE.sub(r"\1/path/to/\2", value) if isinstance(value, str) else value
+
+
 def write(card: dict, folder: str | os.PathLike) -> None:
-    """Checks a card and writes it into a model folder, in one step: readers see the old card or the new one."""
+    """Checks a card and writes it into a model folder, in one step: readers see the old card or the new one.
+
+    It is written without the folders of this machine, see `without_folders`.
+    """
+    card = without_folders(card)
     check(card)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     files.write(pathlib.Path(folder) / CARD, text)
