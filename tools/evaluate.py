@@ -3,16 +3,19 @@
 zoo-evaluate --model=simclr_resnet18_fashion_mnist.v1 --data=fashion_mnist --out=evaluated/fashion
 zoo-evaluate --model=runs/digits --data=digits --protocol=knn --labels=all,10 --out=evaluated/digits
 zoo-evaluate --model=runs/seed0 --model=runs/seed1 --model=runs/seed2 --data=digits --out=evaluated/three_seeds
+zoo-evaluate --model=simclr_convnet_digits.e100 --model=runs/digits --data=digits --out=evaluated/side_by_side
 zoo-evaluate --model=runs/digits --protocol=knn,my_protocol.accuracy --out=evaluated/my_protocol
 
 A model is the name of a published model, a model folder, a SavedModel folder (with a signature `serving_default` from
-`images` to `embedding`) or the workdir of a training run. For several models, runs of different seeds, the table shows
-their mean. Settings are chosen on training labels; test images are used once for each number. The table is printed and
+`images` to `embedding`) or the workdir of a training run. Of workdirs whose configurations differ in the seed alone,
+the table shows the mean; other models stand side by side. Size, channels and modality of the images are those that the
+models take. Settings are chosen on training labels; test images are used once for each number. The table is printed and
 written to results.md as Markdown; all numbers, their settings and the command are written to results.json.
 """
 
 import os
 import pathlib
+import re
 import sys
 
 from absl import flags
@@ -29,8 +32,8 @@ def define_flags():
     flags.DEFINE_multi_string(
         "model",
         None,
-        "Name of a published model, model folder, SavedModel folder or training workdir. Several, one flag each, are "
-        "runs of different seeds.",
+        "Name of a published model, model folder, SavedModel folder or training workdir. Several, one flag each, stand "
+        "side by side; of workdirs that differ in the seed alone, the mean is shown.",
         required=True,
     )
     flags.DEFINE_string(
@@ -58,9 +61,18 @@ def define_flags():
     flags.DEFINE_string("data_dir", None, "Folder in which TFDS keeps its data.")
     flags.DEFINE_string("train_split", "train", "Split whose labels the protocols use.")
     flags.DEFINE_string("test_split", "test", "Split on which the protocols measure.")
-    flags.DEFINE_string("image", None, "Feature of the data set to take as the image, such as depth.")
-    flags.DEFINE_integer("size", None, "Height and width to resize the images to.", lower_bound=1)
-    flags.DEFINE_integer("channels", None, "Number of channels to convert the images to, 1 or 3.")
+    flags.DEFINE_string(
+        "image",
+        None,
+        "Feature of the data set to take as the image, such as depth; by default the one "
+        "that the models were trained on, if on the same data.",
+    )
+    flags.DEFINE_integer(
+        "size", None, "Height and width to resize the images to; by default what the models take.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "channels", None, "Number of channels to convert the images to, 1 or 3; by default what the models take."
+    )
     flags.DEFINE_integer("draws", 10, "Number of random draws of the few labels.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the label draws, the folds and the untrained weights.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 256, "Number of images that pass through the encoder at once.", lower_bound=1)
@@ -96,6 +108,54 @@ def resolve(name, encoder=None, trust=False):
     return pretrained.load(str(path) if path.is_dir() else name)
 
 
+def grouped(names):
+    """Returns lists of `names`, by the name of their column: workdirs that differ in the seed alone are one."""
+    groups = {}
+    for name in names:
+        config_file = pathlib.Path(name).expanduser() / "config.gin"
+        key = name
+        if config_file.is_file():
+            lines = config_file.read_text().splitlines()
+            key = "\n".join(line for line in lines if not line.startswith("loop.run.seed = "))
+        groups.setdefault(key, []).append(name)
+    columns = {}
+    for found in groups.values():
+        path = pathlib.Path(found[0]).absolute()
+        column = path.name if len(found) == 1 else path.parent.name
+        while column in columns:
+            column += "'"
+        columns[column] = found
+    return columns
+
+
+def modality(names, data):
+    """Returns the feature of the data that models were trained on as the image, None for the usual one.
+
+    Args:
+        names: see `resolve`.
+        data: name of the data; those of models that were trained on other data are not known.
+
+    Raises:
+        ValueError: the models were trained on different features.
+    """
+    found = set()
+    for name in names:
+        config_file = pathlib.Path(name).expanduser() / "config.gin"
+        if config_file.is_file():
+            text = config_file.read_text()
+        else:
+            try:
+                text = cards.read(cards.find(name))["training"].get("config", "")
+            except (OSError, ValueError):  # a plain SavedModel
+                continue
+        if re.search(rf"^sources\.load\.name = {data!r}$", text, re.MULTILINE):
+            bound = re.search(r"^sources\.load\.image = '(\w+)'$", text, re.MULTILINE)
+            found.add(bound.group(1) if bound else None)
+    if len(found) > 1:
+        raise ValueError(f"--image: expected models of one modality. Received: {', '.join(map(str, found))}.")
+    return next(iter(found), None)
+
+
 def counts(labels):
     """Returns the values of --labels, with numbers as integers."""
     for text in labels:
@@ -113,7 +173,9 @@ def main(argv):
 
     sys.path.append(os.getcwd())  # for protocols of your own: a console script does not look here
     labels = counts(FLAGS.labels)
-    card = None
+    card, columns = None, grouped(FLAGS.model)
+    if FLAGS.card and len(columns) > 1:
+        raise ValueError(f"--card: expected a single model. Received: {len(columns)}: {', '.join(columns)}.")
     if FLAGS.card:  # read first, so that a mistyped path does not cost the whole evaluation
         place = pathlib.Path(FLAGS.card).expanduser()
         place = place if place.is_dir() else place.parent
@@ -125,8 +187,11 @@ def main(argv):
         raise ValueError(
             f"--out: expected a folder that can be written. Received: out={FLAGS.out!r} ({error})."
         ) from error
+    models = {
+        column: [resolve(name, FLAGS.encoder, FLAGS.trust) for name in names] for column, names in columns.items()
+    }
     rows = evaluate.evaluate(
-        [resolve(name, FLAGS.encoder, FLAGS.trust) for name in FLAGS.model],
+        models if len(models) > 1 else next(iter(models.values())),
         FLAGS.data,
         protocols=tuple(FLAGS.protocol),
         train_split=FLAGS.train_split,
@@ -138,7 +203,7 @@ def main(argv):
         size=FLAGS.size,
         channels=FLAGS.channels,
         batch_size=FLAGS.batch_size,
-        image=FLAGS.image,
+        image=FLAGS.image or modality(FLAGS.model, FLAGS.data),
     )
     command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
     written = results.write(out, rows, command)

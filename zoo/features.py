@@ -203,6 +203,16 @@ def extract(model: Any, examples: Source | np.ndarray, batch_size: int = 256, ke
     return Extractor(model, batch_size, key)(examples)
 
 
+def input_shape(model: Any) -> tuple[int | None, ...] | None:
+    """Returns the shape of an example that a network takes, None for a free size; None where it is not known.
+
+    Args:
+        model: see `Extractor`.
+    """
+    network = None if _is_pixels(model) else _network(model)
+    return None if network is None or network.shape is None else tuple(network.shape[1:])
+
+
 def _is_pixels(model: Any) -> bool:
     return model is None or (isinstance(model, str) and model == PIXELS)
 

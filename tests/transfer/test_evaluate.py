@@ -149,7 +149,7 @@ def test_an_encoder_of_depth_is_judged_on_depth(tmp_path, monkeypatch):
     rows = evaluate.evaluate(encoder, "scenes", **common, image="depth")
     assert [row.n_test for row in rows] == [20] * 3 and all(row.value is not None for row in rows)
     with pytest.raises(ValueError, match="48, 48, 1"):
-        evaluate.evaluate(encoder, "scenes", **common)
+        evaluate.evaluate(encoder, "scenes", **common, channels=3)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_encoder_of_depth_is_judged_on_depth(tmp_path, monkeypatch):
 )
 def test_refuses_to_test_on_training_images(train, test, common):
     with pytest.raises(ValueError, match=f"without images of `train_split`. Received: .*common={common}"):
-        evaluate.evaluate(lambda images: images, "digits", train_split=train, test_split=test)
+        evaluate.evaluate(encoder(), "digits", train_split=train, test_split=test)
 
 
 def test_test_classes_without_training_images_are_said(caplog):
@@ -243,3 +243,31 @@ def a_number(model, train, test, *, seed, features):
 def test_a_protocol_returns_a_list_of_measurements(data):
     with pytest.raises(ValueError, match="a_number' to return a list of measurements. Received: returned=0.5"):
         evaluate.evaluate(encoder(), data, protocols=(f"{__name__}.a_number",), labels=("all",))
+
+
+def test_models_by_name_stand_side_by_side(data):
+    models = {"one": encoder(1), "two": [encoder(2), encoder(3)]}
+    rows = evaluate.evaluate(models, data, protocols=("knn",), labels=("all",))
+    assert [(row.features, row.model, row.n_seeds) for row in rows] == [
+        ("pixels", "", 1),
+        ("untrained", "one", 1),
+        ("trained", "one", 1),
+        ("untrained", "two", 2),
+        ("trained", "two", 2),
+    ]
+    heading, (line,) = results.cells(rows)
+    assert heading[3:] == ["raw pixels", "one, untrained", "one", "two, untrained", "two"]
+    for name, model in models.items():
+        alone = evaluate.evaluate(model, data, protocols=("knn",), labels=("all",))
+        assert [row.value for row in alone[1:]] == [row.value for row in rows if row.model == name]
+    assert results.markdown(rows).count("---:") == 5
+
+
+def test_size_and_channels_come_from_the_model():
+    keras.utils.set_random_seed(0)
+    network = convnet.convnet((6, 6, 3), (4, 8))
+    settings = {"protocols": ("knn",), "labels": ("all",), "train_split": "train[:200]", "test_split": "test[:60]"}
+    rows = evaluate.evaluate(network, "digits", **settings)
+    assert rows == evaluate.evaluate(network, "digits", size=6, channels=3, **settings)
+    with pytest.raises(ValueError, match="same size; judge the others by themselves. Received: .*6, 6.*8, 8"):
+        evaluate.evaluate({"a": network, "b": convnet.convnet((8, 8, 3), (4, 8))}, "digits", **settings)

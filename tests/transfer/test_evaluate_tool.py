@@ -141,3 +141,48 @@ def test_an_encoder_by_name(program, monkeypatch, tmp_path):
     assert (kernels[0] == kernels[1]).all() and (kernels[0] != kernels[2]).any()
     with pytest.raises(ValueError, match="`encoder` to be one of 'image', 'other'. Received: encoder='imagr'. Did you"):
         program.resolve(str(tmp_path), "imagr")
+
+
+def test_workdirs_that_differ_in_the_seed_are_one_column(program, tmp_path):
+    for name, text in {"a/0": "loop.run.seed = 0\nx = 1", "a/1": "loop.run.seed = 1\nx = 1", "b/1": "x = 2"}.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.gin").write_text(text + "\n")
+    names = [str(tmp_path / name) for name in ("a/0", "b/1", "a/1")] + ["published.v1", "other/published.v1"]
+    found = program.grouped(names)
+    assert found == {
+        "a": [names[0], names[2]],
+        "1": [names[1]],
+        "published.v1": [names[3]],
+        "published.v1'": [names[4]],
+    }
+
+
+def test_models_side_by_side(program, monkeypatch, published, tmp_path, capsys):
+    monkeypatch.setenv("ZOO_MODELS", str(published.parent))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.gin").write_text("")
+    models = (f"--model={published.name}", f"--model={tmp_path / 'run'}")
+    start(program, monkeypatch, *models, f"--out={tmp_path / 'out'}", *QUICK)
+    rows = results.read(tmp_path / "out")
+    assert [row.model for row in rows] == ["", published.name, published.name, "run", "run"]
+    assert f"{published.name}, untrained" in (tmp_path / "out/results.md").read_text()
+    program.FLAGS.unparse_flags()
+    program.FLAGS["model"].unparse()
+    with pytest.raises(ValueError, match="--card: expected a single model. Received: 2"):
+        start(program, monkeypatch, *models, f"--out={tmp_path / 'out'}", f"--card={published}", *QUICK)
+
+
+def test_modality_of_runs_on_the_same_data(program, tmp_path):
+    for name, text in {
+        "depth": "sources.load.image = 'depth'",
+        "color": "",
+        "other": "sources.load.image = 'x'",
+    }.items():
+        (tmp_path / name).mkdir()
+        data = "rooms" if name == "other" else "scenes"
+        (tmp_path / name / "config.gin").write_text(f"sources.load.name = '{data}'\n{text}\n")
+    depth, color, other = (str(tmp_path / name) for name in ("depth", "color", "other"))
+    assert program.modality([depth, other, str(tmp_path)], "scenes") == "depth"
+    assert program.modality([color], "scenes") is None and program.modality([depth], "digits") is None
+    with pytest.raises(ValueError, match="--image: expected models of one modality"):
+        program.modality([depth, color], "scenes")

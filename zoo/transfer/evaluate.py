@@ -14,6 +14,7 @@ from zoo import checks
 from zoo import features as frozen
 from zoo.data import sources
 from zoo.data import splits as data_splits
+from zoo.hub import cards
 from zoo.methods import method as methods
 from zoo.models import architecture
 from zoo.transfer import intervals, protocols, results, splits
@@ -24,6 +25,7 @@ Labels = str | int  # "all", or a number per class
 Task = tuple[str, Labels]  # name of a protocol, labels it may use
 Draws = list[list[protocols.Measurement]]  # what a protocol returned for every draw of the labels
 Judged = dict[Task, Draws] | str  # of one network, or the reason why there is none
+Column = tuple[str, str]  # kind of features and name of the model
 
 
 def evaluate(
@@ -45,11 +47,11 @@ def evaluate(
 
     Every setting is chosen on training labels; the test examples are used once per number that is reported. With all
     labels, the interval of one model is over test examples, Wilson's for accuracies. With few labels it is Student's
-    over the draws, which share their test examples. For several models it is Student's over the models.
+    over the draws, which share their test examples. For several seeds of a model it is Student's over the seeds.
 
     Args:
-        model: what `zoo.features.Extractor` takes, or a list of several models that were trained alike with different
-            seeds.
+        model: what `zoo.features.Extractor` takes; a list of models that were trained alike with different seeds; or
+            either by name, to judge several models side by side.
         data: name of the data as in `zoo.data.sources.load`, or a pair of sources `(train, test)`.
         protocols: names of protocols, or import paths of your own; see `zoo.transfer.protocols.find`.
         train_split: the split whose labels the protocols use.
@@ -59,21 +61,23 @@ def evaluate(
         seed: seed of the draws, the folds and the untrained weights, an integer >= 0. Sets Keras' global
             seed.
         data_dir: folder of TFDS' data.
-        size: height and width that images are resized to.
-        channels: 1 or 3, the number of channels that images are converted to.
+        size: height and width that images are resized to; by default what the models take.
+        channels: 1 or 3, the number of channels that images are converted to; by default what the models take.
         batch_size: number of images that pass through the encoder at once.
         image: the feature of the data set that is the image, such as "depth"; see `zoo.data.sources.load`.
 
     Returns:
-        One row per protocol, labels, metric and kind of features.
+        One row per protocol, labels, metric, kind of features and model.
 
     Raises:
-        ValueError: a protocol is unknown, the data have no labels, or the images do not have the model's shape.
+        ValueError: a protocol is unknown, the data have no labels, or the images do not have the models' shape.
     """
-    models = list(model) if isinstance(model, list | tuple) else [model]
+    named = model if isinstance(model, Mapping) else {"": model}
+    models = {name: list(found) if isinstance(found, list | tuple) else [found] for name, found in named.items()}
     _check(models, labels, draws)
     functions = _functions(protocols)
     if isinstance(data, str):
+        size, channels = _fitting(models, size, channels)
         train, test = (_load(data, split, size, channels, data_dir, image) for split in (train_split, test_split))
         common = int(np.isin(test.ids, train.ids).sum())
         expected = "`test_split` without images of `train_split`"
@@ -83,13 +87,14 @@ def evaluate(
     _check_labels(train, test)
     plan = _Plan(train, test, functions, labels, draws, seed, batch_size)
     judged = {
-        kind: [plan.judged(kind, network) for network in networks] for kind, networks in _networks(models, seed).items()
+        column: [plan.judged(column, network) for network in networks]
+        for column, networks in _networks(models, seed).items()
     }
     return [row for task in plan.tasks for row in _rows(plan, task, judged)]
 
 
-def _check(models: list[Any], labels: Sequence[Labels], draws: int) -> None:
-    checks.require(models, "evaluate", "at least one model", model=models)
+def _check(models: dict[str, list[Any]], labels: Sequence[Labels], draws: int) -> None:
+    checks.require(models and all(models.values()), "evaluate", "at least one model", model=models)
     for count in labels:
         is_valid = count == "all" or checks.is_integer(count)
         checks.require(is_valid, "evaluate", "'all' or a number of labels per class", labels=count)
@@ -102,6 +107,23 @@ def _functions(names: Sequence[str]) -> dict[str, protocols.Protocol]:
 
 def _load(name: str, split: str, size: int | None, channels: int | None, data_dir: str | None, image: str | None):
     return sources.load(name, split, size=size, channels=channels, data_dir=data_dir, image=image)
+
+
+def _fitting(models: dict[str, list[Any]], size: int | None, channels: int | None) -> tuple[int | None, int | None]:
+    """Returns size and channels of the images, taken from the models where they are not given."""
+    shapes = {frozen.input_shape(model) for found in models.values() for model in found}
+    images = [shape for shape in shapes if shape is not None and len(shape) == 3]
+    found = {"size": size, "channels": channels}
+    for name, wanted in (
+        ("size", {shape[0] for shape in images if shape[0] == shape[1]} - {None}),
+        ("channels", {shape[2] for shape in images} - {None}),
+    ):
+        if found[name] is None and wanted:
+            expected = f"models that take images of the same {name}; judge the others by themselves"
+            checks.require(len(wanted) == 1, "evaluate", expected, shapes=sorted(map(str, images)))
+            found[name] = wanted.pop()
+            _logger.info("Images are read with %s=%d, as the models take them.", name, found[name])
+    return found["size"], found["channels"]
 
 
 def _check_labels(*data: Any) -> None:
@@ -122,12 +144,15 @@ def _check_labels(*data: Any) -> None:
         )
 
 
-def _networks(models: list[Any], seed: int) -> dict[str, list[Any]]:
-    """Returns the networks of each kind; an untrained one that cannot be made is a string, the reason."""
-    trained = [methods.encoder_named(model) if hasattr(model, "encoders") else model for model in models]
-    fresh = [untrained(network, seed + index) for index, network in enumerate(trained)]
+def _networks(models: dict[str, list[Any]], seed: int) -> dict[Column, list[Any]]:
+    """Returns the networks of each column; an untrained one that cannot be made is a string, the reason."""
     # Raw pixels are the same beside every model, so they are judged once.
-    return {"pixels": [frozen.PIXELS], "untrained": fresh, "trained": trained}
+    networks: dict[Column, list[Any]] = {("pixels", ""): [frozen.PIXELS]}
+    for name, found in models.items():
+        trained = [methods.encoder_named(model) if hasattr(model, "encoders") else model for model in found]
+        networks["untrained", name] = [untrained(network, seed + index) for index, network in enumerate(trained)]
+        networks["trained", name] = trained
+    return networks
 
 
 def untrained(network: Any, seed: int) -> Any:
@@ -164,17 +189,18 @@ class _Plan:
     def tasks(self) -> list[Task]:
         return [(name, count) for count in self.labels for name in self.functions]
 
-    def judged(self, kind: str, network: Any) -> Judged:
+    def judged(self, column: Column, network: Any) -> Judged:
         """Runs all tasks on one network."""
+        kind, name = column
         if kind == "untrained" and isinstance(network, str):
             return network
         cache = frozen.Cache(self.batch_size)  # not shared between networks, so that features are freed with theirs
         measured: dict[Task, Draws] = {}
-        for name, count in self.tasks:
-            began = time.monotonic()
+        for task in self.tasks:
+            began, (protocol, count) = time.monotonic(), task
             parts = [self.train] if count == "all" else [self._part(cache, count, draw) for draw in range(self.draws)]
-            measured[name, count] = [self._measured(name, network, part, cache) for part in parts]
-            _log(kind, (name, count), measured[name, count], time.monotonic() - began)
+            measured[task] = [self._measured(protocol, network, part, cache) for part in parts]
+            _log(f"{name}, {kind}" if name else kind, task, measured[task], time.monotonic() - began)
         return measured
 
     def _part(self, cache: frozen.Cache, count: Labels, draw: int) -> Any:
@@ -187,11 +213,11 @@ class _Plan:
         return found
 
 
-def _log(kind: str, task: Task, measured: Draws, seconds: float) -> None:
+def _log(column: str, task: Task, measured: Draws, seconds: float) -> None:
     for metric in _metrics(measured):
         values = [measurement.value for measurement in _only(measured, metric)]
         mean = "n/a" if None in values else f"{np.mean(np.array(values)):.4f}"
-        _logger.info("%s: %s, %s: %s %s, in %.1f s.", kind, task[0], _text(task[1]), metric, mean, seconds)
+        _logger.info("%s: %s, %s: %s %s, in %.1f s.", column, task[0], _text(task[1]), metric, mean, seconds)
 
 
 def _text(count: Labels) -> str:
@@ -208,21 +234,24 @@ def _only(measured: Draws, metric: str) -> list[protocols.Measurement]:
     return [next((found for found in draw if found.metric == metric), missing) for draw in measured]
 
 
-def _rows(plan: _Plan, task: Task, judged: Mapping[str, list[Judged]]) -> Iterator[results.Row]:
-    """Yields the rows of a task: its metrics, and for each the kinds of features."""
-    known = {kind: [found[task] for found in networks if isinstance(found, dict)] for kind, networks in judged.items()}
+def _rows(plan: _Plan, task: Task, judged: Mapping[Column, list[Judged]]) -> Iterator[results.Row]:
+    """Yields the rows of a task: its metrics, and for each the columns."""
+    known = {
+        column: [found[task] for found in networks if isinstance(found, dict)] for column, networks in judged.items()
+    }
     for metric in _metrics([draw for models in known.values() for draws in models for draw in draws]):
-        for kind, networks in judged.items():
+        for column, networks in judged.items():
             common = {
-                "data": plan.train.name,
+                "data": cards.without_folders(plan.train.name),
                 "protocol": task[0],
                 "labels": _text(task[1]),
-                "features": kind,
+                "features": column[0],
+                "model": column[1],
                 "n_seeds": len(networks),
                 "seed": plan.seed,
                 "metric": metric,
             }
-            models = [_only(draws, metric) for draws in known[kind]]
+            models = [_only(draws, metric) for draws in known[column]]
             reasons = [found for found in networks if isinstance(found, str)]
             reasons += [found.details["reason"] for draws in models for found in draws if found.value is None]
             if reasons:

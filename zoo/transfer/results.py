@@ -37,6 +37,7 @@ class Row:
         seed: seed of the draws, the folds and the untrained weights.
         details: settings, single values, and what the interval is taken over.
         metric: name of the metric.
+        model: name of the model where several are judged side by side, else "".
     """
 
     data: str
@@ -50,11 +51,19 @@ class Row:
     seed: int = 0
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     metric: str = "accuracy"
+    model: str = ""
 
     def __post_init__(self) -> None:
         checks.one_of("Row", "features", self.features, FEATURES)
         has_reason = self.value is not None or "reason" in self.details
         checks.require(has_reason, "Row", "details['reason'] where there is no value", details=self.details)
+
+    @property
+    def column(self) -> str:
+        """The heading of its column."""
+        if not self.model:
+            return FEATURES[self.features]
+        return self.model if self.features == "trained" else f"{self.model}, {self.features}"
 
     @property
     def text(self) -> str:
@@ -111,11 +120,17 @@ def read(folder: str | pathlib.Path) -> list[Row]:
     return [Row(**row) for row in rows]
 
 
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Returns the headings of the columns of numbers."""
+    known = list(dict.fromkeys(row.column for row in rows))
+    return known if any(row.model for row in rows) else list(FEATURES.values())
+
+
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Returns the heading and the lines of the table.
 
-    There is one line per data, protocol and labels, and one column per kind of features. Metrics have a column only if
-    there are any besides the accuracy.
+    There is one line per data, protocol and labels, and one column per kind of features and model. Metrics have a
+    column only if there are any besides the accuracy.
 
     Raises:
         ValueError: there are two rows for one cell.
@@ -125,11 +140,12 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         key = (row.data, row.protocol, row.labels, *([row.metric] if with_metric else []))
         line = lines.setdefault(key, {})
-        if row.features in line:
+        if row.column in line:
             raise ValueError(f"results: expected one row per cell. Received: two of {', '.join(key)}, {row.features}.")
-        line[row.features] = row.text
-    heading = ["data", "protocol", "labels", *(["metric"] if with_metric else []), *FEATURES.values()]
-    return heading, [[*key, *(line.get(kind, "n/a") for kind in FEATURES)] for key, line in lines.items()]
+        line[row.column] = row.text
+    columns = _columns(rows)
+    heading = ["data", "protocol", "labels", *(["metric"] if with_metric else []), *columns]
+    return heading, [[*key, *(line.get(column, "n/a") for column in columns)] for key, line in lines.items()]
 
 
 def rich_table(rows: Sequence[Row]) -> table.Table:
@@ -138,7 +154,7 @@ def rich_table(rows: Sequence[Row]) -> table.Table:
     accuracies = all(is_accuracy(row.metric) for row in rows)
     made = table.Table(title="Accuracy in % (95 % interval)" if accuracies else "95 % interval; accuracies in %")
     for name in heading:
-        made.add_column(name, justify="right" if name in FEATURES.values() else "left")
+        made.add_column(name, justify="right" if name in _columns(rows) else "left", overflow="fold")
     for line in lines:
         made.add_row(*line)
     return made
@@ -158,7 +174,7 @@ def grid(heading: Sequence[str], lines: Iterable[Sequence[str]], numbers: Collec
 
 def markdown(rows: Sequence[Row]) -> str:
     """Returns the table for a document, in Markdown."""
-    return grid(*cells(rows), FEATURES.values())
+    return grid(*cells(rows), _columns(rows))
 
 
 def compared(judged: Mapping[str, Sequence[Row]]) -> str:
