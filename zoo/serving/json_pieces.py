@@ -202,7 +202,7 @@ class _Scan:
             self._rows, self._level = Rows(self._body, position + 1), level
             self._begin = self._row = int(seen.counts[index])
         elif mark == "{":
-            self._is_object = level == 2
+            self._is_object = True  # also behind an object in it
         else:
             if self._rows:
                 _check(int(seen.counts[index]) - self._row, self._bounds)
