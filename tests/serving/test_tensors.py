@@ -242,6 +242,31 @@ def test_a_body_in_pieces_is_read_as_the_whole_is(monkeypatch, name):
                         assert (read[0].dtype, read[1]) == (whole[0].dtype, whole[1])
 
 
+@pytest.mark.parametrize("blanks", [0, json_pieces.WHOLE])
+@pytest.mark.parametrize(
+    "body", [b'{"instances": [NaN], "\xed\xa0\x80": 1', b'\xef\xbb\xbf{"instances": [NaN]'], ids=["surrogate", "mark"]
+)
+def test_other_encodings_are_refused_beside_special_numbers(body, blanks):
+    spec = servable.Spec(np.dtype("float32"), (None,))
+    assert outcome(body + b" " * blanks + b"}", spec, limits.Limits()) == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("key", ["signature_name", "inputs"])
+def test_lists_in_the_wrong_place_are_refused_without_writing_them_out(monkeypatch, key):
+    in_pieces(monkeypatch, 1 << 20, 10)
+    scalars = servable.Spec(np.dtype("float32"), (None,))
+    body = json.dumps({"inputs": {"x": 1, "y": 2}, key: list(range(100))}).encode()
+
+    def steps():
+        document = yield from json_pieces.document(body, limits.Limits())
+        name = json_tensors.signature_name(document)
+        yield from json_tensors.arrays(document, signature(x=scalars, y=scalars), limits.Limits())
+        return name
+
+    with pytest.raises(status.ServingError, match="Received: a list of 100 values"):
+        turns.at_once(steps())
+
+
 @pytest.mark.parametrize("row", ["[]", "{}", "0", "[0]", "[[[0]]]", '""', "[[],[]]", "[" + "[]," * 999 + "[]]"])
 @pytest.mark.parametrize(
     "before", ['{"instances": [', '{"inputs": [', '{"inputs": {"x": [', '{"a": {"b": {"c": [', "["]

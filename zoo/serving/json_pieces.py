@@ -34,12 +34,12 @@ def parsed(text: bytes) -> Any:
         except orjson.JSONDecodeError:
             if b"NaN" not in text and b"Infinity" not in text:
                 raise
-            return json.loads(text)
+            return json.loads(text.decode())  # of bytes, it would take other encodings, too
     except (ValueError, RecursionError) as error:
         raise invalid("a JSON document", error) from error
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Rows:
     """A list of a body that is not parsed yet.
 
@@ -56,6 +56,9 @@ class Rows:
     ends: list[int] = dataclasses.field(default_factory=list)
     count: int = 1
     elements: int = 0
+
+    def __repr__(self) -> str:
+        return f"a list of {self.count} values"  # errors name it, and the body may be large
 
     def pieces(self) -> Iterator[list]:
         """Yields the rows, a list of some at a time; ServingError where a piece is none."""
