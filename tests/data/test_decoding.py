@@ -103,6 +103,25 @@ def test_a_header_is_read_without_the_pixels(monkeypatch):
     assert {name: decoding.header(data) for name, data in FAMILY} == expected
 
 
+@pytest.mark.parametrize("kind", ["tRNS", "eXIf", "tEXt", "iTXt"])
+def test_what_follows_the_pixels_of_a_png_file_is_heeded(channels, kind):
+    pixels = image_files.noise("L", 4, 6)
+    exif = image_files.oriented(6)["exif"].tobytes().removeprefix(b"Exif\0\0")
+    extra = {
+        "tRNS": b"\0" + np.asarray(pixels).tobytes()[:1],
+        "eXIf": exif,
+        "tEXt": b"Raw profile type exif\0\nexif\n%8d\n%s\n" % (len(exif), exif.hex().encode()),
+        "iTXt": b'XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta tiff:Orientation="6"/>',
+    }[kind]
+    whole = image_files.written(pixels, "PNG")
+    end = whole.index(b"IEND") - 4
+    data = whole[:end] + image_files.chunk(kind.encode(), extra) + whole[end:]
+    assert not np.array_equal(shown(data, channels), shown(whole, channels))
+    assert not decoding.header(data).is_plain
+    stored = tf.io.decode_image(decoding.plain(data), expand_animations=False)
+    np.testing.assert_array_equal(images.unified(stored, channels), shown(data, channels))
+
+
 def test_files_in_folders_are_shown(tmp_path, channels):
     chosen = [item for item in FAMILY[::7] if not item[0].startswith(UNSTATED)]
     paths = [tmp_path / f"{number}" for number in range(len(chosen))]

@@ -15,8 +15,8 @@ PIXELS = 25_000_000
 _NEARLY_BLACK = 8  # of 255
 _DEPTHS = {"I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16}
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
-# Chunks and keywords of PNG that may hold an orientation.
-_TURNS = (b"eXIf", b"exif\0", b"xmp\0", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+# Chunks and keywords of PNG that may hold transparency or an orientation, also behind the pixels.
+_EXTRAS = (b"tRNS", b"eXIf", b"exif\0", b"xmp\0", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 _logger = logging.getLogger("zoo.data")
 
@@ -135,7 +135,7 @@ def plain(data: bytes, pixels: int = PIXELS) -> bytes:
 
 def _is_plain(image: Any, data: bytes) -> bool:
     """Returns whether decoders agree about a file: no animation, orientation, depth, palette or key of transparency."""
-    if image.format == "PNG" and any(name in data for name in _TURNS):
+    if image.format == "PNG" and any(name in data for name in _EXTRAS):
         return False
     try:
         # Pillow decodes a PNG file to see whether an orientation follows the pixels.
