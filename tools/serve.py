@@ -141,26 +141,34 @@ def define_flags():
 
 
 def _define_flags_of_tensorflow_serving():
-    for name, kind, meaning in (
-        ("rest_api_port", flags.DEFINE_integer, "port of the REST API, 0 for none; --port is then that of gRPC."),
+    for name, kind, meaning, *bounds in (
+        (
+            "rest_api_port",
+            flags.DEFINE_integer,
+            "port of the REST API, 0 for none; --port is then that of gRPC.",
+            0,
+            65535,
+        ),
         ("model_name", flags.DEFINE_string, "name of the model in --model_base_path, 'default' by default."),
         ("model_base_path", flags.DEFINE_string, "folder of the versions of a model."),
-        ("rest_api_timeout_in_ms", flags.DEFINE_integer, "--answer_seconds in milliseconds."),
+        ("rest_api_timeout_in_ms", flags.DEFINE_integer, "--answer_seconds in milliseconds.", 0),
         ("rest_api_enable_cors_support", flags.DEFINE_bool, "--cors_origins=*."),
         ("file_system_poll_wait_seconds", flags.DEFINE_integer, "--poll_seconds."),
-        ("tensorflow_session_parallelism", flags.DEFINE_integer, "both of the following."),
+        ("tensorflow_session_parallelism", flags.DEFINE_integer, "both of the following.", 0),
         (
             "tensorflow_intra_op_parallelism",
             flags.DEFINE_integer,
             "threads of an operation; 1 by default, 0: as many as CPUs.",
+            0,
         ),
         (
             "tensorflow_inter_op_parallelism",
             flags.DEFINE_integer,
             "operations at a time; 4 for each CPU by default, 0: as many as CPUs.",
+            0,
         ),
     ):
-        kind(name, None, f"As in TensorFlow Serving: {meaning}")
+        kind(name, None, f"As in TensorFlow Serving: {meaning}", *bounds)
     for name, reason in _IGNORED.items():
         define = flags.DEFINE_bool if name.split("_")[0] in _SWITCHES else flags.DEFINE_string
         define(name, None, f"Flag of TensorFlow Serving without effect here: {reason}.")
@@ -179,17 +187,27 @@ def _ignored():
 
 
 def _ports():
-    """Returns the ports of REST and gRPC, None for none, by TensorFlow Serving's meaning of --port if it is meant."""
+    """Returns the ports of REST and gRPC, None for none; ValueError where both are none, or the same."""
+    port, grpc_port, names = _named_ports()
+    if port == grpc_port != 0:
+        received = "none" if port is None else f"{port} for both"
+        raise ValueError(f"{names}: expected a port, or two that differ. Received: {received}.")
+    return port, grpc_port
+
+
+def _named_ports():
+    """Returns the ports of REST and gRPC, and their flags, by TensorFlow Serving's meaning of --port if it is meant."""
     if FLAGS.rest_api_port is None and FLAGS.model_base_path is None:
         if FLAGS.model_config_file and FLAGS["port"].present and not FLAGS["grpc_port"].present:
             expected = "--rest_api_port beside it, and it is the port of gRPC, or --grpc_port, and it is that of REST"
             raise ValueError(f"--port: expected {expected}. Received: {FLAGS.port}.")
-        return (None if FLAGS.port < 0 else FLAGS.port), (None if FLAGS.grpc_port < 0 else FLAGS.grpc_port)
+        port, grpc_port = (None if number < 0 else number for number in (FLAGS.port, FLAGS.grpc_port))
+        return port, grpc_port, "--port, --grpc_port"
     if FLAGS["grpc_port"].present:
         expected = "--port for gRPC, as in TensorFlow Serving, beside --rest_api_port or --model_base_path"
         raise ValueError(f"--grpc_port: expected {expected}. Received: {FLAGS.grpc_port}.")
     grpc_port = FLAGS.port if FLAGS["port"].present else FLAGS.grpc_port
-    return (FLAGS.rest_api_port or 0) or None, None if grpc_port <= 0 else grpc_port
+    return FLAGS.rest_api_port or None, None if grpc_port <= 0 else grpc_port, "--rest_api_port, --port"
 
 
 def _models(repository):
@@ -240,11 +258,37 @@ def _batching(batching, deployment, repository, messages_pb2):
 
 
 def _access(access):
-    """Returns who may ask the server."""
-    paths = [pathlib.Path(path).expanduser() if path else None for path in (FLAGS.tls_certificate, FLAGS.tls_key)]
-    token = pathlib.Path(FLAGS.token_file).expanduser().read_text().strip() if FLAGS.token_file else None
+    """Returns who may ask the server; ValueError names the flag that does not fit."""
+    texts = {name: _text(name) for name in ("tls_certificate", "tls_key", "token_file")}
+    certificate, key = (
+        None if texts[name] is None else pathlib.Path(FLAGS[name].value).expanduser()
+        for name in ("tls_certificate", "tls_key")
+    )
+    if FLAGS.rest_api_enable_cors_support and FLAGS.cors_origins:
+        expected = "none beside --rest_api_enable_cors_support, which lets all web pages use the API"
+        raise ValueError(f"--cors_origins: expected {expected}. Received: {','.join(FLAGS.cors_origins)}.")
     origins = ["*"] if FLAGS.rest_api_enable_cors_support else FLAGS.cors_origins
-    return access.Access(*paths, token, tuple(origins))
+    fields = {
+        "--tls_certificate, --tls_key": {"certificate": certificate, "key": key},
+        "--token_file": {"token": None if texts["token_file"] is None else texts["token_file"].strip()},
+        "--cors_origins": {"origins": tuple(origins)},
+    }
+    for flag, given in fields.items():
+        try:
+            access.Access(**given)
+        except ValueError as error:
+            raise ValueError(f"{flag}: {str(error).partition(': ')[2]}") from error
+    return access.Access(**{name: value for given in fields.values() for name, value in given.items()})
+
+
+def _text(flag):
+    """Returns the text of the file of a flag, None for none; an empty path is an error, not none."""
+    path = FLAGS[flag].value
+    try:
+        return None if path is None else pathlib.Path(path).expanduser().read_text(errors="replace")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"--{flag}: expected a file that can be read. Received: {path!r} ({reason}).") from error
 
 
 class JsonLines(logging.Formatter):
@@ -288,7 +332,7 @@ def main(argv):
     from zoo.engine import graphs
     from zoo.serving import access, batching, deployment, limits, messages_pb2, metrics, repository, server
 
-    warnings, (port, grpc_port) = _ignored(), _ports()
+    warnings, (port, grpc_port), allowed = _ignored(), _ports(), _access(access)
     _use_threads()
     if FLAGS.trust:
         graphs.trust("/")
@@ -324,7 +368,7 @@ def main(argv):
         bounds,
         poll_seconds if poll_seconds > 0 else None,
         path,
-        _access(access),
+        allowed,
     )
     made.run(_write)
     return 0

@@ -118,12 +118,20 @@ def test_files_that_are_no_pair(pair, tmp_path, which):
         access.Access(*made)
 
 
-@pytest.mark.parametrize("token", ["", "short", "x" * 15, "ä" * 20, "with a line\nmore than that"])
+@pytest.mark.parametrize(
+    "token", ["", "short", "x" * 15, "ä" * 20, " with blanks around it ", "with a line\nmore than that"]
+)
 def test_tokens_that_are_none(token):
     with pytest.raises(ValueError, match="^Access: expected a token of 16 or more ASCII characters") as caught:
         access.Access(token=token)
     assert not token or token not in str(caught.value)
     assert TOKEN not in repr(access.Access(token=TOKEN))
+
+
+@pytest.mark.parametrize("origin", ["", "example.org", "https://example.org/", "https://Example.org", "https://*.a b"])
+def test_origins_that_no_browser_sends(origin):
+    with pytest.raises(ValueError, match="^Access: expected an origin such as https://example.org, in lower case"):
+        access.Access(origins=("https://a.org:8080", origin))
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,14 @@ def test_one_api_may_be_left_out(deployed):
 def test_a_port_that_is_taken_is_an_error(deployed, which):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         made = server.Server(half(deployed), **{"port": None, "grpc_port": None, which: taken.getsockname()[1]})
-        with pytest.raises(OSError, match="expected a free port|[Aa]ddress already in use"):
+        with pytest.raises(OSError, match=f"^Server: expected an address of this machine and a free port. .*{which}="):
             made.run()
+
+
+@pytest.mark.parametrize("path", ["metrics", "", "/{a}", "/a b"])
+def test_paths_of_the_page_that_are_none(path):
+    with pytest.raises(ValueError, match="^Server: expected a `metrics_path` such as /metrics. Received: "):
+        server.Server([], metrics_path=path)
 
 
 def test_only_this_machine_is_listened_to(served):
@@ -219,13 +225,32 @@ def test_settings_beside_a_model_are_read(start, deployed, tmp_path):
         ([], "^--model: expected the name of a published model or a folder"),
         (["--model_config_file=/none"], "expected the path of a configuration file. Received: path='/none'"),
         (["--model=none.of.them"], "expected the path of a model folder or one of the names"),
+        # What can be checked without the models is checked first.
+        (["--port=9", "--grpc_port=9"], "^--port, --grpc_port: expected .* Received: 9 for both."),
+        (["--port=-1", "--grpc_port=-1"], "^--port, --grpc_port: expected a port, .* Received: none."),
+        (["--port=9", "--rest_api_port=9"], "^--rest_api_port, --port: expected .* Received: 9 for both."),
+        (["--token_file=/none"], r"^--token_file: expected a file that can be read. Received: '/none' \(No such file"),
+        (["--token_file="], r"^--token_file: expected a file that can be read. Received: '' \("),
+        (["--token_file=/dev/null"], "^--token_file: expected a token of 16 or more .* Received: characters=0"),
+        (["--tls_certificate=/none"], "^--tls_certificate: expected a file that can be read. Received: '/none'"),
+        (["--tls_certificate=", "--tls_key="], "^--tls_certificate: expected a file that can be read. Received: ''"),
+        (["--tls_key=/dev/null"], "^--tls_certificate, --tls_key: expected a `certificate` and a `key`. Received: "),
+        (["--tls_key=/dev/null", "--tls_certificate=/dev/null"], "^--tls_certificate, --tls_key: expected PEM files"),
+        (["--cors_origins=example.org"], "^--cors_origins: expected an origin such as .* Received: origin='example"),
+        (["--cors_origins=https://a.org", "--rest_api_enable_cors_support"], "^--cors_origins: expected none beside"),
     ],
 )
 def test_flags_that_do_not_fit(start, arguments, words):
     with pytest.raises(ValueError, match=words):
         start(*arguments)
+
+
+@pytest.mark.parametrize(
+    "argument", ["max_rows=0", "rest_api_port=-1", "rest_api_timeout_in_ms=-1", "tensorflow_session_parallelism=-1"]
+)
+def test_numbers_out_of_range_are_refused(start, argument):
     with pytest.raises(flags.Error):
-        start("--model=a", "--max_rows=0")
+        start("--model=a", f"--{argument}")
 
 
 # TensorFlow Serving's flags

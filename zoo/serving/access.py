@@ -3,6 +3,7 @@
 import dataclasses
 import hmac
 import ipaddress
+import re
 import ssl
 from pathlib import Path
 
@@ -37,8 +38,14 @@ class Access:
                 expected = "PEM files of a certificate and its private key, without a password"
                 raise ValueError(f"Access: expected {expected}. Received: {received}.") from error
         # Headers hold ASCII; a token of few characters can be tried out.
-        is_token = self.token is None or (len(self.token) >= 16 and self.token.isascii() and self.token.isprintable())
-        checks.require(is_token, "Access", "a token of 16 or more ASCII characters", token="another")
+        token = self.token if self.token is not None else "x" * 16
+        is_plain = token.isascii() and token.isprintable() and token == token.strip()
+        expected, length = "a token of 16 or more ASCII characters without blanks around them", len(token)
+        checks.require(length >= 16 and is_plain, "Access", expected, characters=length, is_plain=is_plain)
+        for origin in self.origins:
+            is_origin = origin == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+", origin)
+            expected = "an origin such as https://example.org, in lower case and without a path, or *"
+            checks.require(is_origin, "Access", expected, origin=origin)
 
     def admits(self, header: str | bytes | None) -> bool:
         """Returns whether a request with this `Authorization` may be answered, in a time that does not tell why."""

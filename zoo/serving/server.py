@@ -6,6 +6,7 @@ It serves the folders of TensorFlow Serving with the same API, on machines witho
 import asyncio
 import concurrent.futures
 import contextlib
+import re
 import resource
 import signal
 import socket
@@ -99,6 +100,8 @@ class Server:
     ):
         some_port = port is not None or grpc_port is not None
         checks.require(some_port, "Server", "a `port`, a `grpc_port` or both", port=port, grpc_port=grpc_port)
+        is_path = metrics_path is None or re.fullmatch(r"/[^\s{}?#]*", metrics_path)
+        checks.require(is_path, "Server", "a `metrics_path` such as /metrics", metrics_path=metrics_path)
         if poll_seconds is not None:
             checks.positive("Server", poll_seconds=poll_seconds)
         self._began = time.perf_counter()
@@ -163,7 +166,11 @@ class Server:
 
     async def _start_rest(self, predicts: predictor.Predictor, port: int) -> _End:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listening = socket.create_server((self.host, port), family=family, backlog=2048)
+        try:
+            listening = socket.create_server((self.host, port), family=family, backlog=2048)
+        except OSError as error:
+            expected, received = "an address of this machine and a free port", f"host={self.host!r}, port={port}"
+            raise OSError(f"Server: expected {expected}. Received: {received} ({error}).") from error
         # An answer is two writes: the second would wait for the client to acknowledge the first, some 40 ms.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ports["rest"] = listening.getsockname()[1]
@@ -198,7 +205,8 @@ class Server:
         try:
             self.ports["grpc"] = grpc_api.listen(made, f"{host}:{port}", self.allowed)
         except RuntimeError as error:
-            raise OSError(f"Server: expected a free port. Received: grpc_port={port} ({error}).") from error
+            expected, received = "an address of this machine and a free port", f"host={self.host!r}, grpc_port={port}"
+            raise OSError(f"Server: expected {expected}. Received: {received} ({error}).") from error
         await made.start()
         await grpc_api.set_serving(healthy)
 
