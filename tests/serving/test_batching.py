@@ -307,6 +307,20 @@ def test_halves_find_what_is_bad():
     assert len(model.calls) <= 2 + 2 * 5
 
 
+def test_requests_that_cannot_be_joined_are_answered_alone():
+    model = Model(let=False)
+
+    async def main(batcher):
+        first = await busy(batcher, model)
+        rest = [ask(batcher, model, *values) for values in ("a", "b", [["c", "d"]])]
+        await until(lambda: batcher.waiting == 3)
+        model.let()
+        return await asyncio.wait_for(asyncio.gather(first, *rest), 5)
+
+    assert [answer["y"].shape[:1] for answer in run(main)] == [(1,)] * 4
+    assert list(map(len, model.calls)) == [1] * 4
+
+
 def test_small_requests_pass_between_the_parts_of_large_ones():
     model = Model(let=False)
 

@@ -216,9 +216,9 @@ class Batcher:
         if not batch:
             return
         joined, rows, started = batch[0].inputs, sum(task.rows for task in batch), time.perf_counter()
-        if len(batch) > 1:
-            joined = {name: np.concatenate([task.inputs[name] for task in batch]) for name in joined}
         try:
+            if len(batch) > 1:
+                joined = {name: np.concatenate([task.inputs[name] for task in batch]) for name in joined}
             answer = await asyncio.get_running_loop().run_in_executor(self._pool, run, joined)
             if len(batch) > 1:
                 check_rows(answer, rows)
