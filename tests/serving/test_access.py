@@ -82,6 +82,15 @@ def test_health_needs_no_token(server):
         assert stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
 
 
+def test_health_names_no_models_to_strangers(server, monkeypatch):
+    monkeypatch.setattr(server.repository, "failures", lambda: ["encoder: no version"])
+    scheme, verify = ("https", server.allowed.certificate) if server.allowed.certificate else ("http", None)
+    url, answer = f"{scheme}://localhost:{server.ports['rest']}/health/ready", {"status": "no version to serve"}
+    for headers, more in (({}, {}), ({"Authorization": f"Bearer {TOKEN}"}, {"models": ["encoder: no version"]})):
+        response = requests.get(url, headers=headers, verify=verify)
+        assert (response.status_code, response.json()) == (503, {**answer, **more})
+
+
 def test_pages_of_other_origins_are_not_answered(server):
     scheme, verify = ("https", server.allowed.certificate) if server.allowed.certificate else ("http", None)
     url = f"{scheme}://localhost:{server.ports['rest']}/v1/models/half:predict"

@@ -103,7 +103,8 @@ class App:
         metrics_path: str | None = metrics.PATH,
         allowed: access.Access | None = None,
     ):
-        self.predictor, allowed = predicts, allowed or access.Access()
+        self.predictor = predicts
+        self._access = allowed = allowed or access.Access()
         routes = [routing.Route(*route) for route in zip(_HEALTH, (self._live, self._ready), strict=True)]
         routes += [routing.Route(metrics_path, self._metrics)] if metrics_path else []
         for path in _MODELS:
@@ -131,7 +132,9 @@ class App:
 
     async def _ready(self, request: requests.Request) -> responses.Response:
         failures = self.predictor.repository.failures()
-        found = {"status": "no version to serve", "models": failures} if failures else {"status": "ready"}
+        found: dict = {"status": "no version to serve" if failures else "ready"}
+        if failures and self._access.admits(request.headers.get("authorization")):
+            found["models"] = failures  # they name models and folders
         return _json(found, 503 if failures else 200)
 
     async def _metrics(self, request: requests.Request) -> responses.Response:
