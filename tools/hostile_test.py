@@ -244,7 +244,7 @@ def _summary(seen, prefix=""):
     p50, p99 = np.percentile(ms, (50, 99))
     times = {"p50_ms": p50, "p99_ms": p99, "max_ms": ms.max()}
     return {
-        f"{prefix}requests": len(ms),
+        f"{prefix}requests": sum(len(counts["ms"]) for counts in seen),
         **{f"{prefix}{what}": sum(counts[what] for counts in seen) for what in ("wrong", "lost")},
         **{f"{prefix}{what}": round(float(value), 1) for what, value in times.items()},
     }
