@@ -113,9 +113,22 @@ def test_one_api_may_be_left_out(deployed):
 @pytest.mark.parametrize("which", ["port", "grpc_port"])
 def test_a_port_that_is_taken_is_an_error(deployed, which):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        made = server.Server(half(deployed), **{"port": None, "grpc_port": None, which: taken.getsockname()[1]})
-        with pytest.raises(OSError, match=f"^Server: expected an address of this machine and a free port. .*{which}="):
+        ports = {"port": None, "grpc_port": None, which: taken.getsockname()[1]}
+    made = server.Server(half(deployed), **ports)
+    words = f"^Server: expected an address of this machine and a free port. Received: host='127.0.0.1', {which}="
+    with socket.create_server(("127.0.0.1", ports[which])):
+        with pytest.raises(OSError, match=words):
             made.run()
+        with pytest.raises(OSError, match=words):  # before the models are loaded
+            server.Server((repository.Model("none", deployed / "none"),), **ports)
+
+
+@pytest.mark.parametrize("which", ["port", "grpc_port"])
+@pytest.mark.parametrize("place", [{"host": "203.0.113.1"}, {"host": "no host"}, {"number": 65536}], ids=str)
+def test_places_where_none_can_listen(which, place):
+    ports = {"port": None, "grpc_port": None, which: place.get("number", 0)}
+    with pytest.raises(OSError, match="^Server: expected an address of this machine and a free port"):
+        server.Server([], place.get("host", "127.0.0.1"), **ports)
 
 
 @pytest.mark.parametrize("path", ["metrics", "", "/{a}", "/a b"])

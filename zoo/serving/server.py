@@ -84,6 +84,7 @@ class Server:
 
     Raises:
         ValueError: for no port, or a model without a version that can be loaded.
+        OSError: for a port that is taken, or a host of another machine.
     """
 
     def __init__(
@@ -109,6 +110,9 @@ class Server:
         self.batch, self.bounds = batch or batching.Batching(), bounds or limits.Limits()
         self._poll_seconds, self._metrics_path = poll_seconds, metrics_path
         self.allowed = allowed or access.Access()
+        for name, number in (("port", port), ("grpc_port", grpc_port)):
+            if number is not None:
+                _listening(host, name, number).close()  # models may take minutes to load
         self.repository = repository.Repository(models)
         self.repository.poll()
         failures = self.repository.failures()
@@ -165,12 +169,7 @@ class Server:
         LOG.info("stopped")
 
     async def _start_rest(self, predicts: predictor.Predictor, port: int) -> _End:
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        try:
-            listening = socket.create_server((self.host, port), family=family, backlog=2048)
-        except OSError as error:
-            expected, received = "an address of this machine and a free port", f"host={self.host!r}, port={port}"
-            raise OSError(f"Server: expected {expected}. Received: {received} ({error}).") from error
+        listening = _listening(self.host, "port", port)
         # An answer is two writes: the second would wait for the client to acknowledge the first, some 40 ms.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ports["rest"] = listening.getsockname()[1]
@@ -205,8 +204,7 @@ class Server:
         try:
             self.ports["grpc"] = grpc_api.listen(made, f"{host}:{port}", self.allowed)
         except RuntimeError as error:
-            expected, received = "an address of this machine and a free port", f"host={self.host!r}, grpc_port={port}"
-            raise OSError(f"Server: expected {expected}. Received: {received} ({error}).") from error
+            raise _no_port(self.host, "grpc_port", port, error) from error
         await made.start()
         await grpc_api.set_serving(healthy)
 
@@ -224,6 +222,20 @@ class Server:
                 await asyncio.to_thread(self.repository.poll)
             except Exception:
                 LOG.exception("could not look at the models")
+
+
+def _listening(host: str, name: str, port: int) -> socket.socket:
+    """Returns a socket that listens; OSError names what it cannot listen on."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise _no_port(host, name, port, error) from error
+
+
+def _no_port(host: str, name: str, port: int, error: Exception) -> OSError:
+    expected, received = "an address of this machine and a free port", f"host={host!r}, {name}={port} ({error})"
+    return OSError(f"Server: expected {expected}. Received: {received}.")
 
 
 def _allow_connections() -> None:
