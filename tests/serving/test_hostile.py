@@ -20,7 +20,7 @@ import requests
 from PIL import Image
 from reference import running, toy_models
 
-from zoo.serving import batching, limits, messages_pb2, repository, tensors
+from zoo.serving import batching, json_pieces, limits, messages_pb2, predictor, repository, tensors
 
 HEAD = "POST /v1/models/half:predict HTTP/1.1\r\nHost: a\r\n"
 GOOD = {"instances": [1.0]}
@@ -495,6 +495,32 @@ def test_an_answer_that_takes_too_long(deployed):
         refused(running.predict(made, "half", GOOD), 504, "expected an answer within 0.3 seconds")
         gate.open()
         running.until(lambda: running.predict(made, "half", GOOD) == ANSWER)
+
+
+@pytest.mark.parametrize("api", ["REST", "gRPC"])
+def test_the_time_to_answer_begins_before_the_body_is_read(deployed, monkeypatch, api):
+    monkeypatch.setattr(predictor, "_LARGE", 0)
+    read, convert = json_pieces.document, tensors.to_array
+
+    def slow_document(*arguments):
+        time.sleep(1.5)
+        return (yield from read(*arguments))
+
+    def slow_array(*arguments):
+        time.sleep(1.5)
+        return convert(*arguments)
+
+    monkeypatch.setattr(json_pieces, "document", slow_document)
+    with running.gated(half(deployed), ONE, grpc_port=0, bounds=limits.Limits(answer_seconds=2)) as (made, gate):
+        monkeypatch.setattr(tensors, "to_array", slow_array)
+        with calling(made) as call:
+            began = time.monotonic()
+            if api == "REST":
+                code = running.predict(made, "half", GOOD)[0]
+            else:
+                code = call(asked("half", x=tensor(1, float_val=[1.0])))[0]
+            assert code in (504, "DEADLINE_EXCEEDED")
+            assert time.monotonic() - began < 3 and gate.calls == [1]
 
 
 def test_too_much_in_flight_says_so(deployed):

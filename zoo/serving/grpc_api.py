@@ -47,10 +47,12 @@ class Services:
                 protos[name] = tensors.parsed(data, name)
                 dtype, shape = tensors.dtype_of(protos[name]), tensors.shape_of(protos[name])
                 size += servable.check_kind(signature, name, dtype, shape, self.predictor.limits)
-            with self.predictor.room.hold(size):  # a few bytes of a request may stand for many
-                inputs = await self.predictor.read(_arrays(protos), size)
-                seen["rows"] = predictor.rows(inputs)
-                outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
+            # A few bytes of a request may stand for many.
+            with self.predictor.room.hold(size):
+                async with self.predictor.deadline():
+                    inputs = await self.predictor.read(_arrays(protos), size)
+                    seen["rows"] = predictor.rows(inputs)
+                    outputs = await self.predictor.predict(found, signature, inputs, tuple(request.output_filter))
             answer = messages_pb2.PredictResponse(
                 outputs={name: tensors.to_bytes(array) for name, array in outputs.items()}
             )

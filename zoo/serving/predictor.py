@@ -42,13 +42,10 @@ class Predictor:
 
     async def read(self, steps: turns.Steps[T], size: int) -> T:
         """Returns what steps return that read so many bytes; those of large bodies take turns in a thread."""
-        if size < _LARGE:
-            return turns.at_once(steps)
-        async with self._deadline():
-            return await self._large.run(steps)
+        return turns.at_once(steps) if size < _LARGE else await self._large.run(steps)
 
     @contextlib.asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
+    async def deadline(self) -> AsyncIterator[None]:
         """Ends the `with` block after the time to answer, with the ServingError that says so."""
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
@@ -66,7 +63,7 @@ class Predictor:
     ) -> dict[str, np.ndarray]:
         """Returns the outputs of a signature by name, those in `output_filter` if it is not empty.
 
-        ServingError names what is wrong with the request, or says that there is no time or room for it.
+        ServingError names what is wrong with the request, or says that there is no room for it.
         """
         if len(set(output_filter)) < len(output_filter) or not set(output_filter) <= set(signature.outputs):
             expected = f"different outputs among {', '.join(sorted(signature.outputs))}"
@@ -75,12 +72,11 @@ class Predictor:
         counts = {array.shape[0] for array in inputs.values()} if signature.batched else set()
         rows = counts.pop() if len(counts) == 1 else 0
         key = (found, signature.name, *((name, inputs[name].shape[1:]) for name in sorted(inputs) if rows))
-        async with self._deadline():
-            run = functools.partial(found.run, signature)
-            if servable.IMAGE_FILES in inputs and inputs[servable.IMAGE_FILES].dtype == object:
-                outputs = await self._of_files(key, run, inputs, rows)
-            else:
-                outputs = await self.batcher.submit(key, run, inputs, rows or None)
+        run = functools.partial(found.run, signature)
+        if servable.IMAGE_FILES in inputs and inputs[servable.IMAGE_FILES].dtype == object:
+            outputs = await self._of_files(key, run, inputs, rows)
+        else:
+            outputs = await self.batcher.submit(key, run, inputs, rows or None)
         return {name: outputs[name] for name in output_filter or signature.outputs}
 
     async def _of_files(self, key: tuple, run: batching.Run, inputs: batching.Arrays, rows: int) -> batching.Arrays:

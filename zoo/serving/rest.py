@@ -151,7 +151,8 @@ class App:
         with contextlib.ExitStack() as held, self.predictor.watch("REST", path=path) as seen:
             body = await self._body(request, held)
             seen["model"] = request.path_params["name"][:200]
-            written = await _while_connected(request, self._answer(body, request.path_params, seen))
+            async with self.predictor.deadline():
+                written = await _while_connected(request, self._answer(body, request.path_params, seen))
             return responses.Response(written, media_type="application/json")
 
     async def _answer(self, body: bytes, spec: dict[str, Any], seen: dict[str, Any]) -> bytes:
