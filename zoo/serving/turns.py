@@ -1,4 +1,4 @@
-"""Long work in short steps, in turn with that of others, which so do not wait for the whole of it."""
+"""Long work in short steps that take turns, so that no request waits for the whole work of another."""
 
 import asyncio
 import concurrent.futures
