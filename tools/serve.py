@@ -155,12 +155,7 @@ def _define_flags_of_tensorflow_serving():
         ("rest_api_enable_cors_support", flags.DEFINE_bool, "--cors_origins=*."),
         ("file_system_poll_wait_seconds", flags.DEFINE_integer, "--poll_seconds."),
         ("tensorflow_session_parallelism", flags.DEFINE_integer, "both of the following.", 0),
-        (
-            "tensorflow_intra_op_parallelism",
-            flags.DEFINE_integer,
-            "threads of an operation; 1 by default, 0: as many as CPUs.",
-            0,
-        ),
+        ("tensorflow_intra_op_parallelism", flags.DEFINE_integer, "threads of an operation; 1 by default, 0: all.", 0),
         (
             "tensorflow_inter_op_parallelism",
             flags.DEFINE_integer,
