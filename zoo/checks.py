@@ -58,7 +58,8 @@ def sizes(who: str, name: str, values: Any) -> None:
 
 def is_number(value: Any) -> bool:
     """Returns whether `value` is a finite number, not a bool."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, not converted: an integer may have more digits than a float can hold.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
 def positive(who: str, **values: Any) -> None:

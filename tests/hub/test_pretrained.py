@@ -150,7 +150,7 @@ def test_a_frozen_encoder_has_nothing_to_train():
         ({"pooling": "mean"}, "pooling='mean'"),
         ({"weights": "imagenet"}, "weights='imagenet'"),
         ({"weights": "absent.weights.h5"}, "existing file"),
-        ({"input_shape": (8, 8, 3)}, r"1 channels \(gray\).*\(8, 8, 3\)"),
+        ({"input_shape": (8, 8, None)}, "a known number of channels"),
         ({"input_shape": (8, 8)}, r"\(height, width, channels\)"),
         ({"input_shape": (0, 8, 1)}, r"\(height, width, channels\)"),
     ],

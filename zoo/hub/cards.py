@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ nearest = checks.suggestion  # used by zoo.serving
 _OPENED = (WEIGHTS, "saved_model.", "fingerprint.pb", "variables/", "assets/", "assets.extra/")
 # An absolute path where one can begin; not the address of a web page, which has a second slash.
 _ABSOLUTE = re.compile(r"""(^|[\s'"`=:,(\[])(?:~\w*)?/(?!/)(?:[^\s'"`,/]+/)*([^\s'"`,/)\]]+)/?(?=$|[\s'"`,)\]])""")
+_REMEDY = "Fetch the model folder again, or export it again"
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 FILTERS: dict[str, Callable[[dict], Any]] = {
@@ -66,8 +68,9 @@ def _places():
         if not root.is_dir():
             continue
         for folder in sorted(root.iterdir()):
-            # An interrupted export may leave a hidden folder, which is not a model.
-            if not folder.name.startswith(".") and (folder / CARD).is_file():
+            # An interrupted export may leave a hidden folder, which is not a model. `os.path` answers no where access
+            # is denied.
+            if not folder.name.startswith(".") and os.path.isfile(folder / CARD):
                 places.setdefault(folder.name, []).append(folder)
     return places
 
@@ -130,7 +133,7 @@ def read(folder: str | os.PathLike) -> dict:
         raise ValueError(
             f"cards: expected a file {CARD} in the model folder. Received: folder={str(folder)!r}."
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, or an integer too long
         raise ValueError(f"cards: expected {path} to be JSON in UTF-8. Received: {error}.") from error
     try:
         return check(card)
@@ -187,23 +190,43 @@ def verify(folder: str | os.PathLike, card: dict) -> None:
         ValueError: a file is missing, truncated or altered, or would be opened but is not listed in the card.
     """
     folder = pathlib.Path(folder)
-    remedy = "Fetch the model folder again, or export it again"
-    for name, expected in card["files"].items():
+    for name in card["files"]:
         path = folder / name
         if not path.is_file():
-            raise ValueError(f"cards: expected the file {name} in {folder}. Received: no such file. {remedy}.")
-        received = digest(path)
-        if received != expected:
-            raise ValueError(
-                f"cards: expected {name} with sha256={expected['sha256']} ({expected['bytes']} bytes). Received: "
-                f"sha256={received['sha256']} ({received['bytes']} bytes) in {folder}. {remedy}."
-            )
+            raise ValueError(f"cards: expected the file {name} in {folder}. Received: no such file. {_REMEDY}.")
+        _compare(folder, name, card["files"][name], digest(path))
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in card["files"] and name.startswith(_OPENED):
             raise ValueError(
-                f"cards: expected only files that are listed in {CARD}. Received: {name} in {folder}. {remedy}."
+                f"cards: expected only files that are listed in {CARD}. Received: {name} in {folder}. {_REMEDY}."
             )
+
+
+def checked(folder: str | os.PathLike, card: dict, name: str) -> bytes:
+    """Returns the bytes of a file of a model folder, hashed as they were read.
+
+    Args:
+        folder: the model folder.
+        card: the checked card of the folder.
+        name: of the file, as in the card's `files`.
+
+    Raises:
+        ValueError: the card lists no such file, or its bytes are others.
+    """
+    checks.require(name in card["files"], "cards", f"a model folder with {name}", folder=str(folder))
+    data = (pathlib.Path(folder) / name).read_bytes()
+    received = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    _compare(folder, name, card["files"][name], received)
+    return data
+
+
+def _compare(folder: str | os.PathLike, name: str, expected: dict, received: dict) -> None:
+    if received != expected:
+        raise ValueError(
+            f"cards: expected {name} with sha256={expected['sha256']} ({expected['bytes']} bytes). Received: "
+            f"sha256={received['sha256']} ({received['bytes']} bytes) in {folder}. {_REMEDY}."
+        )
 
 
 def opened(folder: str | os.PathLike) -> dict:
@@ -259,7 +282,12 @@ def list_models(pattern: str = "*", **filters: Any) -> list[str]:
     names = [name for name in sorted(_places()) if fnmatch.fnmatchcase(name, pattern)]
     if not filters:
         return names
-    found = {name: read(_places()[name][0]) for name in names}
+    places, found = _places(), {}
+    for name in names:
+        try:
+            found[name] = read(places[name][0])
+        except (OSError, ValueError) as error:  # one bad folder does not hide the others
+            warnings.warn(f"zoo.list_models: {error}", stacklevel=2)
     return [
         name
         for name, card in found.items()

@@ -6,6 +6,7 @@ Nothing in a model folder is executed: the card names a factory of `zoo.models`,
 import functools
 import os
 import pathlib
+import tempfile
 from collections.abc import Sequence
 
 import h5py
@@ -51,13 +52,10 @@ def _changes(card, input_shape, pooling, name):
         sizes = tuple(input_shape)
         if len(sizes) != 3 or not all(size is None or checks.is_integer(size) for size in sizes):
             raise ValueError(f"zoo.load: expected (height, width, channels). Received: input_shape={input_shape!r}.")
-        if sizes[-1] != shape[-1]:
-            raise ValueError(
-                f"zoo.load: expected {shape[-1]} channels ({card['input']['color_space']}), as in the card of "
-                f"{card['name']}. Received: input_shape={sizes}."
-            )
-        if list(sizes) != shape:
-            wanted["image_shape"] = sizes
+        if sizes[-1] is None:
+            raise ValueError(f"zoo.load: expected a known number of channels. Received: input_shape={sizes}.")
+        if list(sizes[:2]) != shape[:2]:
+            wanted["image_shape"] = (*sizes[:2], shape[-1])
     if name is not None:
         wanted["name"] = name
     if "pooling" in recorded:
@@ -79,22 +77,54 @@ def _count_arrays(path):
     return len(names)
 
 
-def _read_weights(model, path, card, input_shape):
+def _built(card, changes):
+    """Returns the encoder that a card describes, with fresh weights."""
+    record, name = card["architecture"], card["name"]
     try:
-        # Keras ignores arrays that the model lacks, and would load the first layers of a deeper encoder.
-        if _count_arrays(path) != len(model.variables):
-            raise ValueError(f"{len(model.variables)} arrays are needed, {_count_arrays(path)} are stored")
-        model.load_weights(path)
-    except (ValueError, OSError) as error:
-        if input_shape is not None and list(input_shape) != card["input"]["shape"]:
-            raise ValueError(
-                f"zoo.load: expected an input_shape that leaves the shapes of the weights unchanged; {card['name']} "
-                f"has weights for {card['input']['shape']}. Received: input_shape={tuple(input_shape)} ({error})."
-            ) from error
+        encoder = architecture.build(record, **changes)
+    except Exception as error:  # a card may come from anywhere, and hold any arguments
+        if isinstance(error, ValueError) and "expected" in str(error):  # one of ours
+            raise
         raise ValueError(
-            f"zoo.load: expected weights of {card['architecture']['factory']} with the arguments of {card['name']}. "
-            f"Received: weights={str(path)!r} ({error})."
+            f"zoo.load: expected an architecture that can be built, in the card of {name}. "
+            f"Received: {record['factory']} ({type(error).__name__}: {error})."
         ) from error
+    made = {"embedding": encoder.output_shape[-1]}
+    stated = {"embedding": card["embedding"]}
+    if "image_shape" not in changes:
+        made["input.shape"], stated["input.shape"] = list(encoder.input_shape[1:]), card["input"]["shape"]
+    if made != stated:
+        raise ValueError(
+            f"zoo.load: expected {made}, as the architecture has it, in the card of {name}. Received: {stated}."
+        )
+    return encoder
+
+
+def _read_weights(model, data, shown, card, input_shape):
+    """Reads the bytes of a weights file into a model.
+
+    Keras opens a path: it gets that of a private copy, which nobody can change after its hash was checked.
+    """
+    with tempfile.TemporaryDirectory() as private:
+        path = pathlib.Path(private) / cards.WEIGHTS
+        path.write_bytes(data)
+        try:
+            # Keras ignores arrays that the model lacks, and would load the first layers of a deeper encoder.
+            if _count_arrays(path) != len(model.variables):
+                raise ValueError(f"{len(model.variables)} arrays are needed, {_count_arrays(path)} are stored")
+            model.load_weights(path)
+        except Exception as error:  # whatever h5py and Keras make of bytes from anywhere
+            reason = str(error).replace(str(path), str(shown))
+            if input_shape is not None and list(input_shape[:2]) != card["input"]["shape"][:2]:
+                raise ValueError(
+                    "zoo.load: expected an input_shape that leaves the shapes of the weights unchanged; "
+                    f"{card['name']} has weights for {card['input']['shape']}. "
+                    f"Received: input_shape={tuple(input_shape)} ({reason})."
+                ) from error
+            raise ValueError(
+                f"zoo.load: expected weights of {card['architecture']['factory']} with the arguments of "
+                f"{card['name']}. Received: weights={str(shown)!r} ({reason})."
+            ) from error
 
 
 def _with_range_check(model):
@@ -137,7 +167,8 @@ def load(
         weights: `"pretrained"`, `None` for random weights, or the path of a `.weights.h5` file of the same
             architecture.
         input_shape: `(H, W, C)`; that of the card by default. Convolutional encoders accept any height and width,
-            which may be `None`. The channels are fixed.
+            which may be `None`. For other channels than those of the card, the weights of the first convolution are
+            added, or repeated and scaled, see `zoo.models.architecture.rechanneled`.
         pooling: `"avg"` or `"max"` for features `[B, F]`, `None` for the last feature map `[B, h, w, F]`.
         classes: number of units of the classifier; required with `include_top`.
         classifier_activation: activation of the classifier, `None` for logits.
@@ -156,10 +187,14 @@ def load(
     folder = cards.find(name_or_path)
     card = cards.opened(folder)
     changes = _changes(card, input_shape, pooling, None if include_top else name)
-    encoder = architecture.build(card["architecture"], **changes)
-    if weights is not None:
-        path = folder / cards.WEIGHTS if weights == "pretrained" else pathlib.Path(weights)
-        _read_weights(encoder, path, card, input_shape)
+    encoder = _built(card, changes)
+    if weights == "pretrained":
+        data = cards.checked(folder, card, cards.WEIGHTS)
+        _read_weights(encoder, data, folder / cards.WEIGHTS, card, input_shape)
+    elif weights is not None:
+        _read_weights(encoder, pathlib.Path(weights).read_bytes(), weights, card, input_shape)
+    if input_shape is not None and input_shape[-1] != card["input"]["shape"][-1]:
+        encoder = architecture.rechanneled(encoder, int(input_shape[-1] or 0))
     encoder.trainable = trainable
     if not include_top:
         return _with_range_check(encoder)

@@ -1,6 +1,5 @@
 """The schema of a card: every field and its type. Cards may come from anywhere and are not trusted."""
 
-import math
 import re
 from typing import Any
 
@@ -13,10 +12,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTORY = re.compile(r"zoo\.models\.[a-z_][a-z0-9_]*:[a-z_][a-z0-9_]*")
 
 
-def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_string(value):
     return isinstance(value, str) and bool(value.strip())
 
@@ -26,7 +21,7 @@ def _is_shape(value):
 
 
 def _is_statistic(value):
-    return _is_number(value) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
+    return checks.is_number(value) or (isinstance(value, list) and bool(value) and all(map(checks.is_number, value)))
 
 
 def _is_deviation(value):
@@ -36,7 +31,7 @@ def _is_deviation(value):
 def _is_interval(value):
     if value is None:
         return True
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
+    return isinstance(value, list) and len(value) == 2 and all(map(checks.is_number, value)) and value[0] <= value[1]
 
 
 def _is_labels(value):
@@ -97,7 +92,7 @@ _RESULT = {
     "protocol": _STRING,
     "metric?": _STRING,
     "labels": (_is_labels, "a string, a count or null"),
-    "value": (_is_number, "a finite number"),
+    "value": (checks.is_number, "a finite number"),
     "interval": (_is_interval, "[low, high] or null"),
     "n_seeds": _COUNT,
     "model": (_one_of("pixels", "untrained", "trained"), "pixels, untrained or trained"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 import keras
+import numpy as np
 
 from zoo import checks
 
@@ -110,15 +111,66 @@ def resized(encoder: keras.Model, image_shape: Sequence[int | None]) -> keras.Mo
     channels = encoder.input_shape[-1]
     valid = len(image_shape) == 3 and image_shape[-1] == channels
     checks.require(valid, "architecture.resized", f"an `image_shape` (H, W, {channels})", image_shape=image_shape)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(encoder.dtype_policy)
-    try:
-        copy = build(encoder.architecture, image_shape=tuple(image_shape))
-    finally:
-        keras.config.set_dtype_policy(policy)
+    copy = _built_alike(encoder, image_shape=tuple(image_shape))
     copy.set_weights(encoder.get_weights())
     copy.trainable = encoder.trainable
     return copy
+
+
+def rechanneled(encoder: keras.Model, channels: int) -> keras.Model:
+    """Returns a copy of an encoder that takes images of another number of channels.
+
+    The rule is that of timm's `in_chans`: for one channel, the weights of all channels are added; for n, they are
+    repeated in turn and scaled by C / n. So a gray image, repeated in one channel or in a multiple of C, gives the same
+    features as in C.
+
+    Args:
+        encoder: network from a factory of `zoo.models` that begins with a convolution and takes images `[B, H, W, C]`
+            as they are.
+        channels: number of channels of the new images.
+
+    Returns:
+        A model with the other weights unchanged (copies of them).
+
+    Raises:
+        ValueError: the encoder converts its images to another color space, or does not begin with a convolution.
+    """
+    who, arguments = "architecture.rechanneled", encoder.architecture["arguments"]
+    checks.integers(who, channels=channels)
+    converts = arguments.get("space", "rgb") != "rgb" or arguments.get("channels") is not None
+    is_plain = not converts and {"image_shape", "mean", "std"} <= arguments.keys()
+    expected = "an encoder that takes the channels of its images as they are"
+    checks.require(is_plain, who, expected, factory=encoder.architecture["factory"])
+    before = encoder.input_shape[-1]
+    overrides: dict[str, Any] = {"image_shape": (*encoder.input_shape[1:3], channels)}
+    for name in ("mean", "std"):
+        values = arguments[name]
+        if isinstance(values, list) and len(values) > 1:
+            mean = sum(values) / len(values)
+            overrides[name] = mean if channels == 1 else [values[index % before] for index in range(channels)]
+    copy = _built_alike(encoder, **overrides)
+    for new, old in zip(copy.variables, encoder.variables, strict=True):
+        weights = keras.ops.convert_to_numpy(old)
+        if tuple(new.shape) != weights.shape:
+            is_kernel = new.shape == (*weights.shape[:2], channels, *weights.shape[3:]) and weights.ndim == 4
+            checks.require(is_kernel, who, "an encoder that begins with a convolution", variable=old.path)
+            if channels == 1:
+                weights = weights.sum(axis=2, keepdims=True)
+            else:
+                weights = weights[:, :, np.arange(channels) % before] * (before / channels)
+        new.assign(weights)
+    copy.trainable = encoder.trainable
+    return copy
+
+
+def _built_alike(encoder: keras.Model, **overrides: Any) -> keras.Model:
+    """Returns the architecture of an encoder with fresh weights, in the encoder's precision."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(encoder.dtype_policy)
+    try:
+        return build(encoder.architecture, **overrides)
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def _name(factory: Callable) -> str:

@@ -9,6 +9,8 @@ from keras import layers
 from zoo import checks
 from zoo.models import architecture, encoder, initial, norm
 
+_DEEPEST = 64  # convolutions per stage; a card that asks for millions would never be built
+
 
 @architecture.recorded
 def convnet(
@@ -43,6 +45,7 @@ def convnet(
     """
     checks.sizes("convnet", "widths", widths)
     checks.integers("convnet", depth=depth)
+    checks.require(depth <= _DEEPEST, "convnet", f"`depth` <= {_DEEPEST}", depth=depth)
     smallest = 2 ** (len(widths) - 1)
     images, x = encoder.begin("convnet", image_shape, mean, std, space, channels, smallest)
     pyramid = {}
