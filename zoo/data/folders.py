@@ -11,7 +11,7 @@ import numpy as np
 from zoo import seeds
 from zoo.data import splits
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # `root/train/...` means a split, not a class of trains, if all first-level folders have names among these.
 _SPLITS = frozenset(
     "train training test testing val valid validation eval dev holdout extra unlabeled unlabelled unsupervised".split()

@@ -89,7 +89,11 @@ class _Decoder:
         """Decodes the bytes that `read` finds for elements of `data`, string `[B]`, to uint8 `[B, H, W, C]`."""
 
         def decode(data):
-            found = [decoding.decoded(read(each) if read else each, self.image_shape[-1]) for each in data]
+            channels = self.image_shape[-1]
+            if read:  # of files, whose names warnings say
+                found = [decoding.decoded(read(path), channels, name=os.fsdecode(path)) for path in data]
+            else:
+                found = [decoding.decoded(each, channels) for each in data]
             shapes = np.array([image.shape for image in found], np.int64).reshape(-1, 3)
             if self.size is None and (shapes != self.image_shape).any():
                 raise ValueError(f"expected images of one shape {self.image_shape}. Received: several.")
