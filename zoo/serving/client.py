@@ -12,6 +12,7 @@ It needs NumPy, orjson, protobuf, and `requests` or `grpcio`, but neither Tensor
 
 import base64
 import concurrent.futures
+import dataclasses
 import json
 import os
 import pathlib
@@ -67,8 +68,8 @@ class Client:
         checks.require(is_address, "Client", "an address such as http://host:8501 or grpc://host:8500", address=address)
         self.batch_size, self.retries = batch_size, retries
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        transport: Any = _Grpc if scheme.startswith("grpc") else _Rest
-        self._transport = transport(address, model, version, label, timeout, headers, certificate)
+        target = _Target(address, model, version, label, timeout, headers, certificate)
+        self._transport: _Rest | _Grpc = _Grpc(target) if scheme.startswith("grpc") else _Rest(target)
         self._pool = concurrent.futures.ThreadPoolExecutor(parallel)
 
     def __enter__(self) -> "Client":
@@ -140,30 +141,36 @@ def _floats(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / 255 if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """The served model that a client asks; see `Client`."""
+
+    address: str
+    model: str
+    version: int | None
+    label: str | None
+    timeout: float
+    headers: dict[str, str]
+    certificate: str | os.PathLike | None
+
+
 class _Rest:
     """Requests as JSON."""
 
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        version: int | None,
-        label: str | None,
-        timeout: float,
-        headers: dict[str, str],
-        certificate: str | os.PathLike | None,
-    ):
+    def __init__(self, target: _Target):
         import requests
 
         self._errors, self._quote = requests.exceptions, requests.utils.quote
-        self._session, self._timeout = requests.Session(), timeout
-        self._session.headers.update(headers)
+        self._session, self._timeout = requests.Session(), target.timeout
+        self._session.headers.update(target.headers)
         # Of the session it would yield to REQUESTS_CA_BUNDLE.
-        self._verify = os.fspath(certificate) if certificate else True
-        part = (
-            f"/versions/{version}" if version is not None else f"/labels/{self._quote(label, safe='')}" if label else ""
-        )
-        self._url = f"{address.rstrip('/')}/v1/models/{self._quote(model, safe='')}{part}"
+        self._verify = os.fspath(target.certificate) if target.certificate else True
+        part = ""
+        if target.version is not None:
+            part = f"/versions/{target.version}"
+        elif target.label:
+            part = f"/labels/{self._quote(target.label, safe='')}"
+        self._url = f"{target.address.rstrip('/')}/v1/models/{self._quote(target.model, safe='')}{part}"
 
     def close(self) -> None:
         self._session.close()
@@ -213,30 +220,21 @@ def _as_json(array: np.ndarray) -> Any:
 class _Grpc:
     """Requests as protocol buffers."""
 
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        version: int | None,
-        label: str | None,
-        timeout: float,
-        headers: dict[str, str],
-        certificate: str | os.PathLike | None,
-    ):
+    def __init__(self, target: _Target):
         import grpc
 
-        self._error, self._timeout = grpc.RpcError, timeout
+        self._error, self._timeout = grpc.RpcError, target.timeout
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        scheme, _, place = address.partition("://")
-        self._headers = tuple(headers.items())
+        scheme, _, place = target.address.partition("://")
+        self._headers = tuple(target.headers.items())
         if scheme == "grpc":
             self._channel = grpc.insecure_channel(place, options)
         else:
-            trusted = pathlib.Path(certificate).read_bytes() if certificate else None
+            trusted = pathlib.Path(target.certificate).read_bytes() if target.certificate else None
             self._channel = grpc.secure_channel(place, grpc.ssl_channel_credentials(trusted), options)
-        self._spec = messages_pb2.ModelSpec(name=model, version_label=label or "")
-        if version is not None:
-            self._spec.version.value = version
+        self._spec = messages_pb2.ModelSpec(name=target.model, version_label=target.label or "")
+        if target.version is not None:
+            self._spec.version.value = target.version
 
     def close(self) -> None:
         self._channel.close()
