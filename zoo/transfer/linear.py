@@ -109,32 +109,33 @@ def chosen_l2(
     """
     standard = Standard(features)
     problem = logistic.Problem(standard(features), labels, int(labels.max()) + 1)
-    scores: dict[float, np.ndarray] = {}
+    scores: dict[float, np.ndarray] = {}  # of every example
+    means: dict[float, float] = {}
 
-    def best():
-        return min(scores, key=lambda l2: scores[l2].mean())
+    def tried(l2, starts):
+        scores[l2], ends = problem.held_out(l2, held_out, starts)
+        means[l2] = float(scores[l2].mean())
+        return ends, min(means, key=lambda penalty: means[penalty])
 
-    ends: list[Any] = [None] * len(held_out)
-    path = sorted(penalties, reverse=True)
-    for l2 in [*path, *_half_decades(path[-1], WEAKEST)]:
-        scores[l2], ends = problem.held_out(l2, held_out, ends)
-        if len(scores) == 1:
-            ends_of_strongest = ends
-        if len(scores) - list(scores).index(best()) > _PATIENCE:
+    strongest, *path = sorted(penalties, reverse=True)
+    ends_of_strongest, best = tried(strongest, [None] * len(held_out))
+    ends = ends_of_strongest
+    for l2 in [*path, *_half_decades(path[-1] if path else strongest, WEAKEST)]:
+        ends, best = tried(l2, ends)
+        if len(means) - list(means).index(best) > _PATIENCE:
             break
     ends = ends_of_strongest
-    for l2 in _half_decades(path[0], STRONGEST):
-        if best() < max(scores):
+    for l2 in _half_decades(strongest, STRONGEST):
+        if best < max(means):
             break
-        scores[l2], ends = problem.held_out(l2, held_out, ends)
-    means = {penalty: float(each.mean()) for penalty, each in scores.items()}
+        ends, best = tried(l2, ends)
     l2 = _lowest(means)
     near = {l2}
     for penalty, each in scores.items():
-        worse = each - scores[best()]
+        worse = each - scores[best]
         if worse.mean() <= worse.std() / math.sqrt(len(worse)):
             near.add(penalty)
-    return Choice(l2, sorted(near, reverse=True), l2 in (min(scores), max(scores)), problem, standard)
+    return Choice(l2, sorted(near, reverse=True), l2 in (min(means), max(means)), problem, standard)
 
 
 def linear_accuracy(
