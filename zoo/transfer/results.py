@@ -150,11 +150,11 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def rich_table(rows: Sequence[Row]) -> table.Table:
     """Returns the table for a terminal: numbers with their 95 % intervals, accuracies in percent."""
-    heading, lines = cells(rows)
+    (heading, lines), columns = cells(rows), _columns(rows)
     accuracies = all(is_accuracy(row.metric) for row in rows)
     made = table.Table(title="Accuracy in % (95 % interval)" if accuracies else "95 % interval; accuracies in %")
     for name in heading:
-        made.add_column(name, justify="right" if name in _columns(rows) else "left", overflow="fold")
+        made.add_column(name, justify="right" if name in columns else "left", overflow="fold")
     for line in lines:
         made.add_row(*line)
     return made
