@@ -95,7 +95,7 @@ def opened(data: bytes, pixels: int = PIXELS) -> Any:
 
 
 class Header(NamedTuple):
-    """What the header of an image file says.
+    """Facts that the header of an image file states.
 
     Args:
         pixels: width times height.

@@ -49,7 +49,7 @@ class Limits:
 
 
 class Room:
-    """What all requests in flight may hold together.
+    """Room that all requests in flight share.
 
     Args:
         size: the most.
