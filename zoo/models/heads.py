@@ -22,6 +22,7 @@ def projector(
     batch_norm: bool = True,
     final_norm: bool | None = None,
     use_bias: bool = False,
+    final_scale: bool = True,
     kernel_initializer: str | dict[str, Any] | None = None,
     name: str = "projector",
 ) -> keras.Model:
@@ -33,6 +34,9 @@ def projector(
     | SimCLR v2, ResNet-50 | widths=(2048, 2048, 128)                                     |
     | MoCo v2              | widths=(2048, 128), batch_norm=False, use_bias=True          |
     | BYOL                 | widths=(4096, 256), final_norm=False                         |
+    | SwAV                 | widths=(2048, 128), final_norm=False, use_bias=True          |
+    | SimSiam              | widths=(2048, 2048, 2048), final_scale=False                 |
+    | MoCo v3, ResNet-50   | widths=(4096, 256), final_scale=False                        |
 
     Args:
         features: F, the width of the encoder's output.
@@ -40,6 +44,7 @@ def projector(
         batch_norm: whether batch norm follows the hidden layers.
         final_norm: whether batch norm without beta follows the last layer; None for the same as `batch_norm`.
         use_bias: whether the dense layers have biases.
+        final_scale: whether the batch norm after the last layer has a learned scale.
         kernel_initializer: name or configuration of a Keras initializer. None is SimCLR's N(0, 0.01^2) for layers that
             batch norm follows, where only the direction of the weights matters, and variance 1 / fan-in for the others.
         name: name of the model.
@@ -60,7 +65,44 @@ def projector(
         x = keras_layers.ReLU(name=f"hidden{index}_relu")(x)
     x = _dense(x, widths[-1], use_bias, kernel_initializer, final_norm, "embedding")  # [B, D]
     if final_norm:
-        x = norm.BatchNorm(center=False, name="embedding_bn")(x)
+        x = norm.BatchNorm(center=False, scale=final_scale, name="embedding_bn")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+@architecture.recorded
+def predictor(
+    features: int,
+    width: int = 4096,
+    final_norm: bool = False,
+    use_bias: bool = False,
+    name: str = "predictor",
+) -> keras.Model:
+    """Returns a head that predicts the embedding of another view: a hidden layer with batch norm and ReLU between.
+
+    | paper                | arguments                     |
+    |----------------------|-------------------------------|
+    | BYOL                 | width=4096                    |
+    | SimSiam              | width=512, use_bias=True      |
+    | MoCo v3, ResNet-50   | width=4096, final_norm=True   |
+
+    Args:
+        features: D, the width of the projector's output and of this head's.
+        width: units of the hidden layer.
+        final_norm: whether batch norm without scale and beta follows the last layer.
+        use_bias: whether the last layer has a bias.
+        name: name of the model, with which the names of its layers begin.
+
+    Returns:
+        Functional model, projections `[B, D]` -> predictions `[B, D]`.
+    """
+    checks.integers("predictor", features=features, width=width)
+    inputs = keras.Input((features,), name="projections")  # [B, D]
+    x = _dense(inputs, width, False, None, True, f"{name}_hidden")  # [B, width]
+    x = norm.BatchNorm(name=f"{name}_hidden_bn")(x)
+    x = keras_layers.ReLU(name=f"{name}_hidden_relu")(x)
+    x = _dense(x, features, use_bias, None, final_norm, f"{name}_output")  # [B, D]
+    if final_norm:
+        x = norm.BatchNorm(center=False, scale=False, name=f"{name}_output_bn")(x)
     return keras.Model(inputs, x, name=name)
 
 
