@@ -89,6 +89,16 @@ class Source:
         return None
 
     @property
+    def _knows_labels(self) -> bool:
+        # Those of a streamed TFDS dataset would take a pass over it.
+        return "labels" in vars(self) or self.in_memory or bool(self._contents)
+
+    @property
+    def known_labels(self) -> np.ndarray | None:
+        """The `labels` if they are known without reading the examples, else None."""
+        return self.labels if self._knows_labels else None
+
+    @property
     def class_count(self) -> int:
         """Number of classes: that of their names, or the largest label + 1 if they have no names; 0 if unlabeled."""
         if self.classes is not None:
@@ -105,8 +115,7 @@ class Source:
             "shapes": {key: [list(shape), dtype] for key, (shape, dtype) in sorted(self.spec.items())},
             "contents": self._contents() if self._contents else "",
         }
-        # Labels of a streamed dataset would take a pass over it.
-        if "labels" in vars(self) or self.in_memory or self._contents:
+        if self._knows_labels:
             names = self.classes or [str(number) for number in range(self.class_count)]
             labels = np.zeros(0, int) if self.labels is None else self.labels[self.labels >= 0]
             counts = np.bincount(labels, minlength=len(names))

@@ -30,6 +30,11 @@ def _unit_rows(shape, dtype=None):
     return rows
 
 
+def unit_columns(shape: Sequence[int], dtype: Any = None) -> np.ndarray:
+    """Returns random unit vectors as the columns of a matrix; an initializer."""
+    return np.ascontiguousarray(_unit_rows(tuple(shape)[::-1], dtype).T)
+
+
 def _random_start(shape, dtype=None):
     """Returns a random integer below 2**30, so that counting up from it stays within int32."""
     return np.array(_generator().integers(0, 2**30, shape), dtype or "int32")
@@ -51,16 +56,20 @@ class MomentumQueue(keras.layers.Layer):
     Args:
         size: K, number of keys; a multiple of the global batch size.
         width: D.
+        labeled: whether the class of every key is stored, too, -1 at the start.
         name: name of the layer.
     """
 
-    def __init__(self, size: int, width: int, name: str = "queue"):
+    def __init__(self, size: int, width: int, labeled: bool = False, name: str = "queue"):
         super().__init__(name=name)
         checks.integers("MomentumQueue", size=size, width=width)
         self.size = size
         self.keys = self.add_weight(shape=(size, width), initializer=_unit_rows, name="keys", **_STATE)
         self.ids = self.add_weight(shape=(size,), initializer=_no_image, dtype="int32", name="ids", **_STATE)
         self.pointer = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="pointer", **_STATE)
+        self.labels = None
+        if labeled:
+            self.labels = self.add_weight(shape=(size,), initializer=_no_image, dtype="int32", name="labels", **_STATE)
         self.built = True
 
     def negatives(self, ids: Any) -> tuple[Any, Any]:
@@ -71,16 +80,33 @@ class MomentumQueue(keras.layers.Layer):
         """
         return engine.current().value(self.keys), ids[:, None] != engine.current().value(self.ids)[None]
 
-    def push(self, keys: Any, ids: Any) -> None:
+    def share(self, group: replicas.Replicas) -> tuple[Any, Any]:
+        """Returns the part of the keys that this replica has to consider, and whether each was pushed.
+
+        Args:
+            group: the R replicas that share the keys; their number divides K.
+
+        Returns:
+            Keys `[K / R, D]`, and bool `[K / R]`, False for a random vector of the start.
+        """
+        rows = self.size // group.count
+        keys, ids = (engine.current().value(stored) for stored in (self.keys, self.ids))
+        start = group.index * rows
+        return ops.slice(keys, (start, 0), (rows, keys.shape[1])), ops.slice(ids, (start,), (rows,)) >= 0
+
+    def push(self, keys: Any, ids: Any, labels: Any = None) -> None:
         """Replaces the oldest keys.
 
         Args:
             keys: unit vectors of the global batch, `[N, D]`.
             ids: the keys' images, int32 `[N]`.
+            labels: the keys' classes, int32 `[N]`, for a labeled queue.
         """
         start = engine.current().value(self.pointer)
         engine.current().assign_block(self.keys, start, keys)
         engine.current().assign_block(self.ids, start, ids)
+        if self.labels is not None:
+            engine.current().assign_block(self.labels, start, labels)
         self.pointer.assign((start + keys.shape[0]) % self.size)
 
     def check(self, spec: method.Spec) -> None:
@@ -94,6 +120,25 @@ class MomentumQueue(keras.layers.Layer):
             "holds images twice"
         )
         checks.require(self.size <= most, "MomentumQueue", expected, size=self.size)
+
+
+def first_id(who: str, ids: np.ndarray) -> int:
+    """Returns the lowest id of data whose ids are consecutive, so that `id - first` is the row of an image in a table.
+
+    Args:
+        who: name of the class that keeps the table.
+        ids: ids of all images, integers `[n]` in any order.
+
+    Raises:
+        ValueError: there is one image only, or an id is missing or occurs twice.
+    """
+    ids = np.sort(np.asarray(ids))
+    checks.require(len(ids) > 1, who, "two images or more", images=len(ids))
+    first, last = int(ids[0]), int(ids[-1])
+    expected = "images with consecutive ids, no id twice, as a slice of one data split has them"
+    consecutive = len(ids) == last - first + 1 and bool(np.all(np.diff(ids) == 1))
+    checks.require(consecutive, who, expected, images=len(ids), first=first, last=last)
+    return first
 
 
 class MemoryBank(keras.layers.Layer):
@@ -112,13 +157,7 @@ class MemoryBank(keras.layers.Layer):
         super().__init__(name=name)
         checks.integers("MemoryBank", width=width)
         checks.fractions("MemoryBank", momentum=momentum)
-        ids = np.sort(np.asarray(ids))
-        checks.require(len(ids) > 1, "MemoryBank", "two images or more", images=len(ids))
-        first, last = int(ids[0]), int(ids[-1])
-        expected = "images with consecutive ids, no id twice, as a slice of one data split has them"
-        consecutive = len(ids) == last - first + 1 and bool(np.all(np.diff(ids) == 1))
-        checks.require(consecutive, "MemoryBank", expected, images=len(ids), first=first, last=last)
-        self.size, self.first, self.momentum = len(ids), first, momentum
+        self.size, self.first, self.momentum = len(ids), first_id("MemoryBank", ids), momentum
         self.rows = self.add_weight(shape=(self.size, width), initializer=_unit_rows, name="rows", **_STATE)
         # Seeds the draws of a step. Its initial value depends on the run's seed, like that of every weight.
         self.draws = self.add_weight(shape=(), initializer=_random_start, dtype="int32", name="draws", **_STATE)
@@ -204,6 +243,16 @@ class Average:
         momentum = self.momentum if momentum is None else momentum
         for slow, fast in zip(self.target, self.source, strict=True):
             slow.assign(momentum * slow + (1 - momentum) * fast)
+
+
+def cosine_momentum(momentum: float, progress: Any) -> Any:
+    """Returns the momentum of an average that rises to 1 along half a cosine, BYOL (Grill et al., 2020), Section 3.2.
+
+    Args:
+        momentum: momentum at the start of the run, in [0, 1].
+        progress: completed fraction of the run, see `method.Step`.
+    """
+    return 1 - (1 - momentum) * (ops.cos(np.pi * progress) + 1) / 2
 
 
 class MomentumEncoder(keras.layers.Layer):

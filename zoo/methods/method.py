@@ -63,6 +63,8 @@ class Spec(NamedTuple):
         classes: number of classes; 0 for data without labels.
         replica_count: number of replicas that share the global batch.
         extra_shapes: shapes of the data's other fields by name, without the batch dimension.
+        labels: classes of all images in the order of `ids`, integers `[n]`, -1 for none; None where there are no
+            labels, or where they can only be read together with the images.
     """
 
     view_shapes: tuple[tuple[int, ...], ...]
@@ -71,6 +73,7 @@ class Spec(NamedTuple):
     classes: int = 0
     replica_count: int = 1
     extra_shapes: dict[str, tuple[int, ...]] = {}
+    labels: np.ndarray | None = None
 
 
 class Method(keras.Model):
@@ -173,6 +176,34 @@ class Method(keras.Model):
             checks.require(valid, who, f"the view {name!r} to be of {kind}", shape=shape)
         channels = {shape[-1] for shape in shapes}
         checks.require(len(channels) == 1, who, "views of one number of channels", view_shapes=shapes)
+
+    def expect_crops(self, spec: Spec) -> None:
+        """Raises ValueError unless the first two views are images of one shape; further views may be smaller crops.
+
+        Args:
+            spec: as for `begin`.
+        """
+        shapes, who = spec.view_shapes, type(self).__name__
+        expected = "two views or more: two large crops, then any number of small ones"
+        checks.require(len(shapes) >= 2, who, expected, views=len(shapes))
+        self.expect_views(spec, "first crop", "second crop", *(f"small crop {n}" for n in range(1, len(shapes) - 1)))
+        checks.require(shapes[0] == shapes[1], who, "two large crops of one shape", view_shapes=shapes)
+
+    def expect_labels(self, spec: Spec, smallest_class: int) -> None:
+        """Raises ValueError unless the data have labels and every class has enough images.
+
+        Args:
+            spec: as for `begin`.
+            smallest_class: least number of images of a class that has any.
+        """
+        who = type(self).__name__
+        checks.require(spec.classes > 0, who, "data with labels, as `sources.load` reads them", classes=spec.classes)
+        if spec.labels is None:
+            return
+        counts = np.bincount(spec.labels[spec.labels >= 0], minlength=spec.classes)
+        few = np.flatnonzero((counts > 0) & (counts < smallest_class))
+        expected = f"{smallest_class} images or more of every class, or a lower `smallest_class`"
+        checks.require(not len(few), who, expected, classes=few[:10].tolist(), images=counts[few[:10]].tolist())
 
 
 def encoder_named(method: Method, name: str | None = None) -> keras.Model:

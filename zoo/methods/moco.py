@@ -29,6 +29,7 @@ class MoCo(method.Method):
     """
 
     views: tuple[str, ...] = ("query", "key")
+    labeled: bool = False  # whether the queue stores the classes of its keys
 
     def __init__(
         self,
@@ -52,16 +53,19 @@ class MoCo(method.Method):
         self.query_encoder = networks.Embedder(*parts, shapes[0], name="query_encoder")
         key_network = networks.Embedder(*parts, shapes[1], name="key_encoder")
         self.key_encoder = memory.MomentumEncoder(key_network, self.query_encoder, self.momentum, self.bn_groups)
-        self.queue = memory.MomentumQueue(self.queue_size, self.query_encoder.width)
+        self.queue = memory.MomentumQueue(self.queue_size, self.query_encoder.width, self.labeled)
         self.key_encoder.check(spec)
         self.queue.check(spec)
 
+    def embed(self, batch: method.Batch, step: method.Step) -> tuple[Any, Any, Any]:
+        """Returns the queries and keys of this replica, `[B, D]` each, and the keys of the global batch, `[N, D]`."""
+        with context.using(bn_groups=self.bn_groups):
+            query = self.query_encoder(batch.views[0], training=True)
+        return query, *self.key_encoder.encode(batch.views[1], step.replicas)
+
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the InfoNCE loss of every query against its key and the queue."""
-        query_view, key_view = batch.views
-        with context.using(bn_groups=self.bn_groups):
-            query = self.query_encoder(query_view, training=True)  # [B, D]
-        key, keys = self.key_encoder.encode(key_view, step.replicas)  # of this replica, [B, D]; of all, [N, D]
+        query, key, keys = self.embed(batch, step)
         negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
         loss, logs = info_nce.against_memory(query, key, negatives, self.temperature, allowed)  # [B]
         return loss, logs, (keys, step.replicas.gather(batch.id))

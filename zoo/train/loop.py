@@ -284,7 +284,7 @@ def make_spec(views: Any, data: Any, batch_size: int, replica_count: int = 1) ->
         checks.require(bool(maps), "run", "data with images, or `views` of None", data=data)
         view_shapes = views.output_shapes(tasks.for_views(maps))
     rest = {name: shape for name, shape in shapes.items() if not (view_shapes and name in maps)}
-    return methods.Spec(view_shapes, data.ids, batch_size, data.class_count, replica_count, rest)
+    return methods.Spec(view_shapes, data.ids, batch_size, data.class_count, replica_count, rest, data.known_labels)
 
 
 def restored_spec(record: dict[str, Any]) -> methods.Spec:
