@@ -48,6 +48,27 @@ def test_moco_and_byol_heads():
     assert [layer.name for layer in head.layers][-2:] == ["hidden1_relu", "embedding"]
 
 
+@pytest.mark.parametrize("final_norm", [False, True])
+def test_predictor_is_a_hidden_layer_and_a_linear_one(final_norm):
+    head = heads.predictor(6, width=5, final_norm=final_norm, use_bias=not final_norm)
+    hidden, *rest = (np.array(v, "float64") for v in head.trainable_variables if v.path.split("/")[-1] == "kernel")
+    x = np.maximum(normalized(features.astype("float64") @ hidden), 0) @ rest[0]
+    expected = normalized(x) if final_norm else x
+    np.testing.assert_allclose(head(features, training=True), expected, atol=1e-3)
+    assert all(v.path.startswith("predictor_") for v in head.variables)
+    last = [v.path.split("/")[-1] for v in head.trainable_variables[3:]]
+    assert last == (["kernel"] if final_norm else ["kernel", "bias"])
+
+
+def test_the_last_norm_of_a_projector_may_lack_its_scale():
+    head = heads.projector(6, widths=(5, 3), final_scale=False)
+    assert [v.path for v in head.trainable_variables][-1] == "embedding/kernel"
+    kernel = head.get_layer("embedding").kernel
+    kernel.assign(kernel * 100)  # so that the epsilon of batch norm does not show
+    found = ops.convert_to_numpy(head(features, training=True))
+    np.testing.assert_allclose(found.std(axis=0), 1, rtol=1e-3)
+
+
 def test_jigsaw_head_is_pirls():
     head = heads.jigsaw(6, 3, patches=4, widths=(5, 2))
     for variable in head.variables:
