@@ -96,6 +96,12 @@ def test_several_shapes_need_a_size(data_dir):
     assert sources.load("zoo_ragged", size=6, data_dir=data_dir).images.shape == (31, 6, 6, 3)
 
 
+def test_labels_of_a_stream_are_not_known_before_somebody_reads_them(data_dir):
+    source = sources.load("zoo_tiny", data_dir=data_dir, in_memory=False)
+    assert source.known_labels is None
+    np.testing.assert_array_equal(source.labels, source.known_labels)
+
+
 def test_a_damaged_record_is_named(data_dir, tmp_path):
     source = sources.load("zoo_tiny", data_dir=data_dir, in_memory=False)
     index = source._store.index

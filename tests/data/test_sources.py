@@ -141,3 +141,9 @@ def test_arrays_with_images():
 def test_refuses_arrays(given, message):
     with pytest.raises(ValueError, match="from_arrays: expected .*" + message):
         sources.from_arrays(*given)
+
+
+def test_labels_of_arrays_are_known():
+    source = sources.from_arrays({"x": np.zeros((3, 2), "float32")}, labels=[0, 2, -1])
+    np.testing.assert_array_equal(source.known_labels, [0, 2, -1])
+    assert sources.from_arrays({"x": np.zeros((3, 2), "float32")}).known_labels is None

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from reference import memory_numpy
+from reference import groups, memory_numpy
 
 from zoo import context
 from zoo.methods import memory
@@ -47,6 +47,30 @@ def test_queries_do_not_meet_keys_of_their_own_image():
     queue.push(ops.convert_to_tensor(unit(2, 3)), ops.convert_to_tensor(np.array([7, 9], "int32")))
     _, allowed = queue.negatives(ops.convert_to_tensor(np.array([9, 1], "int32")))
     np.testing.assert_array_equal(allowed, [[True, False, True, True], [True] * 4])
+
+
+def test_a_labeled_queue_keeps_classes_with_their_keys():
+    queue = memory.MomentumQueue(6, 4, labeled=True)
+    for step in range(4):
+        ids = ops.convert_to_tensor(np.array([step, step + 10], "int32"))
+        queue.push(ops.convert_to_tensor(unit(2, 4)), ids, ids % 3)
+    ids, labels = (ops.convert_to_numpy(values) for values in (queue.ids, queue.labels))
+    assert labels.dtype == np.int32 and list(ids) == [3, 13, 1, 11, 2, 12]
+    np.testing.assert_array_equal(labels, ids % 3)
+    assert memory.MomentumQueue(6, 4).labels is None
+
+
+def test_replicas_share_the_keys_among_them():
+    queue = memory.MomentumQueue(6, 4)
+    queue.push(ops.convert_to_tensor(unit(4, 4)), ops.arange(4, dtype="int32"))
+    parts = [queue.share(groups.Member(index, 3)) for index in range(3)]
+    np.testing.assert_array_equal(np.concatenate([keys for keys, _ in parts]), queue.keys)
+    assert np.concatenate([pushed for _, pushed in parts]).tolist() == [True] * 4 + [False] * 2
+
+
+def test_momentum_rises_to_one_along_half_a_cosine():
+    found = [float(memory.cosine_momentum(0.9, ops.convert_to_tensor(x))) for x in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(found, [0.9, 0.95, 1.0], rtol=1e-6)
 
 
 def test_bank_moves_rows_as_the_paper_says():
