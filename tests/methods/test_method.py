@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from keras import ops
-from reference import presets
+from reference import autodiff, presets
 
 from zoo.methods import method as methods
 from zoo.methods import networks
@@ -37,3 +37,12 @@ def test_an_embedder_takes_images_of_any_size():
     embedder = networks.Embedder(presets.encoder, presets.projector, presets.SHAPE)
     assert embedder(np.zeros((2, 12, 9, 3), "float32")).shape == (2, 4)
     assert embedder.encoder.input_shape == (None, None, None, 3)
+
+
+def test_zero_embeddings_stay_zero_and_have_a_gradient_of_zero():
+    z = np.array([[0, 0, 0], [3, 0, 4], [1e-25, 0, 0]], "float32")
+    values, (gradient,) = autodiff.value_and_gradients(lambda z: ops.sum(networks.unit(z), axis=1), z)
+    np.testing.assert_allclose(values[:2], [0, 1.4], rtol=1e-6)
+    assert np.isfinite(gradient).all() and not gradient[0].any()
+    # That of 3 / 5 + 4 / 5, times the weight 2 of the second row: (1 - 0.6 * 1.4) / 5 and so on.
+    np.testing.assert_allclose(gradient[1], [2 * 0.16 / 5, 2 / 5, 2 * -0.12 / 5], rtol=1e-4)

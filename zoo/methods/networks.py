@@ -11,8 +11,13 @@ from zoo.models import encoder as encoding
 
 
 def unit(embeddings: Any) -> Any:
-    """Returns embeddings `[B, D]` as unit vectors, float32."""
-    return ops.normalize(ops.cast(embeddings, "float32"), axis=-1)
+    """Returns embeddings `[B, D]` as unit vectors, float32; zero stays zero, and no gradient flows to it."""
+    embeddings = ops.cast(embeddings, "float32")
+    square = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
+    # Not `ops.normalize`, whose gradient at zero is not a number: all units of a narrow hidden layer may be off.
+    is_zero = square == 0
+    inverse = ops.where(is_zero, 0.0, ops.rsqrt(ops.where(is_zero, 1.0, square)))
+    return embeddings * ops.minimum(inverse, 1e7)
 
 
 class Embedder(keras.layers.Layer):
