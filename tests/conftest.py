@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-pytest.register_assert_rewrite("contract")  # its asserts then say what they compared
+pytest.register_assert_rewrite("contract", "family_contract")  # its asserts then say what they compared
 
 
 def pytest_configure(config):

@@ -33,8 +33,8 @@ class Supervised(method.Method):
     def begin(self, spec: method.Spec) -> None:
         """Makes the encoder and a linear classifier."""
         self.expect_labels(spec, self.smallest_class)
-        self.expect_views(spec, *(f"view {number}" for number in range(1, len(spec.view_shapes) + 1)))
         checks.require(bool(spec.view_shapes), "Supervised", "one or more views", views=0)
+        self.expect_views(spec, *(f"view {number}" for number in range(1, len(spec.view_shapes) + 1)))
         self.encoder = self.make_encoder(image_shape=(None, None, spec.view_shapes[0][-1]))
         for shape in spec.view_shapes:
             encoding.check_size("Supervised", self.encoder, shape)

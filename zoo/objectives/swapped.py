@@ -4,6 +4,9 @@ from typing import Any
 
 from keras import ops
 
+# exp() of it, a thousand times over, is a float32; so is exp() of the negative.
+_LARGEST = 60.0
+
 
 def sinkhorn(scores: Any, epsilon: float, iterations: int, replicas: Any, weight: Any = None) -> Any:
     """Returns soft assignments of images to prototypes, each prototype with the same share of the global batch (Eq. 3).
@@ -23,15 +26,18 @@ def sinkhorn(scores: Any, epsilon: float, iterations: int, replicas: Any, weight
         No gradient flows through them.
     """
     logits = ops.stop_gradient(ops.cast(scores, "float32")) / epsilon
-    # The scale of a row is free. With its largest entry at 1, a row neither overflows nor vanishes.
-    kernel = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))  # [B, K]
-    weight = ops.ones_like(kernel[:, 0]) if weight is None else weight
-    rows = weight / ops.sum(kernel, axis=1)  # [B], u
+    # With its largest entry at 1, a row of the kernel neither overflows nor vanishes; u starts at what was taken out.
+    # Scores of unit vectors are at most 1; where others are larger, the first iteration differs and the limit does not.
+    highest = ops.max(logits, axis=1)  # [B]
+    kernel = ops.exp(logits - highest[:, None])  # [B, K]
+    weight = ops.ones_like(highest) if weight is None else weight
+    rows = weight * ops.exp(ops.clip(highest - 1 / epsilon, -_LARGEST, _LARGEST))  # [B], u
     columns = ops.ones_like(kernel[0])  # [K], v
+    share = replicas.sum(ops.sum(weight)) / kernel.shape[1]  # of the images, for every prototype
     for _ in range(iterations):
         # A prototype that is far from all images may underflow to 0; it then stays unassigned.
         mass = replicas.sum(ops.matmul(rows[None], kernel)[0])  # [K]
-        columns = 1 / ops.maximum(mass, 1e-30)
+        columns = share / ops.maximum(mass, 1e-30)
         rows = weight / ops.matmul(kernel, columns[:, None])[:, 0]
     return rows[:, None] * kernel * columns
 
