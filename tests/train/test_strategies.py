@@ -7,6 +7,7 @@ from zoo.train import strategies
 def test_default_is_one_device_and_its_own_chief():
     strategy = strategies.strategy()
     assert strategy.num_replicas_in_sync == 1 and strategies.is_chief(strategy)
+    assert strategies.workers(strategy) == (1, 0)
 
 
 def test_unknown_name_says_did_you_mean():
@@ -15,15 +16,15 @@ def test_unknown_name_says_did_you_mean():
 
 
 @pytest.mark.parametrize(
-    "jobs, task, index, chief",
+    "jobs, task, index, chief, number",
     [
-        ({"worker": ["a:1", "b:1"]}, "worker", 0, True),
-        ({"worker": ["a:1", "b:1"]}, "worker", 1, False),
-        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", 0, False),
-        ({"chief": ["a:1"], "worker": ["b:1"]}, "chief", 0, True),
+        ({"worker": ["a:1", "b:1"]}, "worker", 0, True, 0),
+        ({"worker": ["a:1", "b:1"]}, "worker", 1, False, 1),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", 0, False, 1),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "chief", 0, True, 0),
     ],
 )
-def test_one_worker_of_several_is_the_chief(jobs, task, index, chief):
+def test_one_worker_of_several_is_the_chief(jobs, task, index, chief, number):
     class Workers(tf.distribute.MultiWorkerMirroredStrategy):
         def __init__(self):  # starts no server
             self._resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
@@ -33,3 +34,4 @@ def test_one_worker_of_several_is_the_chief(jobs, task, index, chief):
         cluster_resolver = property(lambda self: self._resolver)
 
     assert strategies.is_chief(Workers()) == chief
+    assert strategies.workers(Workers()) == (2, number)

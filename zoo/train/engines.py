@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 
 from zoo.methods import method as methods
 from zoo.train import task as tasks
@@ -16,10 +17,14 @@ class Engine(Protocol):
     Attributes:
         count: number of replicas.
         chief: whether this process writes the records and checkpoints of the run.
+        workers: number of processes that train together.
+        worker: number of this process in [0, workers).
     """
 
     count: int
     chief: bool
+    workers: int
+    worker: int
 
     def scope(self) -> AbstractContextManager:
         """Returns the context in which variables must be made."""
@@ -37,6 +42,9 @@ class Engine(Protocol):
 
     def check_agreement(self, start: int, variables: Sequence) -> None:
         """Raises ValueError if workers start from different steps or weights."""
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows of all workers in their order, on the host, `[n, D] -> [workers * n, D]`."""
 
     def trainer(
         self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool

@@ -12,10 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from zoo import checks, features, seeds
+from zoo import checks, seeds
 from zoo.methods import evaluation
 from zoo.methods import method as methods
-from zoo.train import checkpoint, engines, history, optimizers, schedules, start, watch
+from zoo.train import checkpoint, engines, extraction, history, optimizers, schedules, start, watch
 from zoo.train import task as tasks
 from zoo.train import workdir as workdirs
 
@@ -228,7 +228,7 @@ class _Training:
         """Trains from the first step to the last, or until a callback or `interrupted` stops it."""
         now, steps, steps_per_epoch = self._given.step, self._given.steps, self._given.steps_per_epoch
         rhythm, learner = self._rhythm, self._learner
-        extract = _extraction(self._given.data)
+        extract = extraction.extraction(self._given.data, self._given.engine)
         while now < steps and not learner.stop_training:
             epoch, step_of_epoch = divmod(now, steps_per_epoch)
             if step_of_epoch == 0:
@@ -304,18 +304,6 @@ def _check_method(learner: methods.Method) -> None:
     defined = type(learner).contrast is not methods.Method.contrast
     checks.require(defined, who, "`contrast` to be defined", methods=sorted(vars(type(learner))))
     checks.require(bool(learner.trainable_variables), who, "trainable variables after `begin`", variables=0)
-
-
-def _extraction(data: Any) -> Callable:
-    """Returns the function with which a method extracts the outputs of a network for all images."""
-    extractors: dict[int, features.Extractor] = {}
-
-    def extract(network):
-        if id(network) not in extractors:
-            extractors[id(network)] = features.Extractor(network)
-        return extractors[id(network)](data)
-
-    return extract
 
 
 @contextlib.contextmanager

@@ -115,6 +115,7 @@ class Engine:
     """
 
     chief = True
+    workers, worker = 1, 0
     scope = contextlib.nullcontext
 
     def __init__(self, devices: Sequence | None = None):
@@ -140,6 +141,10 @@ class Engine:
 
     def check_agreement(self, start: int, variables: Sequence) -> None:
         """Does nothing: there is only one process."""
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows: there is only one process."""
+        return rows
 
     def record(self) -> dict[str, Any]:
         """Returns versions, hardware and number of devices."""

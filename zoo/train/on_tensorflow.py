@@ -29,6 +29,7 @@ class Engine:
         self.set_seed = keras.utils.set_random_seed
         self.count = self._strategy.num_replicas_in_sync
         self.chief = strategies.is_chief(self._strategy)
+        self.workers, self.worker = strategies.workers(self._strategy)
 
     def task(
         self, method: methods.Method, views: Any, optimizer: Any, seed: int, steps: int, steps_per_epoch: int
@@ -69,6 +70,22 @@ class Engine:
         agree = np.allclose(mean, here, rtol=1e-12, atol=0)
         expected = "every worker to continue from one checkpoint, in one folder that all of them share as `workdir`"
         checks.require(agree, "run", expected, step_here=start, mean_step=float(mean[0]))
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows of all workers in their order, on the host, `[n, D] -> [workers * n, D]`."""
+        if self.workers == 1:
+            return rows
+        strategy, here = self._strategy, tf.constant(rows)
+
+        def on_replica():  # every replica of a worker sends the same rows
+            return tf.distribute.get_replica_context().all_gather(tf.identity(here), axis=0)
+
+        @tf.function(autograph=False)
+        def gathered():
+            return strategy.experimental_local_results(strategy.run(on_replica))[0]
+
+        copies = gathered().numpy().reshape(self.workers, self.count // self.workers, *rows.shape)
+        return copies[:, 0].reshape(-1, *rows.shape[1:])
 
     def trainer(
         self, task: Any, data: Any, batch_size: int, seed: int, start: int, steps: int, jit_compile: bool

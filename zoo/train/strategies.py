@@ -80,3 +80,20 @@ def is_chief(strategy: Any) -> bool:
     resolver = strategy.cluster_resolver
     jobs, task, index = resolver.cluster_spec().jobs, resolver.task_type, resolver.task_id
     return not jobs or task == "chief" or (task == "worker" and index == 0 and "chief" not in jobs)
+
+
+def workers(strategy: Any) -> tuple[int, int]:
+    """Returns the number of processes that train under a `tf.distribute.Strategy`, and the number of this one."""
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1, 0
+    resolver = strategy.cluster_resolver
+    sizes = {
+        job: resolver.cluster_spec().num_tasks(job)
+        for job in ("chief", "worker")
+        if job in resolver.cluster_spec().jobs
+    }
+    # Replicas are numbered chief first.
+    before = sizes.get("chief", 0) if resolver.task_type == "worker" else 0
+    return max(sum(sizes.values()), 1), before + (resolver.task_id or 0)
