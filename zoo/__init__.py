@@ -16,13 +16,21 @@ if TYPE_CHECKING:  # for editors and type checkers
     from zoo.features import extract
     from zoo.hub.cards import info, list_models
     from zoo.hub.pretrained import load
+    from zoo.methods.byol import BYOL
     from zoo.methods.cmc import CMC
     from zoo.methods.cmc_v2 import CMCv2
+    from zoo.methods.exemplar import Exemplar
     from zoo.methods.infomin import InfoMin
     from zoo.methods.insdis import InsDis
     from zoo.methods.moco import MoCo
+    from zoo.methods.moco_v3 import MoCoV3
+    from zoo.methods.pcl import PCL
     from zoo.methods.pirl import PIRL
     from zoo.methods.simclr import SimCLR
+    from zoo.methods.simsiam import SimSiam
+    from zoo.methods.sup_con import SupCon
+    from zoo.methods.supervised import Supervised
+    from zoo.methods.swav import SwAV
     from zoo.transfer.evaluate import evaluate
 
 # Name -> module and the name there; None for the module itself.
@@ -41,16 +49,32 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "InfoMin": ("zoo.methods.infomin", "InfoMin"),
     "CMC": ("zoo.methods.cmc", "CMC"),
     "CMCv2": ("zoo.methods.cmc_v2", "CMCv2"),
+    "Exemplar": ("zoo.methods.exemplar", "Exemplar"),
+    "SupCon": ("zoo.methods.sup_con", "SupCon"),
+    "Supervised": ("zoo.methods.supervised", "Supervised"),
+    "SwAV": ("zoo.methods.swav", "SwAV"),
+    "PCL": ("zoo.methods.pcl", "PCL"),
+    "BYOL": ("zoo.methods.byol", "BYOL"),
+    "SimSiam": ("zoo.methods.simsiam", "SimSiam"),
+    "MoCoV3": ("zoo.methods.moco_v3", "MoCoV3"),
 }
 
 __all__ = [
+    "BYOL",
     "CMC",
     "CMCv2",
+    "Exemplar",
     "InfoMin",
     "InsDis",
     "MoCo",
+    "MoCoV3",
+    "PCL",
     "PIRL",
     "SimCLR",
+    "SimSiam",
+    "SupCon",
+    "Supervised",
+    "SwAV",
     "__version__",
     "evaluate",
     "extract",
