@@ -16,6 +16,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from rich import console, progress
 
+from zoo.data import splits
+
 _log = logging.getLogger(__name__)
 FOLDER = "/usr/share/openclipart/png"
 SIDE = 64
@@ -122,7 +124,7 @@ def fitted(data: bytes) -> tuple[np.ndarray | None, str | None]:
 
 def is_test(name: str) -> bool:
     """Returns whether a relative path belongs to the test split; its SHA-256 puts about every fifth path there."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest(), "big") % 5 == 0
+    return splits.picked(name, 5)
 
 
 class Openclipart(tfds.core.GeneratorBasedBuilder):

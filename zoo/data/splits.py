@@ -1,5 +1,6 @@
 """Split strings such as `train[:10%]` or `train+test[100:200]`, with the meaning they have in TFDS, for any data."""
 
+import hashlib
 import logging
 import re
 import types
@@ -126,6 +127,11 @@ def report_lacking(
         named = listed(str(number) if classes is None else classes[number] for number in lacking)
         have = f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'}"
         _logger.warning("%s lacks %d of the %d classes that %s: %s.", who, len(lacking), len(whole), have, named)
+
+
+def picked(name: str, one_in: int) -> bool:
+    """Returns whether an example with this name is picked; its SHA-256 picks about one name in `one_in`."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest(), "big") % one_in == 0
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
