@@ -30,6 +30,7 @@ SERVING = [
     "requests>=2.31",
 ]
 CPU = ["tensorflow-cpu>=2.21,<2.22", *TRAINING, *SERVING]
+ICONS = ["resvg_py>=0.5"]
 DEVELOPMENT = [
     "pytest>=8",
     "pytest-timeout",
@@ -65,7 +66,9 @@ setuptools.setup(
         # Training without TensorFlow, on arrays that `zoo-data export` wrote where it is installed.
         "jax": ["jax>=0.7", *(each for each in TRAINING if each.startswith(("scikit-learn", "tensorboard", "pillow")))],
         "client": ["protobuf>=6.31", *(each for each in SERVING if each.startswith(("orjson", "grpcio>", "requests")))],
-        "dev": [*CPU, *DEVELOPMENT],
+        # Draws the icons that `zoo-data import icons` prepares; the prepared data do not need it.
+        "icons": ICONS,
+        "dev": [*CPU, *ICONS, *DEVELOPMENT],
     },
     # The folders `tools`, `gin` and `saved_models` of the repository travel inside the package. None but `tools` is
     # Python; `gin` in particular has no __init__.py, which would shadow the library of that name.
