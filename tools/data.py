@@ -2,6 +2,8 @@
 
 zoo-data import fashion_mnist --from=/usr/share/datasets/fashion-mnist
 zoo-data import openclipart --from=/usr/share/openclipart/png
+zoo-data import icons
+zoo-data import icons/color64 --from=json-2.2.535.tgz
 zoo-data prepare cifar10
 zoo-data check folder:/path/to/images
 zoo-data info folder:/path/to/images --split='train[:10%]'
@@ -13,6 +15,7 @@ zoo-data list
 
 import argparse
 import sys
+import textwrap
 import time
 from typing import Any
 
@@ -36,7 +39,10 @@ def parser() -> argparse.ArgumentParser:
     importing = command("import", import_package, "Verify raw files on disk, and prepare a TFDS dataset from them.")
     importing.add_argument("name", help="Name of the dataset, as shown by `zoo-data list`.")
     importing.add_argument(
-        "--from", dest="folder", help="Folder of the raw files; by default that of the system package."
+        "--from",
+        dest="source",
+        help="Folder of the raw files, or the file that would be downloaded; by default the folder of the system "
+        "package, or the download.",
     )
     preparing = command("prepare", prepare, "Download and prepare a TFDS dataset.")
     preparing.add_argument("name", help="TFDS name of the dataset, such as cifar10.")
@@ -82,7 +88,7 @@ def import_package(args: argparse.Namespace) -> None:
     """Runs `zoo-data import`."""
     from zoo.data import packaged
 
-    report(packaged.imported(args.name, args.folder, args.data_dir))
+    report(packaged.imported(args.name, args.source, args.data_dir))
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -98,7 +104,8 @@ def report(builder: Any) -> None:
     for name, split in builder.info.splits.items():
         print(f"  {name:12} {split.num_examples:>10,} examples in {split.num_shards} files")
     for name, value in dict(builder.info.metadata or {}).items():
-        print(f"  {name:12} {value:>10,}" if isinstance(value, int) else f"  {name:12} {value}")
+        shown = f"{value:>10,}" if isinstance(value, int) else textwrap.shorten(str(value), 100, placeholder=" ...")
+        print(f"  {name:12} {shown}")
 
 
 def info(args: argparse.Namespace) -> None:
@@ -222,8 +229,11 @@ def known(args: argparse.Namespace) -> None:
     print("folder:/path/to/images: your own images")
     print("scenes: rendered on first use")
     for name, package in sorted(packaged.PACKAGES.items()):
+        if package.folder is None:
+            print(f"{name}: zoo-data import {name} (downloaded, or --from=FILE)")
+            continue
         state = "its package is installed" if pathlib.Path(package.folder).is_dir() else "its package is not installed"
-        print(f"{name}: zoo-data import {name} --from={package.folder} ({state})")
+        print(f"{name}: {package.command(name)} ({state})")
     folder = args.data_dir or tfds.core.constants.DATA_DIR
     for path in sorted(pathlib.Path(folder).expanduser().glob("**/dataset_info.json")):
         print(f"{path.parent.relative_to(pathlib.Path(folder).expanduser())}: prepared in {folder}")

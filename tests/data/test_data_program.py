@@ -116,7 +116,8 @@ def test_check_wants_a_folder(program, capsys, tmp_path):
 
 def test_list(program, capsys, tmp_path):
     assert program("list", f"--data_dir={tmp_path}") == 0
-    assert "zoo-data import fashion_mnist" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "zoo-data import fashion_mnist --from=/usr/share/" in out and "zoo-data import icons (downloaded, or" in out
 
 
 def test_a_mistake_ends_with_a_message(program, capsys, tmp_path):

@@ -1,6 +1,8 @@
 import base64
 import gzip
 import pathlib
+import subprocess
+import sys
 
 import pytest
 import tensorflow_datasets as tfds
@@ -25,6 +27,16 @@ def test_tfds_still_names_the_same_files():
     assert name.endswith(base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip("=") + ".gz")
 
 
+def test_tfds_knows_every_builder():
+    # In a process of its own, in which no test has imported the builders.
+    code = (
+        "import tensorflow_datasets as tfds; from zoo.data import packaged; "
+        "print([tfds.builder(package.builder).name for _, package in sorted(packaged.PACKAGES.items())])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == str(sorted(packaged.PACKAGES))
+
+
 def test_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte.gz'.*does not exist"):
         packaged.imported("fashion_mnist", tmp_path, tmp_path / "tfds")
@@ -45,7 +57,7 @@ def test_other_contents(tmp_path, content):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="expected `name` to be one of 'fashion_mnist', 'openclipart'"):
+    with pytest.raises(ValueError, match="expected `name` to be one of 'fashion_mnist', 'icons', 'openclipart'"):
         packaged.imported("mnist")
 
 

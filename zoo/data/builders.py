@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from zoo import checks
 
 # The modules of the zoo's own builders are imported so that TFDS knows them.
-from zoo.data import openclipart, packaged, records, scenes, splits, stores, tf_stores  # noqa: F401
+from zoo.data import icons, openclipart, packaged, records, scenes, splits, stores, tf_stores  # noqa: F401
 
 
 def prepared(name: str, data_dir: Any = None) -> Any:
@@ -28,8 +28,8 @@ def prepared(name: str, data_dir: Any = None) -> Any:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             remedy = "run `zoo-data prepare` where there is a network, and pass its data_dir here"
             if builder.name in packaged.PACKAGES:
-                package = packaged.PACKAGES[builder.name]
-                remedy = f"`zoo-data import {builder.name} --from={package.folder}` reads its raw files from disk"
+                command = packaged.PACKAGES[builder.name].command(name)
+                remedy = f"`{command}` reads its raw files from disk"
             raise RuntimeError(
                 f"{name}: expected a prepared dataset in {builder.data_dir}. Received: none, and could not download it "
                 f"({reason}); {remedy}."

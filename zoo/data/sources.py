@@ -37,8 +37,8 @@ def load(
     Args:
         name: `digits` (scikit-learn's 8x8 digits: 1,297 to train, 500 to test), `folder:/path/to/images` (see
             `zoo.data.folders.listing`), `arrays:/path/to/export` (see `zoo.data.arrays`), or a TFDS name such as
-            `cifar10` or `imagenet_v2/topimages`. The zoo adds `scenes` and `openclipart` to those of TFDS. Backends
-            other than TensorFlow read the export of a TFDS dataset or folder; see `zoo.data.arrays.place`.
+            `cifar10` or `imagenet_v2/topimages`. The zoo adds `scenes`, `openclipart` and `icons` to those of TFDS.
+            Backends other than TensorFlow read the export of a TFDS dataset or folder; see `zoo.data.arrays.place`.
         split: TFDS split string: `train`, `train[:10%]`, `train[100:200]`, `train+test`, `all`; or a
             `tfds.core.ReadInstruction`.
         size: side of the square that images are fitted to (center crop, antialiased); None keeps them as they are.
