@@ -32,7 +32,7 @@ def of_swav(epsilon, crops=2, with_queue=False):
         assigned = np.concatenate([scores[code_view], *([queue[code_view]] if with_queue else [])])
         codes = swapped.sinkhorn(ops.convert_to_tensor(assigned), float(epsilon), 3, ALONE)[: inputs.IMAGES]
         losses += [
-            swapped.swapped_prediction(ops.convert_to_tensor(scores[view]), codes, 0.1)
+            swapped.swapped_prediction(ops.convert_to_tensor(scores[view]), codes, 0.1)[0]
             for view in range(crops)
             if view != code_view
         ]

@@ -85,12 +85,14 @@ def test_replicas_give_the_assignments_of_the_global_batch():
 
 def test_swapped_prediction_equals_the_paper():
     codes = family_numpy.sinkhorn(SCORES, 0.05, 3)
-    found = swapped.swapped_prediction(
+    found, logs = swapped.swapped_prediction(
         *(ops.convert_to_tensor(z.astype("float32")) for z in (SCORES[::-1].copy(), codes)), 0.1
     )
     np.testing.assert_allclose(found, family_numpy.swapped_prediction(SCORES[::-1], codes, 0.1), rtol=1e-5, atol=1e-6)
+    hits = SCORES[::-1].argmax(axis=1) == codes.argmax(axis=1)
+    assert float(logs["prototype_accuracy"]) == pytest.approx(hits.mean())
 
 
 def test_equal_scores_cost_the_log_of_the_prototypes():
     equal = ops.ones((N, K))
-    np.testing.assert_allclose(swapped.swapped_prediction(equal, equal / K, 0.1), np.log(K), rtol=1e-6)
+    np.testing.assert_allclose(swapped.swapped_prediction(equal, equal / K, 0.1)[0], np.log(K), rtol=1e-6)

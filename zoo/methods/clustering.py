@@ -1,8 +1,12 @@
-"""K-means of the embeddings of all images, by scikit-learn."""
+"""K-means of the embeddings of all images, by scikit-learn, and its result as the state of a method."""
 
+from typing import Any
+
+import keras
 import numpy as np
+from keras import ops
 
-from zoo import checks
+from zoo import checks, engine
 
 
 def kmeans(embeddings: np.ndarray, count: int, seed: int = 0, iterations: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -35,3 +39,34 @@ def kmeans(embeddings: np.ndarray, count: int, seed: int = 0, iterations: int = 
     with threadpoolctl.threadpool_limits(2, "openmp"):
         model.fit(embeddings)
     return model.cluster_centers_.astype(np.float32), model.labels_.astype(np.int32)
+
+
+class Clusters(keras.layers.Layer):
+    """The state of one clustering of all images.
+
+    Args:
+        images: n, number of images.
+        count: K, number of clusters.
+        width: D.
+        name: name of the layer.
+    """
+
+    def __init__(self, images: int, count: int, width: int, name: str):
+        super().__init__(name=name)
+        state = {"trainable": False, "autocast": False}
+        self.centers = self.add_weight(shape=(count, width), initializer="zeros", name="centers", **state)
+        self.concentrations = self.add_weight(shape=(count,), initializer="ones", name="concentrations", **state)
+        self.assigned = self.add_weight(shape=(images,), initializer="zeros", dtype="int32", name="assigned", **state)
+        self.built = True
+
+    def update(self, centers: np.ndarray, concentrations: np.ndarray, assigned: np.ndarray) -> None:
+        """Replaces the centers `[K, D]`, scaled to unit length, their temperatures `[K]` and the clusters `[n]`."""
+        lengths = np.linalg.norm(centers, axis=1, keepdims=True)
+        self.centers.assign(centers / np.maximum(lengths, 1e-12))
+        self.concentrations.assign(concentrations)
+        self.assigned.assign(assigned)
+
+    def of(self, rows: Any) -> tuple[Any, Any, Any]:
+        """Returns the centers `[K, D]`, their temperatures `[K]`, and the clusters of images, int32 `[B] -> [B]`."""
+        cluster = engine.current().rows(self.assigned, rows)
+        return ops.convert_to_tensor(self.centers), ops.convert_to_tensor(self.concentrations), cluster

@@ -42,12 +42,12 @@ class MoCoV3(byol.BYOL):
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the InfoNCE loss times twice the temperature, summed over the two directions."""
         queries = [self.predictor(self.online.project(view, training=True), training=True) for view in batch.views]
-        keys = [ops.stop_gradient(self.target(view, training=True)) for view in batch.views[:2]]
-        pairs = networks.across(queries, [(key, step.replicas.gather(key)) for key in keys])
+        own = [ops.stop_gradient(self.target(view, training=True)) for view in batch.views[:2]]  # 2 of [B, D]
+        keys = [(key, step.replicas.gather(key)) for key in own]
         others = batch.id[:, None] != step.replicas.gather(batch.id)[None]  # [B, N]
-        losses, logs = zip(
-            *(info_nce.against_memory(query, key, keys, self.temperature, others) for query, (key, keys) in pairs),
-            strict=True,
-        )
-        accuracy = sum(log["contrast_accuracy"] for log in logs) / len(logs)
-        return 4 * self.temperature * sum(losses) / len(losses), {"contrast_accuracy": accuracy}, ()
+
+        def objective(query, keys):
+            return info_nce.against_memory(query, *keys, self.temperature, others)
+
+        loss, logs = networks.averaged(objective, networks.across(queries, keys))
+        return 4 * self.temperature * loss, logs, ()

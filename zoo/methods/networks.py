@@ -121,3 +121,14 @@ def across(predicted: Sequence, targets: Sequence) -> list[tuple[Any, Any]]:
         targets: one entry for every view that is a target, which are the first ones.
     """
     return [(p, t) for i, p in enumerate(predicted) for j, t in enumerate(targets) if i != j]
+
+
+def averaged(objective: Callable, pairs: Sequence[tuple]) -> tuple[Any, dict[str, Any]]:
+    """Returns the mean loss and the mean logs of an objective over pairs.
+
+    Args:
+        objective: function of the members of a pair, returns a loss `[B]` and logs.
+        pairs: one tuple or more.
+    """
+    losses, logs = zip(*(objective(*pair) for pair in pairs), strict=True)
+    return sum(losses) / len(losses), {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}

@@ -6,45 +6,13 @@ Li et al., 2020, https://arxiv.org/abs/2005.04966
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
-from zoo import checks, engine, seeds
-from zoo.methods import clustering, memory, method, moco
+from zoo import checks, seeds
+from zoo.methods import clustering, memory, method, moco, networks
 from zoo.models import heads
 from zoo.objectives import info_nce, proto_nce
-
-
-class Clusters(keras.layers.Layer):
-    """The state of one clustering of all images.
-
-    Args:
-        images: n, number of images.
-        count: K, number of clusters.
-        width: D.
-        name: name of the layer.
-    """
-
-    def __init__(self, images: int, count: int, width: int, name: str):
-        super().__init__(name=name)
-        state = {"trainable": False, "autocast": False}
-        self.centers = self.add_weight(shape=(count, width), initializer="zeros", name="centers", **state)
-        self.concentrations = self.add_weight(shape=(count,), initializer="ones", name="concentrations", **state)
-        self.assigned = self.add_weight(shape=(images,), initializer="zeros", dtype="int32", name="assigned", **state)
-        self.built = True
-
-    def update(self, centers: np.ndarray, concentrations: np.ndarray, assigned: np.ndarray) -> None:
-        """Replaces the centers `[K, D]`, scaled to unit length, their temperatures `[K]` and the clusters `[n]`."""
-        lengths = np.linalg.norm(centers, axis=1, keepdims=True)
-        self.centers.assign(centers / np.maximum(lengths, 1e-12))
-        self.concentrations.assign(concentrations)
-        self.assigned.assign(assigned)
-
-    def of(self, rows: Any) -> tuple[Any, Any, Any]:
-        """Returns the centers `[K, D]`, their temperatures `[K]`, and the clusters of images, int32 `[B] -> [B]`."""
-        cluster = engine.current().rows(self.assigned, rows)
-        return ops.convert_to_tensor(self.centers), ops.convert_to_tensor(self.concentrations), cluster
 
 
 class PCL(moco.MoCo):
@@ -91,7 +59,7 @@ class PCL(moco.MoCo):
         super().begin(spec)
         self.first, self.order = memory.first_id("PCL", spec.ids), np.argsort(spec.ids)
         self.clusterings = [
-            Clusters(len(spec.ids), count, self.query_encoder.width, name=f"clustering{number}")
+            clustering.Clusters(len(spec.ids), count, self.query_encoder.width, name=f"clustering{number}")
             for number, count in enumerate(self.clusters)
         ]
 
@@ -111,13 +79,14 @@ class PCL(moco.MoCo):
         query, key, keys = self.embed(batch, step)
         negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
         loss, logs = info_nce.against_memory(query, key, negatives, self.temperature, allowed)  # [B]
-        losses, accuracies = [], []
-        for number, (count, clusters) in enumerate(zip(self.clusters, self.clusterings, strict=True)):
+
+        def objective(number, count, clusters):
             seed = seeds.Seed(number).fold(step.number)
             drawn = seed.permutation(count)[: self.drawn] if self.drawn < count else None
-            proto_loss, found = proto_nce.proto_nce(query, *clusters.of(batch.id - self.first), drawn)
-            losses.append(proto_loss)
-            accuracies.append(found["prototype_accuracy"])
+            return proto_nce.proto_nce(query, *clusters.of(batch.id - self.first), drawn)
+
+        clusterings = zip(range(len(self.clusters)), self.clusters, self.clusterings, strict=True)
+        proto_loss, found = networks.averaged(objective, list(clusterings))
         active = ops.cast(step.epoch >= self.warmup_epochs, "float32")
-        logs = {**logs, "prototype_accuracy": active * sum(accuracies) / len(accuracies)}
-        return loss + active * sum(losses) / len(losses), logs, (keys, step.replicas.gather(batch.id))
+        logs = {**logs, **{name: active * value for name, value in found.items()}}
+        return loss + active * proto_loss, logs, (keys, step.replicas.gather(batch.id))

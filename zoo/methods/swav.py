@@ -75,21 +75,19 @@ class SwAV(method.Method):
 
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the cross-entropies of the assignments of each global crop and the scores of all other crops."""
-        count = len(batch.views)
         features = networks.features_by_size(self.embedder.encoder, batch.views)  # V of [B, F]
         joined = networks.unit(self.embedder.projector(ops.concatenate(features, axis=0), training=True))  # [V * B, D]
         prototypes = ops.convert_to_tensor(self.prototypes)  # [D, K]
-        trained = ops.where(step.number < self.frozen_steps, ops.stop_gradient(prototypes), prototypes)
-        embeddings = ops.split(joined, count, axis=0)
-        scores = ops.split(ops.matmul(joined, trained), count, axis=0)  # V of [B, K]
+        prototypes = ops.where(step.number < self.frozen_steps, ops.stop_gradient(prototypes), prototypes)
+        scores = ops.split(ops.matmul(joined, prototypes), len(features), axis=0)  # V of [B, K]
         codes = [self.codes(scores[number], number, step) for number in range(2)]
-        pairs = networks.across(scores, codes)
-        losses = [swapped.swapped_prediction(score, code, self.temperature) for score, code in pairs]
-        hits = [ops.mean(ops.cast(ops.argmax(s, axis=1) == ops.argmax(c, axis=1), "float32")) for s, c in pairs]
-        seen: tuple = ()
-        if self.queues:
-            seen = [step.replicas.gather(embedding) for embedding in embeddings[:2]], step.replicas.gather(batch.id)
-        return sum(losses) / len(losses), {"prototype_accuracy": sum(hits) / len(hits)}, seen
+
+        def objective(score, code):
+            return swapped.swapped_prediction(score, code, self.temperature)
+
+        loss, logs = networks.averaged(objective, networks.across(scores, codes))
+        seen = [step.replicas.gather(z) for z in ops.split(joined, len(features), axis=0)[:2]] if self.queues else []
+        return loss, logs, (seen, step.replicas.gather(batch.id))
 
     def codes(self, scores: Any, number: int, step: method.Step) -> Any:
         """Returns the assignments of a global crop, `[B, K]`, balanced over the global batch and the queue."""
@@ -104,7 +102,7 @@ class SwAV(method.Method):
     def remember(self, seen: Any, step: method.Step) -> None:
         """Scales the prototypes to unit length, and pushes the embeddings of the global crops into the queues."""
         self.prototypes.assign(ops.normalize(self.prototypes, axis=0))
-        for queue, embeddings in zip(self.queues, seen[0] if seen else (), strict=True):
+        for queue, embeddings in zip(self.queues, seen[0], strict=True):
             queue.push(embeddings, seen[1])
 
     def watch(self, batch: method.Batch) -> dict[str, Any]:

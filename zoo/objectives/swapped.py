@@ -42,7 +42,7 @@ def sinkhorn(scores: Any, epsilon: float, iterations: int, replicas: Any, weight
     return rows[:, None] * kernel * columns
 
 
-def swapped_prediction(scores: Any, codes: Any, temperature: float) -> Any:
+def swapped_prediction(scores: Any, codes: Any, temperature: float) -> tuple[Any, dict[str, Any]]:
     """Returns the cross-entropy between the assignments of one view and the scores of another (Eq. 2).
 
     Args:
@@ -52,6 +52,8 @@ def swapped_prediction(scores: Any, codes: Any, temperature: float) -> Any:
 
     Returns:
         Loss of each image, `[B]` float32; `log(K)` if all scores are equal.
+        Logs: `prototype_accuracy`, the share of images whose views have the same nearest prototype.
     """
     scores = ops.cast(scores, "float32") / temperature
-    return -ops.sum(codes * ops.log_softmax(scores, axis=1), axis=1)
+    hit = ops.cast(ops.argmax(scores, axis=1) == ops.argmax(codes, axis=1), "float32")
+    return -ops.sum(codes * ops.log_softmax(scores, axis=1), axis=1), {"prototype_accuracy": ops.mean(hit)}
