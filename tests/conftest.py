@@ -5,9 +5,13 @@ import random
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-if os.environ.get("KERAS_BACKEND") == "jax":
-    # Compilation is most of the time of operations that run once, and its quality does not matter here.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# For this process and those that tests start. Compilation takes most of the time of what runs once or a few times, as
+# the operations of JAX outside a step do; how good the code is does not matter here.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import sys
 

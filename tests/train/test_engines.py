@@ -28,10 +28,8 @@ SHORT = ["--gin_param=loop.run.epochs = 6", "--gin_param=loop.Rhythm.save_every 
 
 
 def environment(engine, **more):
-    # Compilation is most of the time, and its quality does not matter here.
-    fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     path = os.pathsep.join([str(REFERENCE.parent), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "KERAS_BACKEND": engine, "XLA_FLAGS": fast, "PYTHONPATH": path, **more}
+    return {**os.environ, "KERAS_BACKEND": engine, "PYTHONPATH": path, **more}
 
 
 def python(engine, *arguments, code=0):

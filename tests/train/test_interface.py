@@ -25,9 +25,7 @@ def losses(tmp_path_factory):
     def run(engine, replicas):
         if (engine, replicas) not in found:
             folder = tmp_path_factory.mktemp(f"{engine}{replicas}")
-            # Compilation is most of the time, and its quality does not matter here.
-            fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-            environment = {**os.environ, "KERAS_BACKEND": engine, "XLA_FLAGS": fast}
+            environment = {**os.environ, "KERAS_BACKEND": engine}
             environment["PYTHONPATH"] = os.pathsep.join([str(REFERENCE.parent), os.environ.get("PYTHONPATH", "")])
             command = [sys.executable, REFERENCE / "interface_probe.py", folder, str(replicas)]
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
