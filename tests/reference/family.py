@@ -7,7 +7,7 @@ from zoo.models import convnet, heads
 
 encoder = functools.partial(convnet.convnet, widths=(4, 8))
 projector = functools.partial(heads.projector, widths=(8, 4))
-predictor = functools.partial(heads.predictor, width=6)
+predictor = functools.partial(heads.predictor, width=16)
 QUEUE = {"queue_size": 32, "momentum": 0.9, "bn_groups": 4, "temperature": 0.2}
 METHODS = {
     "exemplar": functools.partial(exemplar.Exemplar, encoder, projector, **QUEUE),
