@@ -117,6 +117,7 @@ def test_features_that_hardly_vary_are_not_scaled_up():
     assert np.isfinite(linear.Standard(np.ones((5, 2), np.float32))(np.zeros((1, 2)))).all()
 
 
+@pytest.mark.slow
 def test_the_penalty_is_the_one_that_held_out_labels_prefer(digits):
     x, y = digits[0][:200], digits[1][:200]
     held_out = splits.folds(y, 0, 3)
@@ -157,6 +158,7 @@ def test_accuracy_on_digits_and_the_test_is_not_looked_at(digits):
     assert again == settings
 
 
+@pytest.mark.slow
 def test_spread_over_seeds_of_the_folds_is_below_a_point(digits):
     x, y, test, truth = digits
     rows = splits.per_class(y, 10, 0)

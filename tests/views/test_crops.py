@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from keras import ops
 
 from zoo import engine, seeds
@@ -25,6 +26,7 @@ def chain(size):
     return view.Chain((geometry.Crop(size), geometry.Flip(), view.Sometimes(color.Grayscale(), 0.5), Traced()))
 
 
+@pytest.mark.slow
 def test_equal_chains_run_as_one_batch_group_by_group():
     large, small = chain(8), chain(4)
     views = view.Views((large, small, large, small, small, small, small, small))

@@ -76,7 +76,9 @@ def test_output_shapes_are_those_of_the_views():
         assert [*many.output_shape(shape)] == [result.shape[1:] for result in made(many, images, range(2))]
 
 
-@pytest.mark.parametrize("engine", [traced, compiled, image_by_image])
+@pytest.mark.parametrize(
+    "engine", [traced, *(pytest.param(each, marks=pytest.mark.slow) for each in (compiled, image_by_image))]
+)
 def test_graphs_and_compilers_agree_with_eager(engine):
     parts = (spaces.Channels("hsv", (0, 2)), patches.Pair(5, 2), jigsaw.Jigsaw(3, 3), frequency.HighPass())
     views = view.Views((view.Chain((geometry.Flip(), view.Fork(parts))),) * 2)

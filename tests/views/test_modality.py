@@ -99,6 +99,7 @@ def test_views_take_the_image_of_several_maps():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("single", [False, True])
 def test_randaugment_warps_all_maps_and_changes_the_levels_of_the_image_alone(single):
     given = {"image": maps(40, 9)["image"]}

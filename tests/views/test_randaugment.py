@@ -217,6 +217,7 @@ def test_an_image_does_not_depend_on_its_neighbors():
     np.testing.assert_allclose(ops.convert_to_numpy(others)[kept], together[kept], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_graphs_and_compilers_agree_with_eager():
     if keras.backend.backend() == "jax":
         pytest.skip("JAX has no graphs apart from its compiler's")
@@ -233,6 +234,7 @@ def test_graphs_and_compilers_agree_with_eager():
     assert np.mean(apart > 1e-5) < 1e-3, np.mean(apart > 1e-5)
 
 
+@pytest.mark.slow
 def test_image_by_image_it_is_the_same():
     augment = randaugment.RandAugment(probability=1.0)
     images = pictures(40, 3, 18, 20).astype("float32") / 255

@@ -64,7 +64,9 @@ def test_images_and_chains_are_drawn_independently():
     assert apart.min() > 1e-3
 
 
-@pytest.mark.parametrize("engine", [traced, compiled, image_by_image])
+@pytest.mark.parametrize(
+    "engine", [traced, *(pytest.param(each, marks=pytest.mark.slow) for each in (compiled, image_by_image))]
+)
 def test_graphs_and_compilers_agree_with_eager(engine):
     views, images, ids = view.Views(simclr(8).chains[:1]), images_of(5, 3), np.arange(5, dtype="int32")
     eager = arrays(views(images, seed_of(ids)))
