@@ -11,7 +11,7 @@ import sys
 import keras
 import numpy as np
 from keras import ops
-from reference import presets
+from reference import presets, quick
 
 from zoo.data import sources
 from zoo.methods import simclr
@@ -102,6 +102,7 @@ def train(engine, data, method, views, optimizer):
 def main(folder, replicas, *names):
     """Runs all methods, or those of these names."""
     folder, replicas = pathlib.Path(folder), int(replicas)
+    quick.graphs()
     if replicas > 1:
         strategies.split_cpu(replicas)
     engine = engines.engine(strategies.strategy("mirrored" if replicas > 1 else "default"))

@@ -11,7 +11,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from reference import presets
+from reference import presets, quick
 
 from zoo import engine
 from zoo.methods import method as methods
@@ -150,6 +150,7 @@ def optimizers_of(kind, count):
 
 def main(kind, count, out):
     """Runs and saves."""
+    quick.graphs()
     if kind != "multi_worker":
         strategies.split_cpu(count)
     group = strategies.strategy(kind)
