@@ -1,4 +1,4 @@
-"""Trains the seven small methods: whole, and resumed from a checkpoint in the middle.
+"""Trains the seven small methods: whole, and resumed from a checkpoint in the middle, on replicas some of them.
 
 python interface_probe.py FOLDER REPLICAS [NAME ...]
 
@@ -12,7 +12,7 @@ import sys
 
 import keras
 import numpy as np
-from reference import small_methods
+from reference import quick, small_methods
 
 from zoo.data import sources
 from zoo.train import loop, optimizers, schedules, strategies
@@ -21,6 +21,8 @@ from zoo.views import geometry, view
 LARGE, SMALL = (view.Chain((geometry.Crop(size, area=(0.3, 1.0)), geometry.Flip())) for size in (8, 6))
 TWO = view.Views((LARGE, LARGE))
 BATCH, IMAGES, STEPS, RESUMED = 16, 64, 10, 5
+# What a method keeps comes back in the same way on replicas: these keep integers, and slots of two optimizers.
+RESUMED_ON_REPLICAS = ("Clusters", "Adversary")
 SGD = optimizers.SGD
 # Views and optimizer of every method.
 RUNS = {
@@ -72,28 +74,27 @@ def train(name, workdir, strategy):
     return watch.losses
 
 
+def resume(name, folder, strategy, losses):
+    """Trains the second half again, from what a kill in the middle leaves; test_resume kills processes."""
+    shutil.copytree(folder / "whole", folder / "broken")
+    sorted((folder / "broken").rglob("step-*.npz"))[-1].unlink()
+    assert train(name, folder / "broken", strategy) == losses[RESUMED:]
+    whole, broken = (np.load(sorted((folder / kind).rglob("step-*.npz"))[-1]) for kind in ("whole", "broken"))
+    for a, b in zip(whole.files, broken.files, strict=True):
+        np.testing.assert_array_equal(whole[a], broken[b], err_msg=f"{name}: {a}")
+
+
 def main(folder, replicas, *names):
     folder, replicas = pathlib.Path(folder), int(replicas)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # To optimize the graphs takes longer than these steps gain by it.
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    quick.graphs()
     if replicas > 1:
         strategies.split_cpu(replicas)
     strategy = strategies.strategy("mirrored" if replicas > 1 else "default")
     losses = {}
     for name in names or RUNS:
         losses[name] = train(name, folder / name / "whole", strategy)
-        # What a kill leaves is what the whole run left in the middle; test_resume kills processes.
-        shutil.copytree(folder / name / "whole", folder / name / "broken")
-        sorted((folder / name / "broken").rglob("step-*.npz"))[-1].unlink()
-        assert train(name, folder / name / "broken", strategy) == losses[name][RESUMED:]
-        whole, broken = (
-            np.load(sorted((folder / name / kind).rglob("step-*.npz"))[-1]) for kind in ("whole", "broken")
-        )
-        for a, b in zip(whole.files, broken.files, strict=True):
-            np.testing.assert_array_equal(whole[a], broken[b], err_msg=f"{name}: {a}")
+        if replicas == 1 or name in RESUMED_ON_REPLICAS:
+            resume(name, folder / name, strategy, losses[name])
         print(name, losses[name], flush=True)
     (folder / "losses.json").write_text(json.dumps(losses))
 

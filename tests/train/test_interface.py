@@ -1,6 +1,6 @@
 """Seven small methods, each of which needs another part of the interface, on both engines and on replicas.
 
-Each is trained whole, and resumed in the middle: `interface_probe` compares the two bit for bit.
+Each is trained whole, and resumed in the middle, on replicas two of them: `interface_probe` compares bit for bit.
 """
 
 import json
