@@ -23,6 +23,8 @@ import numpy as np
 from absl import app, logging
 from absl.flags import argparse_flags
 
+from zoo.data import stores
+
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
@@ -61,6 +63,11 @@ def parser() -> argparse.ArgumentParser:
         help="File or folder to write: a name that ends in .npz makes a compressed archive, any other a folder, for "
         "data that exceed the memory. By default, the archive in which training looks for the dataset.",
     )
+    for sub in (checking, describing, exporting):
+        sub.add_argument("--white", type=float, help="Sample that becomes white, for gray files of more than 8 bits.")
+        sub.add_argument(
+            "--max_pixels", type=int, default=stores.PIXELS, help="Number of pixels above which an image is refused."
+        )
     for sub in (describing, exporting):
         sub.add_argument(
             "--size", type=int, help="Side in pixels of the square that images are cropped and resized to."
@@ -117,7 +124,7 @@ def info(args: argparse.Namespace) -> None:
     root = pathlib.Path(args.name.removeprefix("folder:")).expanduser()
     if args.name.startswith("folder:") and root.is_dir():  # an export may stand for a folder of another machine
         describe(args.name)
-    settings = {"size": args.size, "image": args.image, "extra": args.extra, "skip_broken": args.skip_broken}
+    settings = {"size": args.size, "image": args.image, "extra": args.extra, **decoding(args)}
     source = sources.load(args.name, args.split, data_dir=args.data_dir, **settings)
     print(f"{source.name} {source.split}: {source.size:,} examples")
     for key, (shape, dtype) in source.spec.items():
@@ -133,6 +140,11 @@ def info(args: argparse.Namespace) -> None:
     print(f"  classes {source.class_count}")
     for name, count in zip(source.classes, counts, strict=True):
         print(f"  {count:>10,}  {splits.printable(name)}")
+
+
+def decoding(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments of `zoo.data.sources.load` that say how image files are decoded."""
+    return {name: getattr(args, name) for name in ("skip_broken", "white", "max_pixels")}
 
 
 def describe(name: str) -> Any:
@@ -165,7 +177,7 @@ def check(args: argparse.Namespace) -> None:
             print(f"  {'  '.join(f'{count:>10,}' for count in counts)}  {splits.printable(name)}")
 
     broken = 0
-    for path, reason in readers.examined(found):
+    for path, reason in readers.examined(found, stores.Decoding(args.max_pixels, args.white)):
         if reason is not None:
             broken += 1
             print(f"  broken: {splits.printable(path)}: {reason}", flush=True)
@@ -186,7 +198,7 @@ def export(args: argparse.Namespace) -> None:
 
     settings = {"size": args.size, "channels": args.channels, "image": args.image}
     place = arrays.place(args.name, **settings, extra=args.extra, data_dir=args.data_dir)
-    more = {"extra": args.extra, "data_dir": args.data_dir, "skip_broken": args.skip_broken}
+    more = {"extra": args.extra, "data_dir": args.data_dir, **decoding(args)}
     out = pathlib.Path(args.out or place).expanduser()
     large = {} if args.name == "digits" else {"in_memory": False}  # decoded batch by batch
     parts, classes, skipped = {}, None, ()
@@ -194,7 +206,7 @@ def export(args: argparse.Namespace) -> None:
         source = sources.load(args.name, split, **large, **settings, **more)
         classes, skipped = source.classes or classes, source.skipped
         parts[split] = (source.size, source.spec, _logged(source, split))
-    arrays.write(out, args.name, parts, classes, **settings, skipped=skipped)
+    arrays.write(out, args.name, parts, classes, **settings, skipped=skipped, white=args.white)
     size = sum(file.stat().st_size for file in (out.iterdir() if out.is_dir() else [out]))
     print(f"{args.name} in {out} ({size / 1e6:.1f} MB)")
     for split, (count, spec, _) in parts.items():

@@ -65,6 +65,14 @@ def test_is_what_tfds_reads(data_dir, split, in_memory):
     assert source.classes == ["x", "y", "z"]
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_images_of_too_many_pixels_are_refused(data_dir, in_memory):
+    arguments = {"data_dir": data_dir, "in_memory": in_memory}
+    assert sources.load("zoo_tiny", "test", max_pixels=63, **arguments).fetch([0]).shape == (1, 7, 9, 3)
+    with pytest.raises(ValueError, match=r"at most 62 pixels. Received: image of record 0 .*or raise `max_pixels`"):
+        sources.load("zoo_tiny", "test", max_pixels=62, **arguments).fetch([0])
+
+
 def test_ids_are_positions_train_first(data_dir):
     load = lambda split: sources.load("zoo_tiny", split, data_dir=data_dir)  # noqa: E731
     np.testing.assert_array_equal(load("train[10:20]").ids, np.arange(10, 20))

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from zoo.data import folders, readers, sources, splits
+from zoo.data import folders, readers, sources, splits, stores
 from zoo.methods import simclr
 from zoo.models import convnet, heads
 from zoo.train import loop, schedules
@@ -396,7 +396,7 @@ def test_all_broken_files_are_found_at_once(damaged, monkeypatch, caplog):
     name, broken = damaged
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(readers, "time", types.SimpleNamespace(monotonic=itertools.count(step=11).__next__))
-    reasons = dict(readers.examined(folders.listing(name.removeprefix("folder:"))))
+    reasons = dict(readers.examined(folders.listing(name.removeprefix("folder:")), stores.AS_STATED))
     assert len(reasons) == 20 + len(broken)
     assert {path for path, reason in reasons.items() if reason} == set(broken)
     assert re.search(r"Checked \d+ of \d+ images, 0 s left", caplog.text)  # every 10 s

@@ -87,8 +87,8 @@ def _source(name, split, size, channels, extra=()):
 def synthetic_data():
     """Inside, `sources.load` finds synthetic images under every name."""
 
-    def dataset(name, split, size, channels, data_dir, image, extra):
-        del data_dir, image
+    def dataset(name, split, size, channels, data_dir, image, extra, max_pixels):
+        del data_dir, image, max_pixels
         return _source(name, split, size, channels, extra)
 
     def digits(split, size, channels, in_memory):

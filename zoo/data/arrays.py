@@ -2,7 +2,7 @@
 
 An export holds every split of one dataset, as `zoo-data export` decodes and fits it:
 
-    meta            JSON: format, name, size, channels, image, keys, classes, splits with their sizes, skipped files
+    meta            JSON: format, name, size, channels, image, white, keys, classes, sizes of splits, skipped files
     image.SPLIT     uint8 [n, H, W, C]; only where the examples have an image
     NAME.SPLIT      any further key of the examples, [n, ...]
     label.SPLIT     int64 [n], -1 where unknown; only where there are labels
@@ -107,6 +107,7 @@ def write(
     channels: int | None = None,
     image: str | None = None,
     skipped: Sequence[str] = (),
+    white: float | None = None,
 ) -> None:
     """Writes an export, whole or not at all.
 
@@ -120,6 +121,7 @@ def write(
         channels: as given to `load`.
         image: as given to `load`.
         skipped: names of files that were left out because they cannot be read.
+        white: as given to `load`.
 
     Raises:
         FileExistsError: there is a file or folder at `path`.
@@ -133,7 +135,8 @@ def write(
     for key in keys:
         checks.require(re.fullmatch(r"[\w-]+", key), "export", "keys of letters, digits, _ and -", key=key)
     meta = {"format": FORMAT, "name": name, "size": size, "channels": channels, "image": image, "keys": keys}
-    meta |= {"classes": classes, "splits": {split: part[0] for split, part in parts.items()}, "skipped": list(skipped)}
+    meta |= {"classes": classes, "splits": {split: part[0] for split, part in parts.items()}}
+    meta |= {"skipped": list(skipped), "white": white}
     text = json.dumps(meta, indent=1)
     if path.suffix != ".npz":
         with files.folder(path) as folder:
@@ -202,7 +205,7 @@ def check(export: Export, wanted: Mapping[str, Any], extra: Sequence[str] = ()) 
 
     Args:
         export: an `Export`.
-        wanted: some of `name`, `size`, `channels` and `image`, as asked for.
+        wanted: some of `name`, `size`, `channels`, `image` and `white`, as asked for.
         extra: names of further keys that are asked for; all that the export has if empty.
 
     Returns:
@@ -212,7 +215,7 @@ def check(export: Export, wanted: Mapping[str, Any], extra: Sequence[str] = ()) 
         ValueError: the export was made with other settings, or lacks a key.
     """
     for name, value in wanted.items():
-        made = export.meta[name]
+        made = export.meta.get(name)  # older exports do not mention all
         if made != value:
             raise ValueError(
                 f"load: expected {name}={value!r}. Received: {export.path}, which was made with {name}={made!r}; "

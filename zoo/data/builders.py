@@ -98,6 +98,7 @@ def store(
     channels: int | None = None,
     image: str | None = None,
     extra: Sequence[str] = (),
+    max_pixels: int = stores.PIXELS,
 ) -> tuple[stores.Store, np.ndarray, np.ndarray, Sequence[str] | None]:
     """Returns the examples that a split string selects.
 
@@ -108,6 +109,7 @@ def store(
         channels: 1 or 3, for the image; by default what it has.
         image: name of the feature that becomes the image; see `default_image`.
         extra: names of further features; see `zoo.data.sources.load`.
+        max_pixels: the most that an image may have.
 
     Returns:
         A `tf_stores.Records`, np.int64 positions in it that `split` selects, np.int64 ids of those, and the names of
@@ -133,7 +135,8 @@ def store(
     paths = [pathlib.Path(path) for name in names for path in infos[name].filepaths]
     counts = [count for name in names for count in infos[name].shard_lengths]
     label = class_label(builder)
-    kept = tf_stores.Records(records.Index(paths, counts), pictures, plain, label, size)
+    settings = stores.Decoding(max_pixels)
+    kept = tf_stores.Records(records.Index(paths, counts), pictures, plain, label, size, settings)
     return kept, positions, ids, builder.info.features[label].names if label else None
 
 

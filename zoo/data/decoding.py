@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from zoo.data import stores
+
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 NAMES = "JPEG, PNG, BMP, GIF, WebP or TIFF"
-# Decoded, three bytes each. A file of a megabyte may stand for a thousand times as many.
-PIXELS = 25_000_000
+PIXELS = stores.PIXELS
 _NEARLY_BLACK = 8  # of 255
 _DEPTHS = {"I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16}
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
@@ -27,11 +28,12 @@ class Refused(ValueError):
     Args:
         expected: what it should have been.
         received: what it is.
+        remedy: what the owner of the file can do.
     """
 
-    def __init__(self, expected: str, received: str):
+    def __init__(self, expected: str, received: str, remedy: str = "repair or remove it"):
         super().__init__(f"expected {expected}. Received: {received}.")
-        self.expected, self.received = expected, received
+        self.expected, self.received, self.remedy = expected, received, remedy
 
 
 def decoded(data: bytes, channels: int, pixels: int = PIXELS, white: float | None = None, name: str = "") -> np.ndarray:
@@ -50,7 +52,8 @@ def rendered(data: bytes, channels: int, pixels: int = PIXELS, white: float | No
         data: bytes of the file.
         channels: 1 or 3.
         pixels: the most that an image may have.
-        white: sample that becomes 255, for files of 32-bit or float samples, which do not state it.
+        white: sample that becomes 255, for gray files of more than 8 bits; None for the one that a file states. Files
+            of 32-bit or float samples state none.
         name: of the image, for the warning that it is nearly black.
 
     Raises:
@@ -90,7 +93,7 @@ def opened(data: bytes, pixels: int = PIXELS) -> Any:
         raise Refused(f"a {NAMES} file", f"{len(data)} bytes that are none, starting {data[:8]!r}") from error
     count = image.width * image.height
     if count > pixels:
-        raise Refused(f"at most {pixels} pixels", f"{count}; resize it first")
+        raise Refused(f"at most {pixels} pixels", f"{count}; resize it first", "or raise `max_pixels`")
     return image
 
 

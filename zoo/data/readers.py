@@ -25,19 +25,20 @@ def dataset(
     data_dir: Any,
     image: str | None,
     extra: Sequence[str],
+    max_pixels: int,
 ) -> Parts:
     """Returns store, positions, ids and classes of a TFDS dataset; arguments as in `zoo.data.sources.load`."""
-    return builders.store(builders.prepared(name, data_dir), split, size, channels, image, extra)
+    return builders.store(builders.prepared(name, data_dir), split, size, channels, image, extra, max_pixels)
 
 
 def folder(
-    name: str, split: Any, size: int | None, channels: int, skip_broken: bool = False
+    name: str, split: Any, size: int | None, channels: int, skip_broken: bool, settings: stores.Decoding
 ) -> tuple[stores.Store, np.ndarray, np.ndarray, Sequence[str] | None, Sequence[str]]:
     """Returns store, positions, ids, classes and skipped files of a folder; arguments as in `zoo.data.sources.load`."""
     root, skipped = name.removeprefix("folder:"), []
     found = folders.listing(root)
     if skip_broken:
-        skipped = sorted(path for path, reason in examined(found) if reason)
+        skipped = sorted(path for path, reason in examined(found, settings) if reason)
         found = folders.listing(root, skipped)
         if skipped:
             _logger.warning("%s: skipped %d files that cannot be read: %s.", name, len(skipped), splits.listed(skipped))
@@ -49,22 +50,25 @@ def folder(
     ids = splits.rows(split, found.counts, name)
     if found.labels is not None:
         splits.report_lacking(ids, found.counts, found.labels, found.classes, f"{name} {split}")
-    store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size)
+    store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], found.labels, channels, size, settings)
     labeled = found.labels is not None and np.any(found.labels[ids] >= 0)
     return store, ids, ids, found.classes if labeled else None, skipped
 
 
-def examined(found: folders.Listing) -> Iterator[tuple[str, str | None]]:
+def examined(found: folders.Listing, settings: stores.Decoding) -> Iterator[tuple[str, str | None]]:
     """Decodes all images of a folder and logs the progress every 10 s.
 
     Args:
         found: the images.
+        settings: of the decoder.
 
     Yields:
         The relative path of every image, and why it cannot be read; None if it can.
     """
     yield from found.unusable.items()
-    store = tf_stores.Files([f"{found.root}/{path}" for path in found.paths], None, channels=3, size=1)
+    store = tf_stores.Files(
+        [f"{found.root}/{path}" for path in found.paths], None, channels=3, size=1, settings=settings
+    )
 
     def reason(position):
         try:

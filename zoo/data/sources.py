@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from zoo import checks
-from zoo.data import arrays, numpy_stores, splits
+from zoo.data import arrays, numpy_stores, splits, stores
 from zoo.data.source import Source
 
 # Sources whose decoded examples take at most this many bytes are kept in memory.
@@ -31,6 +31,8 @@ def load(
     image: str | None = None,
     extra: Sequence[str] = (),
     skip_broken: bool = False,
+    white: float | None = None,
+    max_pixels: int = stores.PIXELS,
 ) -> Source:
     """Finds a dataset by name.
 
@@ -53,6 +55,10 @@ def load(
             numeric type and a static shape. An export has all extra keys that it was made with by default.
         skip_broken: whether files of a folder that cannot be read are left out; `Source.skipped` names them. To find
             them, all images of the folder are decoded first. By default they are refused when they are reached.
+        white: sample that becomes white, for gray files of a folder that have more than 8 bits, such as 4095 of a
+            12-bit camera; by default the largest that the depth in the file allows. Files of 32-bit or float samples
+            state none.
+        max_pixels: number of pixels of an image file above which it is refused.
 
     Raises:
         ValueError: unknown name, split or feature, images of several shapes without `size`, an image that cannot be
@@ -67,19 +73,26 @@ def load(
     extra = _checked_extra(name, image, extra)
     valid = skip_broken is False or (skip_broken is True and name.startswith("folder:"))
     checks.require(valid, "load", "`skip_broken` to be False, or True for a folder", skip_broken=skip_broken, name=name)
+    settings = stores.Decoding(max_pixels, white)
+    valid = white is None or name.startswith("folder:")
+    checks.require(valid, "load", "`white` to be None for data other than a folder", white=white, name=name)
     if name == "digits" and (size is None or _on_tensorflow()):
         return _digits(split, size, channels or 1, in_memory)
     if name.startswith(_ARRAYS) or not _on_tensorflow():
-        return _exported(name, split, size, channels, data_dir, image, extra)
+        return _exported(name, split, size, channels, data_dir, image, extra, white)
     from zoo.data import readers
 
     if name.startswith("folder:"):
         store: Any
-        store, positions, ids, classes, skipped = readers.folder(name, split, size, channels or 3, skip_broken)
+        store, positions, ids, classes, skipped = readers.folder(
+            name, split, size, channels or 3, skip_broken, settings
+        )
         contents = functools.partial(store.contents, positions)
         source = Source(name, str(split), store, positions, ids, classes, contents, skipped)
     else:
-        source = Source(name, str(split), *readers.dataset(name, split, size, channels, data_dir, image, extra))
+        source = Source(
+            name, str(split), *readers.dataset(name, split, size, channels, data_dir, image, extra, max_pixels)
+        )
     if in_memory is None:
         in_memory = source.size * _bytes(source.spec) <= IN_MEMORY_BYTES
     return source.decoded() if in_memory else source
@@ -188,7 +201,7 @@ def _checked_extra(name, image, extra):
     return tuple(extra)
 
 
-def _exported(name, split, size, channels, data_dir, image, extra):
+def _exported(name, split, size, channels, data_dir, image, extra, white):
     """Data from an export: by the export's path, or by the name of the data it was made from."""
     settings = {"size": size, "channels": channels, "image": image}
     if name.startswith(_ARRAYS):
@@ -199,12 +212,13 @@ def _exported(name, split, size, channels, data_dir, image, extra):
         found = [path for path in (archive, archive.with_suffix("")) if path.exists()]
         if not found:
             flags = settings | {"extra": ",".join(extra) or None}
+            flags |= {"white": white}
             given = "".join(f" --{key}={value}" for key, value in flags.items() if value is not None)
             raise FileNotFoundError(
                 f"load: expected the arrays of {name} in {archive}, as {keras.config.backend()} reads no TFDS data. "
                 f"Received: no such file; make it where TensorFlow is installed: zoo-data export {name}{given}"
             )
-        wanted = settings | {"name": name}
+        wanted = settings | {"name": name, "white": white}
         export = arrays.Export(found[0])
     keys = arrays.check(export, wanted, extra)
     rows = splits.rows(split, export.counts, name)

@@ -1,13 +1,39 @@
 """The interfaces of stores, which hold examples, and of streams, which read batches from a store."""
 
+import dataclasses
 from typing import Any, Protocol
 
 import numpy as np
+
+from zoo import checks
 
 # Key of an example -> its shape and the name of its dtype.
 Spec = dict[str, tuple[tuple[int, ...], str]]
 # (i, k): the i-th of k equal contiguous parts of every global batch.
 Shard = tuple[int, int]
+# Decoded, three bytes each. A file of a megabyte may stand for a thousand times as many.
+PIXELS = 25_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """Settings of the decoder of image files.
+
+    Args:
+        max_pixels: the most that an image may have.
+        white: sample that becomes 255, for gray files of more than 8 bits; None for the one that a file states.
+    """
+
+    max_pixels: int = PIXELS
+    white: float | None = None
+
+    def __post_init__(self):
+        checks.integers("load", max_pixels=self.max_pixels)
+        valid = self.white is None or (checks.is_number(self.white) and self.white > 0)
+        checks.require(valid, "load", "`white` to be None or a positive number", white=self.white)
+
+
+AS_STATED = Decoding()
 
 
 class Store(Protocol):

@@ -79,21 +79,22 @@ class _Decoder:
     Args:
         image_shape: (H, W, C) of a decoded image.
         size: side of the square that images are fitted to; None keeps them as they are.
+        settings: of the decoder.
     """
 
-    def __init__(self, image_shape: Sequence[int], size: int | None):
+    def __init__(self, image_shape: Sequence[int], size: int | None, settings: stores.Decoding):
         self.image_shape = tuple(image_shape)
         self.size = size
+        self.settings = settings
 
     def images(self, data, read=None):
         """Decodes the bytes that `read` finds for elements of `data`, string `[B]`, to uint8 `[B, H, W, C]`."""
 
         def decode(data):
-            channels = self.image_shape[-1]
             if read:  # of files, whose names warnings say
-                found = [decoding.decoded(read(path), channels, name=os.fsdecode(path)) for path in data]
+                found = [self._decoded(read(path), os.fsdecode(path)) for path in data]
             else:
-                found = [decoding.decoded(each, channels) for each in data]
+                found = [self._decoded(each) for each in data]
             shapes = np.array([image.shape for image in found], np.int64).reshape(-1, 3)
             if self.size is None and (shapes != self.image_shape).any():
                 raise ValueError(f"expected images of one shape {self.image_shape}. Received: several.")
@@ -117,10 +118,13 @@ class _Decoder:
     def decoded(self, data, name):
         """Decodes an image, bytes, without fitting it; an error names the image."""
         try:
-            return decoding.decoded(data, self.image_shape[-1], name=name)
+            return self._decoded(data, name)
         except decoding.Refused as error:
-            received = f"{name} ({error.received}); repair or remove it"
+            received = f"{name} ({error.received}); {error.remedy}"
             raise ValueError(f"load: expected {error.expected}. Received: {received}.") from None
+
+    def _decoded(self, data, name=""):
+        return decoding.decoded(data, self.image_shape[-1], self.settings.max_pixels, self.settings.white, name)
 
     def explain(self, data, name):
         """Raises a ValueError that says why an image, bytes, cannot be used."""
@@ -145,10 +149,18 @@ class Files(_OnDisk):
         labels: np.int64 `[n]`, or None.
         channels: 1 or 3.
         size: side of the square that images are fitted to; None if all have the shape of the first.
+        settings: of the decoder.
     """
 
-    def __init__(self, paths: Sequence[str], labels: np.ndarray | None, channels: int, size: int | None = None):
-        self._decoder = _Decoder((size or 0, size or 0, channels), size)
+    def __init__(
+        self,
+        paths: Sequence[str],
+        labels: np.ndarray | None,
+        channels: int,
+        size: int | None = None,
+        settings: stores.Decoding = stores.AS_STATED,
+    ):
+        self._decoder = _Decoder((size or 0, size or 0, channels), size, settings)
         self.paths = np.asarray(paths, dtype=object)
         self.labels = labels
         if size is None:
@@ -220,6 +232,7 @@ class Records(_OnDisk):
             shape.
         label: name of the label feature, or None.
         size: side of the square that images are fitted to, or None.
+        settings: of the decoder.
     """
 
     def __init__(
@@ -229,6 +242,7 @@ class Records(_OnDisk):
         plain: Any,
         label: str | None,
         size: int | None = None,
+        settings: stores.Decoding = stores.AS_STATED,
     ):
         self.index = index
         self._label_key = label
@@ -238,7 +252,7 @@ class Records(_OnDisk):
         for key, picture in pictures.items():
             height, width, _ = picture.shape
             shape: Any = (height, width, picture.channels) if size is None else (size, size, picture.channels)
-            self._decoders[key] = _Decoder(shape, size)
+            self._decoders[key] = _Decoder(shape, size, settings)
             self.spec[key] = (shape, "uint8")
         for key, feature in (plain or {}).items():
             self.spec[key] = (tuple(feature.shape), np.dtype(feature.np_dtype).name)
