@@ -21,6 +21,7 @@ import sys
 from absl import flags
 
 from zoo import files
+from zoo.data import stores
 from zoo.hub import cards
 from zoo.tools import config
 
@@ -72,6 +73,11 @@ def define_flags():
     )
     flags.DEFINE_integer(
         "channels", None, "Number of channels to convert the images to, 1 or 3; by default what the models take."
+    )
+    flags.DEFINE_bool("skip_broken", False, "Leave out files of a folder that cannot be read; results.json names them.")
+    flags.DEFINE_float("white", None, "Sample that becomes white, for gray files of a folder of more than 8 bits.")
+    flags.DEFINE_integer(
+        "max_pixels", stores.PIXELS, "Number of pixels above which an image file is refused.", lower_bound=1
     )
     flags.DEFINE_integer("draws", 10, "Number of random draws of the few labels.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the label draws, the folds and the untrained weights.", lower_bound=0)
@@ -204,6 +210,9 @@ def main(argv):
         channels=FLAGS.channels,
         batch_size=FLAGS.batch_size,
         image=FLAGS.image or modality(FLAGS.model, FLAGS.data),
+        skip_broken=FLAGS.skip_broken,
+        white=FLAGS.white,
+        max_pixels=FLAGS.max_pixels,
     )
     command = config.command("zoo-evaluate", FLAGS, "out", "data_dir", "card")
     written = results.write(out, rows, command)

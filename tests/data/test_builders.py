@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -145,3 +147,28 @@ def test_did_you_mean(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "list_builders", lambda **_: ["cifar10", "zoo_tiny"])
     with pytest.raises(ValueError, match="Did you mean 'zoo_tiny'"):
         builders.found("zoo_tny", tmp_path)
+
+
+# Of 31 and 8 examples, whose labels go 0, 1, 2, 0, ... until TFDS shuffles them.
+SLICES = ["train[:1]", "train[:2]", "train[3:5]", "train[:5]", "test[-2:]", "train[:1]+test[:1]", "train[:50%]"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("split", ["train", "test", "all", "train+test", *SLICES])
+def test_a_slice_that_lacks_classes_warns_once(data_dir, split, in_memory, caplog):
+    caplog.set_level(logging.WARNING)
+    source = sources.load("zoo_tiny", split, data_dir=data_dir, in_memory=in_memory)
+    if not in_memory:
+        assert not caplog.records  # labels take a pass over the files, so they are looked at when they are needed
+    lacking = sorted(set(range(3)).difference(source.labels.tolist()))
+    assert source.subset([0]).labels is not None  # few examples on purpose
+    names = ", ".join("xyz"[label] for label in lacking)
+    expected = [f"zoo_tiny {split} lacks {len(lacking)} of the 3 classes that zoo_tiny names: {names}."]
+    assert [record.getMessage() for record in caplog.records] == (expected if lacking else [])
+    assert lacking or source.size > 2
+
+
+def test_slices_by_instructions_of_tfds_warn_too(data_dir, caplog):
+    for split in tfds.even_splits("train", 16):
+        sources.load("zoo_tiny", split, data_dir=data_dir)
+    assert len(caplog.records) == 16 and all("of the 3 classes that" in found.getMessage() for found in caplog.records)

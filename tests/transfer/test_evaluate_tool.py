@@ -1,13 +1,16 @@
 import functools
 import importlib.util
+import itertools
 import json
 import pathlib
 import sys
 import types
 
 import keras
+import numpy as np
 import pytest
 from absl import flags
+from PIL import Image
 
 from zoo.hub import cards
 from zoo.models import mlp
@@ -186,3 +189,56 @@ def test_modality_of_runs_on_the_same_data(program, tmp_path):
     assert program.modality([color], "scenes") is None and program.modality([depth], "digits") is None
     with pytest.raises(ValueError, match="--image: expected models of one modality"):
         program.modality([depth, color], "scenes")
+
+
+def images(folder, count=24):
+    """Draws `count` images for every split of a folder; returns the relative paths of further files that are broken."""
+    random = np.random.default_rng(0)
+    for split, label, number in itertools.product(("train", "test"), "ab", range(count // 2)):
+        path = folder / split / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    whole = (folder / "train/a/0.png").read_bytes()
+    contents = {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"no image"}
+    broken = [f"{split}/a/{kind}.png" for split in ("train", "test") for kind in contents]
+    for path in broken:
+        (folder / path).write_bytes(contents[pathlib.Path(path).stem])
+    return broken
+
+
+QUICK_IMAGES = ("--labels=all,3", "--protocol=knn", "--draws=2")
+
+
+def test_broken_files_are_skipped_and_named_with_the_results(program, monkeypatch, published, tmp_path):
+    broken = images(tmp_path / "images")
+    arguments = (f"--model={published}", f"--data=folder:{tmp_path / 'images'}", f"--out={tmp_path / 'out'}")
+    with pytest.raises(ValueError, match=r"load: expected .* Received: file=.*/(cut|empty|text).png"):
+        start(program, monkeypatch, *arguments, *QUICK_IMAGES)
+    assert not (tmp_path / "out/results.json").exists()
+    program.FLAGS.unparse_flags()
+    program.FLAGS["model"].unparse()
+    assert start(program, monkeypatch, *arguments, *QUICK_IMAGES, "--skip_broken") == 0
+    rows = results.read(tmp_path / "out")
+    assert len(rows) == 6 and all(row.n_test == 24 and row.details["skipped"] == sorted(broken) for row in rows)
+    record = json.loads((tmp_path / "out/results.json").read_text())
+    assert "--skip_broken=True" in record["command"]
+    # The same as of a folder without them, which records none.
+    for path in broken:
+        (tmp_path / "images" / path).unlink()
+    program.FLAGS.unparse_flags()
+    program.FLAGS["model"].unparse()
+    start(program, monkeypatch, *arguments, *QUICK_IMAGES, "--noskip_broken")
+    intact = results.read(tmp_path / "out")
+    assert [row.value for row in intact] == [row.value for row in rows]
+    assert not any("skipped" in row.details for row in intact)
+
+
+def test_the_decoder_is_set_by_flags(program, monkeypatch, published, tmp_path):
+    images(tmp_path / "images")
+    arguments = (f"--model={published}", f"--data=folder:{tmp_path / 'images'}", f"--out={tmp_path / 'out'}")
+    with pytest.raises(ValueError, match="`white` to be None or a positive number. Received: white=-1.0"):
+        start(program, monkeypatch, *arguments, *QUICK_IMAGES, "--white=-1")
+    program.FLAGS.unparse_flags()
+    program.FLAGS["model"].unparse()
+    with pytest.raises(ValueError, match="broken: .* and 49 more"):
+        start(program, monkeypatch, *arguments, *QUICK_IMAGES, "--white=9", "--skip_broken", "--max_pixels=63")

@@ -1,5 +1,6 @@
 """The readers of `sources.load` that need TensorFlow: TFDS datasets, folders of images, digits of another size."""
 
+import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,21 @@ def dataset(
 ) -> Parts:
     """Returns store, positions, ids and classes of a TFDS dataset; arguments as in `zoo.data.sources.load`."""
     return builders.store(builders.prepared(name, data_dir), split, size, channels, image, extra, max_pixels)
+
+
+def report(who: str, parts: Parts) -> Any:
+    """Returns a function that warns if the labels of a slice of a TFDS dataset lack classes; None for whole splits.
+
+    The classes are those that the dataset names: to find which of them a split holds would take a pass over it.
+
+    Args:
+        who: name of the dataset and of the slice.
+        parts: what `dataset` returned for the slice.
+    """
+    store, positions, _, classes = parts
+    if classes is None or not isinstance(store, tf_stores.Records) or len(np.unique(positions)) == len(store.index):
+        return None
+    return functools.partial(splits.report_unused, classes=classes, who=who, whole=who.partition(" ")[0])
 
 
 def folder(

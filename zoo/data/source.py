@@ -27,6 +27,7 @@ class Source:
         contents: function that returns a digest of the examples, or of the names and sizes of their files; None if
             there is none. Only a run asks for it.
         skipped: names of files that were left out because they cannot be read.
+        report: function that gets the labels, np.int64 `[n]`, when they are first known, to warn of what they lack.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class Source:
         classes: Sequence[str] | None,
         contents: Callable[[], str] | None = None,
         skipped: Sequence[str] = (),
+        report: Callable[[np.ndarray], None] | None = None,
     ):
         self.name = name
         self.split = split
-        self._contents = contents
+        self._contents, self._report = contents, report
         self.classes = list(classes) if classes is not None else None
         self.skipped = tuple(skipped)
         self.ids = np.asarray(ids, np.int64)
@@ -84,9 +86,11 @@ class Source:
     def labels(self) -> np.ndarray | None:
         """np.int64 `[n]`, -1 where unknown; None if no example has one. Takes a pass over a streamed TFDS dataset."""
         labels = self._store.labels
-        if labels is not None and np.any(labels[self._positions] >= 0):
-            return labels[self._positions]
-        return None
+        if labels is None or not np.any(labels[self._positions] >= 0):
+            return None
+        if self._report is not None:
+            self._report(labels[self._positions])
+        return labels[self._positions]
 
     @property
     def _knows_labels(self) -> bool:
@@ -228,7 +232,10 @@ class Source:
         tensors = tf_stream.collected(self._store, self._positions, 512)
         labels = tensors.pop("label").numpy().astype(np.int64)
         store = tf_stores.Memory(tensors, labels if np.any(labels >= 0) else None)
-        return self._with(store, np.arange(self.size), self.ids)
+        made = self._with(store, np.arange(self.size), self.ids)
+        if self._report is not None and made.labels is not None:
+            self._report(made.labels)
+        return made
 
     def _with(self, store, positions, ids):
         return Source(self.name, self.split, store, positions, ids, self.classes, self._contents, self.skipped)

@@ -90,9 +90,8 @@ def load(
         contents = functools.partial(store.contents, positions)
         source = Source(name, str(split), store, positions, ids, classes, contents, skipped)
     else:
-        source = Source(
-            name, str(split), *readers.dataset(name, split, size, channels, data_dir, image, extra, max_pixels)
-        )
+        parts = readers.dataset(name, split, size, channels, data_dir, image, extra, max_pixels)
+        source = Source(name, str(split), *parts, report=readers.report(f"{name} {split}", parts))
     if in_memory is None:
         in_memory = source.size * _bytes(source.spec) <= IN_MEMORY_BYTES
     return source.decoded() if in_memory else source

@@ -122,10 +122,27 @@ def report_lacking(
     names, _ = within(rows, counts)
     whole = np.unique(np.concatenate([labels[starts[name] : starts[name] + counts[name]] for name in names]))
     whole = whole[whole >= 0]
-    lacking = np.setdiff1d(whole, labels[rows])
+    names_of = [str(number) for number in range(int(whole.max(initial=-1)) + 1)] if classes is None else classes
+    have = f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'}"
+    _report(labels[rows], whole, names_of, who, have)
+
+
+def report_unused(labels: np.ndarray, classes: Sequence[str], who: str, whole: str) -> None:
+    """Logs a warning if a slice lacks some of the classes that its data name.
+
+    Args:
+        labels: np.int64 `[k]` of the examples of the slice, -1 where unknown.
+        classes: names of all classes.
+        who: name of the data and of the slice, for the message.
+        whole: name of the data, for the message.
+    """
+    _report(labels, np.arange(len(classes)), classes, who, f"{whole} names")
+
+
+def _report(labels, whole, classes, who, have):
+    lacking = np.setdiff1d(whole, labels)
     if len(lacking):
-        named = listed(str(number) if classes is None else classes[number] for number in lacking)
-        have = f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'}"
+        named = listed(classes[number] for number in lacking)
         _logger.warning("%s lacks %d of the %d classes that %s: %s.", who, len(lacking), len(whole), have, named)
 
 

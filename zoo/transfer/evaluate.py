@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo import checks
 from zoo import features as frozen
-from zoo.data import sources
+from zoo.data import sources, stores
 from zoo.data import splits as data_splits
 from zoo.hub import cards
 from zoo.methods import method as methods
@@ -42,6 +42,9 @@ def evaluate(
     channels: int | None = None,
     batch_size: int = 256,
     image: str | None = None,
+    skip_broken: bool = False,
+    white: float | None = None,
+    max_pixels: int = stores.PIXELS,
 ) -> list[results.Row]:
     """Evaluates a model alongside raw pixels and its own architecture with fresh weights.
 
@@ -65,9 +68,13 @@ def evaluate(
         channels: 1 or 3, the number of channels that images are converted to; by default what the models take.
         batch_size: number of images that pass through the encoder at once.
         image: the feature of the data set that is the image, such as "depth"; see `zoo.data.sources.load`.
+        skip_broken: whether files of a folder that cannot be read are left out.
+        white: sample that becomes white in gray files of more than 8 bits; see `zoo.data.sources.load`.
+        max_pixels: number of pixels of an image file above which it is refused.
 
     Returns:
-        One row per protocol, labels, metric, kind of features and model.
+        One row per protocol, labels, metric, kind of features and model. The details of each name the files that were
+        left out, as "skipped".
 
     Raises:
         ValueError: a protocol is unknown, the data have no labels, or the images do not have the models' shape.
@@ -78,7 +85,9 @@ def evaluate(
     functions = _functions(protocols)
     if isinstance(data, str):
         size, channels = _fitting(models, size, channels)
-        train, test = (_load(data, split, size, channels, data_dir, image) for split in (train_split, test_split))
+        settings: dict[str, Any] = {"size": size, "channels": channels, "data_dir": data_dir, "image": image}
+        settings |= {"skip_broken": skip_broken, "white": white, "max_pixels": max_pixels}
+        train, test = (sources.load(data, split, **settings) for split in (train_split, test_split))
         common = int(np.isin(test.ids, train.ids).sum())
         expected = "`test_split` without images of `train_split`"
         checks.require(not common, "evaluate", expected, train_split=train_split, test_split=test_split, common=common)
@@ -103,10 +112,6 @@ def _check(models: dict[str, list[Any]], labels: Sequence[Labels], draws: int) -
 
 def _functions(names: Sequence[str]) -> dict[str, protocols.Protocol]:
     return {name: protocols.find(name) for name in names}
-
-
-def _load(name: str, split: str, size: int | None, channels: int | None, data_dir: str | None, image: str | None):
-    return sources.load(name, split, size=size, channels=channels, data_dir=data_dir, image=image)
 
 
 def _fitting(models: dict[str, list[Any]], size: int | None, channels: int | None) -> tuple[int | None, int | None]:
@@ -189,6 +194,11 @@ class _Plan:
     def tasks(self) -> list[Task]:
         return [(name, count) for count in self.labels for name in self.functions]
 
+    @property
+    def skipped(self) -> list[str]:
+        """Names of the files that were left out because they cannot be read."""
+        return sorted({file for source in (self.train, self.test) for file in source.skipped})
+
     def judged(self, column: Column, network: Any) -> Judged:
         """Runs all tasks on one network."""
         kind, name = column
@@ -258,11 +268,11 @@ def _rows(plan: _Plan, task: Task, judged: Mapping[Column, list[Judged]]) -> Ite
                 nothing = {"value": None, "interval": None, "n_test": plan.test.size}
                 yield results.Row(**common, **nothing, details={"reason": reasons[0]})
             else:
-                yield _row(common, models)
+                yield _row(common, models, plan.skipped)
 
 
-def _row(common: dict[str, Any], models: list[list[protocols.Measurement]]) -> results.Row:
-    """Returns the row of a metric that was measured for every model and draw."""
+def _row(common: dict[str, Any], models: list[list[protocols.Measurement]], skipped: list[str]) -> results.Row:
+    """Returns the row of a metric that was measured for every model and draw, on data without the skipped files."""
     first = models[0][0]
     values = [[float(found.value) for found in draws if found.value is not None] for draws in models]  # [models][draws]
     means = [float(np.mean(draws)) for draws in values]
@@ -279,4 +289,6 @@ def _row(common: dict[str, Any], models: list[list[protocols.Measurement]]) -> r
     for name in first.details:
         chosen = [found.details.get(name) for draws in models for found in draws]
         details[name] = chosen[0] if all(value == chosen[0] for value in chosen) else chosen
+    if skipped:
+        details["skipped"] = skipped
     return results.Row(**common, value=float(np.mean(means)), interval=interval, n_test=first.n, details=details)
