@@ -1,5 +1,6 @@
 """Every run and every gin file that no run includes parses, is used to the last binding, and trains for two steps."""
 
+import json
 import pathlib
 import re
 
@@ -7,11 +8,12 @@ import gin
 import numpy as np
 import pytest
 import tensorflow as tf
+from golden import runs as golden
 from PIL import Image
 
 from zoo.data import scenes
 from zoo.tools import config
-from zoo.train import loop
+from zoo.train import held_out, loop
 
 FOLDER = pathlib.Path(__file__).parent.parent / "gin"
 FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.glob("*/*.gin"))
@@ -118,4 +120,24 @@ def test_two_steps(file, tmp_path, few_scenes, request):
         workdir=tmp_path / "run", config=gin.config_str(), ready=lambda record: config.refuse_unused()
     )
     assert int(method.optimizer.iterations) == 2
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["val_loss"] for line in logged if "val_loss" in line]
+    assert len(losses) == ("@held_out.HeldOut()" in text) and np.isfinite(losses).all()
     gin.clear_config()
+
+
+@pytest.mark.parametrize("file", [file for file in RUNS if "@held_out.HeldOut()" in text_of(file)])
+def test_what_is_held_out_is_not_trained_on(file):
+    with golden.synthetic_data():
+        config.parse([file], [])
+        data, (evaluator, *_) = config.binding("data"), config.binding("evaluators")
+    gin.clear_config()
+    assert isinstance(evaluator, held_out.HeldOut) and evaluator.data.size == 2048
+    assert not set(data.ids) & set(evaluator.data.ids)
+
+
+def test_every_run_that_can_shows_a_held_out_loss():
+    """Those whose method has no memory of every image, and whose data leave a part of the training split."""
+    able = {file for file in RUNS if "sources.load.split = 'train[:10000]'" in text_of(file)}
+    able -= {file for file in able if re.search("@(insdis.InsDis|pirl.PIRL|cmc.CMC)", text_of(file))}
+    assert able == {file for file in RUNS if "@held_out.HeldOut()" in text_of(file)} and len(able) == 5
