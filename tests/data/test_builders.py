@@ -1,4 +1,6 @@
 import logging
+import socket
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -130,7 +132,7 @@ def test_a_damaged_record_is_named(data_dir, tmp_path):
 
 
 def test_unreachable_data(tmp_path):
-    with pytest.raises(RuntimeError, match="could not download it.*no route to host.*zoo-data prepare"):
+    with pytest.raises(FileNotFoundError, match="no route to host.*`zoo-data prepare zoo_unreachable`"):
         sources.load("zoo_unreachable", data_dir=tmp_path)
 
 
@@ -139,8 +141,26 @@ def test_unreachable_data_that_a_package_holds(tmp_path, monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
-    with pytest.raises(RuntimeError, match="zoo-data import fashion_mnist --from="):
+    with pytest.raises(FileNotFoundError, match="zoo-data import fashion_mnist --from="):
         sources.load("fashion_mnist", data_dir=tmp_path)
+
+
+def test_hosts_that_nobody_knows_are_not_tried_for_minutes(tmp_path, monkeypatch):
+    def unknown(host, port):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(builders.urllib.request, "getproxies", dict)
+    fail = mock.Mock(side_effect=ConnectionError("tried for minutes"))
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(FileNotFoundError, match="no address of www.cs.toronto.edu, .*zoo-data prepare cifar10"):
+        sources.load("cifar10", data_dir=tmp_path)
+    assert not fail.called
+    # Files that are there already, such as those of a package, need no host.
+    (tmp_path / "downloads" / "cifar10").mkdir(parents=True)
+    (tmp_path / "downloads" / "cifar10" / "x.tar.gz.INFO").touch()
+    with pytest.raises(FileNotFoundError, match="tried for minutes"):
+        sources.load("cifar10", data_dir=tmp_path)
 
 
 def test_did_you_mean(tmp_path, monkeypatch):

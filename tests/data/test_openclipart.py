@@ -110,7 +110,7 @@ def test_refuses(tmp_path):
     (tmp_path / "horses" / "1.png").write_bytes(b"")
     with pytest.raises(ValueError, match="with horses"):
         openclipart.collected(tmp_path)
-    with pytest.raises(RuntimeError, match="zoo-data import openclipart --from=/usr/share/openclipart/png"):
+    with pytest.raises(FileNotFoundError, match="zoo-data import openclipart --from=/usr/share/openclipart/png"):
         sources.load("openclipart", data_dir=tmp_path / "tfds")
 
 

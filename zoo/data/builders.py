@@ -1,8 +1,11 @@
 """Datasets that TFDS prepares, as stores of records."""
 
 import pathlib
+import socket
+import urllib.request
 from collections.abc import Sequence
 from typing import Any
+from urllib import parse
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -18,19 +21,20 @@ def prepared(name: str, data_dir: Any = None) -> Any:
 
     Raises:
         ValueError: TFDS knows no such dataset, or it is prepared in a format other than TFRecord.
-        RuntimeError: it could not be downloaded or prepared.
+        FileNotFoundError: it is not prepared, and could not be.
     """
     builder = found(name, data_dir)
     if not builder.is_prepared():
         try:
+            _check_hosts(builder)
             builder.download_and_prepare()
         except Exception as error:  # TFDS passes on whatever its downloader and the builder's code raise.
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            remedy = "run `zoo-data prepare` where there is a network, and pass its data_dir here"
+            remedy = f"run `zoo-data prepare {name}` where there is a network, and pass its data_dir here"
             if builder.name in packaged.PACKAGES:
                 command = packaged.PACKAGES[builder.name].command(name)
                 remedy = f"`{command}` reads its raw files from disk"
-            raise RuntimeError(
+            raise FileNotFoundError(
                 f"{name}: expected a prepared dataset in {builder.data_dir}. Received: none, and could not download it "
                 f"({reason}); {remedy}."
             ) from error
@@ -40,6 +44,19 @@ def prepared(name: str, data_dir: Any = None) -> Any:
             f"{builder.data_dir}; prepare it in another data_dir."
         )
     return builder
+
+
+def _check_hosts(builder):
+    """Raises ConnectionError if nobody knows the hosts of the files to download; TFDS would try for minutes."""
+    folders = list(pathlib.Path(builder.data_dir).parents)[:3]
+    has_files = any(next((folder / "downloads").glob("**/*.INFO"), None) for folder in folders)
+    if has_files or urllib.request.getproxies():
+        return
+    for host in sorted({parse.urlsplit(url).hostname or "" for url in builder.url_infos or ()}):
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as error:
+            raise ConnectionError(f"no address of {host}, {error}") from error
 
 
 def found(name: str, data_dir: Any = None) -> Any:

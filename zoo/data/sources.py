@@ -63,8 +63,7 @@ def load(
     Raises:
         ValueError: unknown name, split or feature, images of several shapes without `size`, an image that cannot be
             read.
-        FileNotFoundError: a missing export.
-        RuntimeError: a TFDS dataset that is not prepared and could not be.
+        FileNotFoundError: a missing export, or a TFDS dataset that is not prepared and could not be.
     """
     valid = size is None or checks.is_integer(size)
     checks.require(valid, "load", "`size` to be a positive integer or None", size=size)
