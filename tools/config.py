@@ -19,6 +19,7 @@ from gin import config_parser
 import zoo
 from zoo import checks
 from zoo.hub import cards
+from zoo.tools import missing
 
 ROOT = "zoo.train.loop.run"
 
@@ -96,15 +97,16 @@ def launch(main, engine=False):
             # gin adds the calls that led to the error; of these only a scope tells the user something.
             calls = r"\n\s*In call to configurable '(\w+)' \(<.*?>\)( in scope '[^']+')?"
             message = re.sub(calls, lambda call: f"\n  in {call[1]}{call[2]}" if call[2] else "", str(error))
+            message = missing.advice(error) or message
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
             return 128 + signal.SIGINT
         except Exception as error:
             # tf.data wraps errors from inside it, such as a broken image, in an error with a trace of its own.
             found = re.search(r"(?:ValueError|OSError): (.+?)(?:\n\n|$)", str(error), re.DOTALL)
-            if not found:
+            message = missing.advice(error) or (found and found.group(1))
+            if not message:
                 raise
-            message = found.group(1)
         print(f"error: {message}", file=sys.stderr, flush=True)
         return 1
 

@@ -24,6 +24,7 @@ from absl import app, logging
 from absl.flags import argparse_flags
 
 from zoo.data import stores
+from zoo.tools import missing
 
 
 def parser() -> argparse.ArgumentParser:
@@ -258,7 +259,7 @@ def main(args: argparse.Namespace) -> int:
         args.action(args)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         logging.debug("Traceback:", exc_info=True)  # shown with --verbosity=1
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {missing.advice(error) or error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
