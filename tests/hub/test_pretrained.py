@@ -1,3 +1,6 @@
+import collections
+import pathlib
+import sys
 import warnings
 
 import keras
@@ -219,3 +222,18 @@ def test_an_encoder_warns_of_images_of_0_to_255(arguments):
         model.predict(images(4, 8, 8, 1), verbose=0)
     with pytest.warns(UserWarning, match="Divide by 255"):
         model.predict(255 * images(4, 8, 8, 1), verbose=0)
+
+
+def test_every_file_is_read_once(root):
+    """What is parsed is what was hashed, and large weights are not read twice."""
+    folder, opened = root / NAME, collections.Counter()
+    is_counted = True
+
+    def hook(event, arguments):  # cannot be removed
+        if is_counted and event == "open" and str(arguments[0]).startswith(f"{folder}/"):
+            opened[pathlib.Path(arguments[0]).name] += 1
+
+    sys.addaudithook(hook)
+    zoo.load(folder)
+    is_counted = False
+    assert opened == {cards.CARD: 1, cards.WEIGHTS: 1}

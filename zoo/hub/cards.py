@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from zoo import checks, files
@@ -179,46 +179,40 @@ def contents(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
     return {name: digest(folder / name) for name in names if name != CARD}
 
 
-def verify(folder: str | os.PathLike, card: dict) -> None:
+def verify(folder: str | os.PathLike, card: dict, kept: Collection[str] = ()) -> dict[str, bytes]:
     """Checks every file of a model folder against the card.
 
     Args:
         folder: the model folder.
         card: the checked card of the folder.
+        kept: names of files, as in the card's `files`, whose bytes are returned as they were hashed.
+
+    Returns:
+        Name -> bytes of the files that are kept.
 
     Raises:
         ValueError: a file is missing, truncated or altered, or would be opened but is not listed in the card.
     """
-    folder = pathlib.Path(folder)
+    folder, found = pathlib.Path(folder), {}
+    for name in kept:
+        checks.require(name in card["files"], "cards", f"a model folder with {name}", folder=str(folder))
     for name in card["files"]:
         path = folder / name
         if not path.is_file():
             raise ValueError(f"cards: expected the file {name} in {folder}. Received: no such file. {_REMEDY}.")
-        _compare(folder, name, card["files"][name], digest(path))
+        if name in kept:
+            found[name] = data = path.read_bytes()
+            received = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        else:
+            received = digest(path)
+        _compare(folder, name, card["files"][name], received)
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in card["files"] and name.startswith(_OPENED):
             raise ValueError(
                 f"cards: expected only files that are listed in {CARD}. Received: {name} in {folder}. {_REMEDY}."
             )
-
-
-def checked(folder: str | os.PathLike, card: dict, name: str) -> bytes:
-    """Returns the bytes of a file of a model folder, hashed as they were read.
-
-    Args:
-        folder: the model folder.
-        card: the checked card of the folder.
-        name: of the file, as in the card's `files`.
-
-    Raises:
-        ValueError: the card lists no such file, or its bytes are others.
-    """
-    checks.require(name in card["files"], "cards", f"a model folder with {name}", folder=str(folder))
-    data = (pathlib.Path(folder) / name).read_bytes()
-    received = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    _compare(folder, name, card["files"][name], received)
-    return data
+    return found
 
 
 def _compare(folder: str | os.PathLike, name: str, expected: dict, received: dict) -> None:

@@ -185,12 +185,12 @@ def load(
     """
     _check_arguments(include_top, weights, pooling, classes)
     folder = cards.find(name_or_path)
-    card = cards.opened(folder)
+    card = cards.read(folder)
+    kept = cards.verify(folder, card, [cards.WEIGHTS] if weights == "pretrained" else [])
     changes = _changes(card, input_shape, pooling, None if include_top else name)
     encoder = _built(card, changes)
     if weights == "pretrained":
-        data = cards.checked(folder, card, cards.WEIGHTS)
-        _read_weights(encoder, data, folder / cards.WEIGHTS, card, input_shape)
+        _read_weights(encoder, kept[cards.WEIGHTS], folder / cards.WEIGHTS, card, input_shape)
     elif weights is not None:
         _read_weights(encoder, pathlib.Path(weights).read_bytes(), weights, card, input_shape)
     if input_shape is not None and input_shape[-1] != card["input"]["shape"][-1]:
