@@ -268,12 +268,15 @@ def _access(access):
         "--token_file": {"token": None if texts["token_file"] is None else texts["token_file"].strip()},
         "--cors_origins": {"origins": tuple(origins)},
     }
-    for flag, given in fields.items():
-        try:
-            access.Access(**given)
-        except ValueError as error:
-            raise ValueError(f"{flag}: {str(error).partition(': ')[2]}") from error
-    return access.Access(**{name: value for given in fields.values() for name, value in given.items()})
+    try:
+        return access.Access(**{name: value for given in fields.values() for name, value in given.items()})
+    except ValueError:
+        for flag, given in fields.items():
+            try:
+                access.Access(**given)
+            except ValueError as error:
+                raise ValueError(f"{flag}: {str(error).partition(': ')[2]}") from error
+        raise
 
 
 def _text(flag):
