@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import shlex
-import signal
 import sys
 import tempfile
 
@@ -19,7 +18,7 @@ from gin import config_parser
 import zoo
 from zoo import checks
 from zoo.hub import cards
-from zoo.tools import missing
+from zoo.tools import missing, stopping
 
 ROOT = "zoo.train.loop.run"
 
@@ -77,12 +76,15 @@ def import_quietly():
 def launch(main, engine=False):
     """Runs `main(argv)` under absl; a user's mistake ends it with a message and status 1, without a traceback.
 
+    SIGINT and SIGTERM end it with status 130 and 143, unless the program handles them.
+
     Args:
         main: the program.
         engine: whether it needs Keras and its engine, which are then imported first.
     """
 
     def guarded(argv):
+        stopping.heed()
         logging.use_absl_handler()
         logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
         # TensorFlow would log every collective that it builds.
@@ -98,9 +100,8 @@ def launch(main, engine=False):
             calls = r"\n\s*In call to configurable '(\w+)' \(<.*?>\)( in scope '[^']+')?"
             message = re.sub(calls, lambda call: f"\n  in {call[1]}{call[2]}" if call[2] else "", str(error))
             message = missing.advice(error) or message
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr, flush=True)
-            return 128 + signal.SIGINT
+        except KeyboardInterrupt as error:
+            return stopping.status(error)
         except Exception as error:
             # tf.data wraps errors from inside it, such as a broken image, in an error with a trace of its own.
             found = re.search(r"(?:ValueError|OSError): (.+?)(?:\n\n|$)", str(error), re.DOTALL)

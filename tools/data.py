@@ -24,7 +24,7 @@ from absl import app, logging
 from absl.flags import argparse_flags
 
 from zoo.data import stores
-from zoo.tools import missing
+from zoo.tools import missing, stopping
 
 
 def parser() -> argparse.ArgumentParser:
@@ -254,9 +254,12 @@ def known(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs a command; an error is reported in one line, without a traceback, and yields status 1."""
+    stopping.heed()
     logging.use_absl_handler()
     try:
         args.action(args)
+    except KeyboardInterrupt as error:
+        return stopping.status(error)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         logging.debug("Traceback:", exc_info=True)  # shown with --verbosity=1
         print(f"error: {missing.advice(error) or error}", file=sys.stderr, flush=True)

@@ -8,8 +8,12 @@ epoch, with the random draws below. Views that are neither gray nor RGB show the
 a grid.
 """
 
+import io
+import pathlib
+
 from absl import flags
 
+from zoo import files
 from zoo.tools import config
 
 FLAGS = flags.FLAGS
@@ -161,8 +165,12 @@ def main(argv):
     rows = np.arange(min(FLAGS.count, source.size))
     examples = source.examples(rows)
     images = {key: values.astype("float32") / 255 for key, values in examples.items() if task.is_map(values)}
-    sheet(views, images, examples["id"], FLAGS.epoch, FLAGS.seed).savefig(FLAGS.out)
-    print(FLAGS.out)
+    out = pathlib.Path(FLAGS.out).expanduser()
+    out = out if out.suffix else out.with_suffix(".png")
+    drawn = io.BytesIO()
+    sheet(views, images, examples["id"], FLAGS.epoch, FLAGS.seed).savefig(drawn, format=out.suffix[1:])
+    files.write(out, drawn.getvalue())
+    print(out)
     return 0
 
 

@@ -83,6 +83,7 @@ def test_a_signal_saves_and_asks_for_another_start(number, tmp_path):
     assert process.returncode == 75, process.stderr
     assert "Traceback" not in process.stderr and f"{number.name}: saving" in process.stderr
     done = json.loads((tmp_path / "run/run.json").read_text())
+    assert not list((tmp_path / "run").rglob(".*")) and not list((tmp_path / "run").rglob("*.tmp*"))
     assert 0 < done["done"] < done["steps"] and f"Stopped after step {done['done']} of" in process.stdout
 
 
