@@ -147,10 +147,7 @@ def parse(files, params):
         FileNotFoundError: a file neither exists nor is shipped with the package.
         ValueError: gin does not know a name or a parameter, or there is no file.
     """
-    gin.clear_config()
-    shipped = cards.shipped("gin")
-    gin.config._LOCATION_PREFIXES[:] = [""]
-    gin.add_config_file_search_path(str(shipped))
+    shipped = _begin()
     # A checkout has `gin/runs/x.gin`, an installed package `runs/x.gin`.
     files = [file if pathlib.Path(file).exists() else file.removeprefix("gin/") for file in files]
     for file in files:
@@ -162,20 +159,34 @@ def parse(files, params):
             )
     if not files:
         raise ValueError("--gin_file: expected at least one file, such as runs/simclr_digits.gin. Received: none.")
-    # gin also looks for files inside importable packages, and fails if the user has a folder with the name of one of
-    # the package's, such as `data`. Only plain files are read.
-    gin.config._FILE_READERS[:] = gin.config._FILE_READERS[:1]
     for file in files:
         path = pathlib.Path(file) if pathlib.Path(file).exists() else shipped / file
-        try:
-            path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"--gin_file: expected a text in UTF-8. Received: {file!r} ({error}).") from error
+        _text(path)
         gin.add_config_file_search_path(str(path.parent))  # files that it includes may lie beside it
         _parse("--gin_file", file, lambda file=file: gin.parse_config_file(file))
     for param in params:
         _parse("--gin_param", param, lambda param=param: gin.parse_config(_imports(param) + param))
     gin.finalize()
+
+
+def _begin():
+    """Forgets all bindings; returns the folder of the shipped files, in which gin then looks for what is included."""
+    gin.clear_config()
+    shipped = cards.shipped("gin")
+    gin.config._LOCATION_PREFIXES[:] = [""]
+    gin.add_config_file_search_path(str(shipped))
+    # gin also looks for files inside importable packages, and fails if the user has a folder with the name of one of
+    # the package's, such as `data`. Only plain files are read.
+    gin.config._FILE_READERS[:] = gin.config._FILE_READERS[:1]
+    return shipped
+
+
+def _text(path):
+    """Returns the text of a file of bindings."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--gin_file: expected a text in UTF-8. Received: {str(path)!r} ({error}).") from error
 
 
 def _parse(flag, given, parse_it):
@@ -263,7 +274,7 @@ class _Unresolved(config_parser.ParserDelegate):
         """Returns nothing in place of a macro."""
 
 
-def _refuse_foreign_imports(path):
+def _refuse_foreign_imports(path, text):
     """Raises ValueError if a configuration imports anything but modules of the library: importing executes them.
 
     gin's own parser finds the statements, since lines do not: `include'x.gin'` needs no space, and an import may go on
@@ -272,7 +283,7 @@ def _refuse_foreign_imports(path):
     statements = []
 
     def read():
-        statements.extend(config_parser.ConfigParser(path.read_text(encoding="utf-8"), _Unresolved()))
+        statements.extend(config_parser.ConfigParser(text, _Unresolved()))
 
     _parse("--gin_file", str(path), read)
     for statement in statements:
@@ -344,9 +355,13 @@ def restore(workdir, trust=False):
         raise FileNotFoundError(
             f"restore: expected a training workdir with config.gin and run.json. Received: {workdir}."
         )
+    text = _text(path)  # read once: what was looked through is what is parsed
     if not trust:
-        _refuse_foreign_imports(path)
-    parse([str(path)], [])
+        _refuse_foreign_imports(path, text)
+    _begin()
+    gin.add_config_file_search_path(str(path.parent))
+    _parse("--gin_file", str(path), lambda: gin.parse_config(text))
+    gin.finalize()
     if not trust:
         _refuse_foreign_parts()
     record = json.loads((workdir / "run.json").read_text())
@@ -355,4 +370,4 @@ def restore(workdir, trust=False):
     step = checkpoint.Checkpoints(workdir / "checkpoints").restore(method.variables, rest=True)
     if step is None:
         raise FileNotFoundError(f"restore: expected a checkpoint in {workdir / 'checkpoints'}. Received: none.")
-    return method, {**record, "done": step, "config": path.read_text(), "zoo": zoo.__version__}
+    return method, {**record, "done": step, "config": text, "zoo": zoo.__version__}

@@ -114,15 +114,23 @@ def resolve(name, encoder=None, trust=False):
     return pretrained.load(str(path) if path.is_dir() else name)
 
 
-def grouped(names):
-    """Returns lists of `names`, by the name of their column: workdirs that differ in the seed alone are one."""
+def configurations(names):
+    """Returns the configurations of those of `names` that are workdirs, by name."""
+    paths = {name: pathlib.Path(name).expanduser() / "config.gin" for name in names}
+    return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+
+
+def grouped(names, configured):
+    """Returns lists of `names`, by the name of their column: workdirs that differ in the seed alone are one.
+
+    Args:
+        names: see `resolve`.
+        configured: their `configurations`.
+    """
     groups = {}
     for name in names:
-        config_file = pathlib.Path(name).expanduser() / "config.gin"
-        key = name
-        if config_file.is_file():
-            lines = config_file.read_text().splitlines()
-            key = "\n".join(line for line in lines if not line.startswith("loop.run.seed = "))
+        lines = configured.get(name, name).splitlines()
+        key = "\n".join(line for line in lines if not line.startswith("loop.run.seed = "))
         groups.setdefault(key, []).append(name)
     columns = {}
     for found in groups.values():
@@ -134,11 +142,12 @@ def grouped(names):
     return columns
 
 
-def modality(names, data):
+def modality(names, configured, data):
     """Returns the feature of the data that models were trained on as the image, None for the usual one.
 
     Args:
         names: see `resolve`.
+        configured: their `configurations`.
         data: name of the data; those of models that were trained on other data are not known.
 
     Raises:
@@ -146,10 +155,8 @@ def modality(names, data):
     """
     found = set()
     for name in names:
-        config_file = pathlib.Path(name).expanduser() / "config.gin"
-        if config_file.is_file():
-            text = config_file.read_text()
-        else:
+        text = configured.get(name)
+        if text is None:
             try:
                 text = cards.read(cards.find(name))["training"].get("config", "")
             except (OSError, ValueError):  # a plain SavedModel
@@ -179,7 +186,8 @@ def main(argv):
 
     sys.path.append(os.getcwd())  # for protocols of your own: a console script does not look here
     labels = counts(FLAGS.labels)
-    card, columns = None, grouped(FLAGS.model)
+    configured = configurations(FLAGS.model)
+    card, columns = None, grouped(FLAGS.model, configured)
     if FLAGS.card and len(columns) > 1:
         raise ValueError(f"--card: expected a single model. Received: {len(columns)}: {', '.join(columns)}.")
     if FLAGS.card:  # read first, so that a mistyped path does not cost the whole evaluation
@@ -209,7 +217,7 @@ def main(argv):
         size=FLAGS.size,
         channels=FLAGS.channels,
         batch_size=FLAGS.batch_size,
-        image=FLAGS.image or modality(FLAGS.model, FLAGS.data),
+        image=FLAGS.image or modality(FLAGS.model, configured, FLAGS.data),
         skip_broken=FLAGS.skip_broken,
         white=FLAGS.white,
         max_pixels=FLAGS.max_pixels,

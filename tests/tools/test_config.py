@@ -202,6 +202,25 @@ def test_what_gin_cannot_parse_is_not_restored(text, tmp_path):
         config.restore(tmp_path)
 
 
+def test_what_was_looked_through_is_what_is_parsed(tmp_path, monkeypatch):
+    """Another configuration takes the place of the file in between."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "foreign.py").write_text("raise ValueError('executed')\n")
+    (tmp_path / "run.json").write_text("{}")
+    config.parse([DIGITS], [])
+    path, text, look = tmp_path / "config.gin", gin.config_str(), config._refuse_foreign_imports
+    path.write_text(text)
+
+    def swap(*arguments):
+        look(*arguments)
+        path.write_text("from __gin__ import dynamic_registration\nimport foreign\n")
+
+    monkeypatch.setattr(config, "_refuse_foreign_imports", swap)
+    with pytest.raises(KeyError, match="spec"):  # of run.json: the configuration was parsed
+        config.restore(tmp_path)
+    assert "import foreign" in path.read_text() and gin.config_str() == text
+
+
 def test_foreign_modules_are_imported_with_trust(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "foreign", raising=False)
@@ -220,7 +239,7 @@ def test_foreign_modules_are_imported_with_trust(tmp_path, monkeypatch):
 def test_every_run_that_is_shipped_needs_no_trust(path, tmp_path):
     config.parse([f"runs/{path.name}"], [])
     (tmp_path / "config.gin").write_text(gin.config_str())
-    config._refuse_foreign_imports(tmp_path / "config.gin")
+    config._refuse_foreign_imports(tmp_path / "config.gin", gin.config_str())
     config.parse([str(tmp_path / "config.gin")], [])
     config._refuse_foreign_parts()
 

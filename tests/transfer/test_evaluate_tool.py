@@ -151,7 +151,7 @@ def test_workdirs_that_differ_in_the_seed_are_one_column(program, tmp_path):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "config.gin").write_text(text + "\n")
     names = [str(tmp_path / name) for name in ("a/0", "b/1", "a/1")] + ["published.v1", "other/published.v1"]
-    found = program.grouped(names)
+    found = program.grouped(names, program.configurations(names))
     assert found == {
         "a": [names[0], names[2]],
         "1": [names[1]],
@@ -185,10 +185,14 @@ def test_modality_of_runs_on_the_same_data(program, tmp_path):
         data = "rooms" if name == "other" else "scenes"
         (tmp_path / name / "config.gin").write_text(f"sources.load.name = '{data}'\n{text}\n")
     depth, color, other = (str(tmp_path / name) for name in ("depth", "color", "other"))
-    assert program.modality([depth, other, str(tmp_path)], "scenes") == "depth"
-    assert program.modality([color], "scenes") is None and program.modality([depth], "digits") is None
+
+    def modality(names, data):
+        return program.modality(names, program.configurations(names), data)
+
+    assert modality([depth, other, str(tmp_path)], "scenes") == "depth"
+    assert modality([color], "scenes") is None and modality([depth], "digits") is None
     with pytest.raises(ValueError, match="--image: expected models of one modality"):
-        program.modality([depth, color], "scenes")
+        modality([depth, color], "scenes")
 
 
 def images(folder, count=24):
