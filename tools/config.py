@@ -364,9 +364,16 @@ def restore(workdir, trust=False):
     gin.finalize()
     if not trust:
         _refuse_foreign_parts()
-    record = json.loads((workdir / "run.json").read_text())
     method = binding("method")()
-    method.begin(loop.restored_spec(record))
+    try:
+        record = json.loads((workdir / "run.json").read_text(encoding="utf-8"))
+        spec = loop.restored_spec(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "restore: expected the record of a training run. "
+            f"Received: {workdir / 'run.json'} ({type(error).__name__}: {error})."
+        ) from error
+    method.begin(spec)
     step = checkpoint.Checkpoints(workdir / "checkpoints").restore(method.variables, rest=True)
     if step is None:
         raise FileNotFoundError(f"restore: expected a checkpoint in {workdir / 'checkpoints'}. Received: none.")

@@ -202,6 +202,20 @@ def test_what_gin_cannot_parse_is_not_restored(text, tmp_path):
         config.restore(tmp_path)
 
 
+SPEC = b'{"extra_shapes": {}, "view_shapes": [3], "first_id": 0, "classes": 0}'
+RECORDS = [b"", b"{", b"\xff\xfe", b"null", b"[]", b"3", b"{}", b'{"spec": {}}', b'{"spec": 3}', b'{"spec": %b}' % SPEC]
+RECORDS += [b'{"spec": {"extra_shapes": []}}', b'{"spec": %b, "batch_size": 2, "examples": 9}' % SPEC]
+
+
+@pytest.mark.parametrize("content", RECORDS)
+def test_a_record_that_is_none_is_named(content, tmp_path):
+    config.parse([DIGITS], [])
+    (tmp_path / "config.gin").write_text(gin.config_str())
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(ValueError, match="restore: expected the record of a training run. Received: .*run.json"):
+        config.restore(tmp_path)
+
+
 def test_what_was_looked_through_is_what_is_parsed(tmp_path, monkeypatch):
     """Another configuration takes the place of the file in between."""
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -216,7 +230,7 @@ def test_what_was_looked_through_is_what_is_parsed(tmp_path, monkeypatch):
         path.write_text("from __gin__ import dynamic_registration\nimport foreign\n")
 
     monkeypatch.setattr(config, "_refuse_foreign_imports", swap)
-    with pytest.raises(KeyError, match="spec"):  # of run.json: the configuration was parsed
+    with pytest.raises(ValueError, match="expected the record of a training run"):  # the configuration was parsed
         config.restore(tmp_path)
     assert "import foreign" in path.read_text() and gin.config_str() == text
 
