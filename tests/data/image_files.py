@@ -145,3 +145,32 @@ def family():
         data = written(first, form, save_all=True, append_images=others)
         yield f"{form} {mode} animated", data
     yield from _pngs()
+
+
+def mutated(data, number, random):
+    """Returns a file with a few other bytes, mostly near its beginning; every third is also cut off.
+
+    Args:
+        data: bytes of a file.
+        number: of the mutation, whose kind follows from it.
+        random: `np.random.Generator`.
+    """
+    changed = bytearray(data)
+    if number % 3 == 0:
+        changed = changed[: random.integers(len(changed))]
+    for _ in range(random.integers(0 if number % 3 == 0 else 1, 5)):
+        if changed:
+            changed[min(int(random.exponential(30)), len(changed) - 1)] = random.integers(256)
+    if number % 3 == 1 and changed[8:16] == b"WEBPVP8X":
+        changed[20] = random.integers(256)
+    return bytes(changed)
+
+
+def mutations(count, seed=0):
+    """Yields format and bytes of mutated files, `count` of every format that Pillow writes."""
+    random = np.random.default_rng(seed)
+    files = [(name.split()[0].upper(), data) for name, data in family()]
+    for form in FORMATS:
+        originals = [data for found, data in files if found == form]
+        for number in range(count):
+            yield form, mutated(originals[random.integers(len(originals))], number, random)

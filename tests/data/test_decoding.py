@@ -193,15 +193,7 @@ random = np.random.default_rng(0)
 family = list(image_files.family())
 count = refused = 0
 for number in range(int(sys.argv[1])):
-    data = bytearray(family[random.integers(len(family))][1])
-    if number % 3 == 0:
-        data = data[: random.integers(len(data))]
-    for _ in range(random.integers(0 if number % 3 == 0 else 1, 5)):
-        if data:
-            data[min(int(random.exponential(30)), len(data) - 1)] = random.integers(256)
-    if number % 3 == 1 and data[8:16] == b"WEBPVP8X":
-        data[20] = random.integers(256)
-    data = bytes(data)
+    data = image_files.mutated(family[random.integers(len(family))][1], number, random)
     for decode in (decoded, lambda data: decoding.decoded(data, 3, 10**6), lambda data: decoding.plain(data, 10**6)):
         count += 1
         try:

@@ -1,5 +1,6 @@
 """Every model in `saved_models/`, as it would reach a user."""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -18,18 +19,26 @@ if not FOLDERS:
     raise FileNotFoundError(f"expected published models in {ROOT}")
 TESTS = pathlib.Path(__file__).parents[1]
 SERVE = """
-import sys, numpy as np, tensorflow as tf
+import collections, json, sys
+import numpy as np, tensorflow as tf
 from tests.data import image_files
-encode = tf.saved_model.load(sys.argv[1]).signatures["encode_bytes"]
-count = [0, 0]
-for case in image_files.family():
-    data = next(part for part in case if isinstance(part, bytes))
-    try:
-        assert np.isfinite(encode(image_bytes=tf.constant([data]))["embedding"]).all()
-        count[0] += 1
-    except tf.errors.InvalidArgumentError:
-        count[1] += 1
-print(*count)
+model = tf.saved_model.load(sys.argv[1])
+# All signatures that decode files.
+takers = {}
+for name, signature in model.signatures.items():
+    (spec,) = signature.structured_input_signature[1].values()
+    if spec.dtype == tf.string:
+        takers[name] = signature, spec.name
+count = collections.Counter()
+for form, data in [*image_files.family(), *image_files.mutations(int(sys.argv[2]))]:
+    for name, (signature, argument) in takers.items():
+        try:
+            answer = signature(**{argument: tf.constant([data])})
+            assert all(np.isfinite(value).all() for value in answer.values())
+            count[name, "encoded"] += 1
+        except tf.errors.InvalidArgumentError:
+            count[name, "refused"] += 1
+print(json.dumps([[*key, number] for key, number in sorted(count.items())]))
 """
 published = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
@@ -78,10 +87,13 @@ def test_the_shipped_models_fit_into_the_repository():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["simclr_convnet_digits.e100", "cmc_convnet_openclipart.e24"])  # gray and color
-def test_no_image_file_ends_the_process_that_serves_it(name):
-    """Runs in a process of its own, which TensorFlow's decoder could end."""
-    done = subprocess.run([sys.executable, "-c", SERVE, ROOT / name], capture_output=True, text=True, cwd=TESTS.parent)
+@published
+def test_no_image_file_ends_the_process_that_serves_it(folder):
+    """Files of every format, whole and mutated, in a process of its own, which TensorFlow's decoder could end."""
+    command = [sys.executable, "-c", SERVE, folder, "60"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent)
     assert done.returncode == 0, done.stderr[-2000:]
-    encoded, refused = map(int, done.stdout.split())
-    assert encoded > 50 and refused > 50
+    counts = {(name, outcome): count for name, outcome, count in json.loads(done.stdout.splitlines()[-1])}
+    for name in {name for name, _ in counts}:
+        assert counts[name, "encoded"] > 400 and counts[name, "refused"] > 400, counts
+    assert any(name == "encode_bytes" for name, _ in counts)
