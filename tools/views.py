@@ -151,6 +151,14 @@ def _annotate(axes, texts_and_boxes):
             axes[0].add_patch(patches.Rectangle(corner, width, height, fill=False, color=color, lw=2))
 
 
+def place(out):
+    """Returns the path of the image file to write; ValueError where its folder is missing."""
+    path = pathlib.Path(out).expanduser()
+    if not path.parent.is_dir():
+        raise ValueError(f"--out: expected a file in a folder that exists. Received: out={out!r}.")
+    return path if path.suffix else path.with_suffix(".png")
+
+
 def main(argv):
     """Draws the contact sheet."""
     del argv
@@ -159,14 +167,13 @@ def main(argv):
     from zoo.data import sources
     from zoo.train import task
 
+    out = place(FLAGS.out)
     config.parse(FLAGS.gin_file, FLAGS.gin_param)
     views = config.binding("views")
     source = sources.load(FLAGS.data, FLAGS.split, size=FLAGS.size) if FLAGS.data else config.binding("data")
     rows = np.arange(min(FLAGS.count, source.size))
     examples = source.examples(rows)
     images = {key: values.astype("float32") / 255 for key, values in examples.items() if task.is_map(values)}
-    out = pathlib.Path(FLAGS.out).expanduser()
-    out = out if out.suffix else out.with_suffix(".png")
     drawn = io.BytesIO()
     sheet(views, images, examples["id"], FLAGS.epoch, FLAGS.seed).savefig(drawn, format=out.suffix[1:])
     files.write(out, drawn.getvalue())

@@ -97,3 +97,10 @@ def test_the_contact_sheet_takes_views_of_every_kind():
         *((12, 12, 3), (8, 17), (8, 8)),
         *((4, 4, 3), (4, 4, 3), (12, 12, 3), (8, 8, 3)),
     ]
+
+
+def test_the_folder_of_a_sheet_is_checked_before_it_is_drawn(tmp_path):
+    assert program.place(str(tmp_path / "sheet")) == tmp_path / "sheet.png"
+    assert program.place(str(tmp_path / "sheet.svg")) == tmp_path / "sheet.svg"
+    with pytest.raises(ValueError, match="--out: expected a file in a folder that exists. Received: out='.*where.svg'"):
+        program.place(str(tmp_path / "no" / "where.svg"))
