@@ -331,7 +331,7 @@ def test_downloaded_once(server, tmp_path):
 
 def test_a_failed_download_names_the_way_without_one(server, tmp_path, monkeypatch):
     monkeypatch.setattr(iconify, "URL", iconify.URL.replace("any", "none"))
-    with pytest.raises(RuntimeError, match="`zoo-data import icons/color64 --from=FILE` reads its raw files"):
+    with pytest.raises(FileNotFoundError, match="`zoo-data import icons/color64 --from=FILE` reads its raw files"):
         builders.prepared("icons/color64", tmp_path)
 
 
