@@ -61,3 +61,18 @@ def test_measures_of_every_float_type_agree(dtype):
     found = geometry.measurements(ops.cast(tensor(a), dtype), ops.cast(tensor(b), dtype))
     for name, number in expected.items():
         assert value(found[name]) == pytest.approx(value(number), rel=2e-2), name
+
+
+def test_view_accuracy_counts_images_whose_views_are_nearest():
+    a = unit(4, 12, 5)
+    b = np.concatenate([a[8::-1], a[9:]])  # rows 4 and 9 to 11 stay where they are
+    assert value(geometry.view_accuracy(tensor(a), tensor(b))) == pytest.approx(4 / 12)
+    b = a + 0.8 * unit(5, 12, 5)
+    expected = np.mean((a @ b.T).argmax(axis=1) == np.arange(12))
+    assert 0 < expected < 1 and value(geometry.view_accuracy(tensor(a), tensor(b))) == pytest.approx(expected)
+    assert value(geometry.view_accuracy(tensor(a), tensor(a))) == 1
+
+
+def test_ties_are_no_hits_of_view_accuracy():
+    z = tensor(np.tile(unit(0, 1), (5, 1)))
+    assert value(geometry.view_accuracy(z, z)) == 0

@@ -104,3 +104,15 @@ def test_half_precision_is_computed_in_float32():
     assert keras.backend.standardize_dtype(half.dtype) == "float32"
     rounded = [ops.convert_to_numpy(ops.cast(ops.cast(z, "bfloat16"), "float32")) for z in (a, b)]
     np.testing.assert_allclose(ops.convert_to_numpy(half), loss(*rounded, 0.1)[0], rtol=1e-5)
+
+
+def test_logs_compare_the_loss_with_that_of_guessing():
+    point = ops.convert_to_tensor(np.tile(np.eye(4, dtype="float32")[:1], (6, 1)))
+    for logs, candidates in (
+        (info_nce.nt_xent(point, point, 0.5, ALONE)[1], 11),
+        (info_nce.nt_xent_plain(point, point, 0.5, ALONE)[1], 11),
+        (info_nce.against_memory(point, point, point[:5], 0.5)[1], 6),
+        (info_nce.against_memory(point, point, ops.stack([point] * 6), 0.5)[1], 7),
+    ):
+        assert float(logs["num_candidates"]) == candidates
+        assert float(logs["contrast_loss"]) == pytest.approx(np.log(candidates), rel=1e-5)

@@ -72,7 +72,9 @@ def test_records_what_it_did(tmp_path):
             seen.append((epoch, sorted(logs)))
 
     run(tmp_path, callbacks=[Watch], evaluators=(lambda method, run: {"twice": 2 * run.step},))
-    scalars = {"contrast_accuracy", "learning_rate", "loss", "alignment", "uniformity", "effective_rank", "twice"}
+    scalars = {"loss", "contrast_loss", "contrast_accuracy", "num_candidates", "learning_rate", "relative_update"}
+    scalars |= {"alignment", "uniformity", "effective_rank", "view_accuracy", "twice"}
+    scalars |= {"view_low", "view_high", "view_spread", "view_difference"}
     assert seen == [(epoch, sorted(scalars)) for epoch in range(3)]
     lines = records(tmp_path)
     assert [line["step"] for line in lines] == [4, 4, 8, 8, 12, 12]

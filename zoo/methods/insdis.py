@@ -62,7 +62,7 @@ class InsDis(method.Method):
         query = self.embedder(batch.views[0], training=True)  # [B, D]
         candidates = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
         loss, logs, normalizer = nce.contrast(self.estimator, query, *candidates, self.temperature, step.replicas)
-        return loss, logs, (batch.id, query, normalizer)
+        return loss, {**logs, **memory.visits(step)}, (batch.id, query, normalizer)
 
     def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the images' rows of the bank toward their new embeddings."""

@@ -44,6 +44,8 @@ def _no_image(shape, dtype):
     return ops.full(shape, -1, dtype)
 
 
+_LEAK_GROUPS = 16  # groups of batch norm in which leakage is measured
+
 _STATE = {"trainable": False, "autocast": False}
 
 
@@ -216,6 +218,14 @@ class MemoryBank(keras.layers.Layer):
         self.draws.assign(self.draws + 1)
 
 
+def visits(step: method.Step) -> dict[str, Any]:
+    """Returns the log `bank_visits` of methods with a bank, the number of earlier visits of every image.
+
+    Before the first, the image's row is random.
+    """
+    return {"bank_visits": ops.cast(step.epoch, "float32")}
+
+
 class Average:
     """A moving average of a network's weights (https://arxiv.org/abs/1911.05722, Eq. 2).
 
@@ -280,6 +290,7 @@ class MomentumEncoder(keras.layers.Layer):
 
     def check(self, spec: method.Spec) -> None:
         """Raises ValueError if the global batch cannot be divided into the groups of batch norm."""
+        self.batch_size = spec.batch_size
         groups, replica_count, who = self.bn_groups, spec.replica_count, "MomentumEncoder"
         expected = f"`bn_groups` to be 1 or a multiple of the {replica_count} replicas"
         checks.require(groups == 1 or groups % replica_count == 0, who, expected, bn_groups=groups)
@@ -307,6 +318,45 @@ class MomentumEncoder(keras.layers.Layer):
             keys = group.gather(self.network(views, training=True))
         keys = ops.stop_gradient(ops.take(keys, np.argsort(order).astype("int32"), axis=0))  # [N, D]
         return ops.take(keys, rows, axis=0), keys
+
+    def leak(self, source: Any, query_views: Any, key_views: Any, temperature: float) -> dict[str, Any]:
+        """Returns how much closer a key is to its query for being normalized as in training; changes no variable.
+
+        The keys are encoded twice: grouped as in training, and apart from their queries, so that a group of keys takes
+        images from as many groups of queries as there are. Everything else is equal, so that only what batch
+        statistics reveal makes a difference.
+
+        Args:
+            source: the query encoder.
+            query_views: the queries' views, `[B, H, W, C]`.
+            key_views: the keys' views, `[B, H, W, C]`.
+            temperature: positive float.
+
+        Returns:
+            Log `batch_leak`: the mean logit of the positive among keys as in training, minus that among keys apart; 0
+            without leakage. Log `batch_leak_error`: its standard error. Nothing if the images make fewer than 4 groups
+            of batch norm.
+        """
+        size = self.batch_size // self.bn_groups  # images of a group
+        # Normalizing one group takes as many operations as a whole batch, so that few must do.
+        most = min(query_views.shape[0], max(_LEAK_GROUPS * size, self.batch_size))
+        batch = min(self.batch_size, most // size * size)
+        count = most // max(batch, 1) * batch
+        if count < 4 * size:
+            return {}
+        rows = np.arange(count)
+        trained = rows if self.bn_groups == 1 else rows.reshape(-1, batch // size, size).transpose(0, 2, 1).reshape(-1)
+        apart = rows.reshape(-1, size).T.reshape(-1)
+
+        def encoded(network, views, order):
+            z = network(ops.take(views, order.astype("int32"), axis=0), training=True)
+            return ops.take(z, np.argsort(order).astype("int32"), axis=0)  # [count, D]
+
+        with keras.StatelessScope(), context.using(bn_groups=count // size):
+            query = encoded(source, query_views, rows)
+            keys = [encoded(self.network, key_views, order) for order in (trained, apart)]
+        leaks = ops.sum(query * (keys[0] - keys[1]), axis=1) / temperature  # [count]
+        return {"batch_leak": ops.mean(leaks), "batch_leak_error": ops.std(leaks) / count**0.5}
 
     def update(self) -> None:
         """Moves the key encoder toward the query encoder."""

@@ -76,8 +76,10 @@ class MoCo(method.Method):
         self.key_encoder.update()
 
     def watch(self, batch: method.Batch) -> dict[str, Any]:
-        """Returns the alignment, uniformity and rank of the query encoder's embeddings."""
-        return geometry.measurements(*(self.query_encoder(view) for view in batch.views[:2]))
+        """Returns the measurements of the query encoder's embeddings, and what batch norm reveals of the keys."""
+        query, key = batch.views[:2]
+        found = geometry.measurements(self.query_encoder(query), self.query_encoder(key))
+        return {**found, **self.key_encoder.leak(self.query_encoder, query, key, self.temperature)}
 
     def encoders(self) -> dict[str, keras.Model]:
         """Returns the query encoder without its projector."""

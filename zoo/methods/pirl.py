@@ -64,7 +64,8 @@ class PIRL(method.Method):
         queries = self.embedder(batch.views[0], training=True), self.patch_embedder(batch.views[1], training=True)
         positive, negatives, allowed = self.bank.candidates(batch.id, self.num_candidates, self.per_image)
         losses = [info_nce.against_memory(q, positive, negatives, self.temperature, allowed) for q in queries]  # [B]
-        return *jigsaw.mixed(losses[0], losses[1], self.jigsaw_weight), (batch.id, queries[0])
+        loss, logs = jigsaw.mixed(losses[0], losses[1], self.jigsaw_weight)
+        return loss, {**logs, **memory.visits(step)}, (batch.id, queries[0])
 
     def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the images' rows of the bank toward their new embeddings."""

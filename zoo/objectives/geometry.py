@@ -64,12 +64,32 @@ def effective_rank(z: Any) -> Any:
     return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-12))))
 
 
+def view_accuracy(a: Any, b: Any) -> Any:
+    """Returns the share of images whose second view is nearer to their first than those of all other images are.
+
+    It is 1 / B for unrelated embeddings, and 0 if all embeddings coincide, since ties are no hits.
+
+    Args:
+        a: unit vectors, `[B, D]`.
+        b: unit vectors of the other view, `[B, D]`.
+
+    Returns:
+        Scalar.
+    """
+    a, b = _float32(a), _float32(b)
+    similarity = ops.matmul(a, ops.transpose(b))  # [B, B]
+    itself = ops.eye(ops.shape(a)[0], dtype=a.dtype)  # [B, B]
+    others = ops.max(similarity - 4 * itself, axis=1)  # [B]; two similarities differ by at most 2
+    hits = ops.sum(similarity * itself, axis=1) - others > 1e-6
+    return ops.mean(ops.cast(hits, a.dtype))
+
+
 def measurements(a: Any, b: Any = None) -> dict[str, Any]:
-    """Returns `uniformity` and `effective_rank` of embeddings, and `alignment` where there is a second view.
+    """Returns `uniformity` and `effective_rank`, and where there is a second view, `alignment` and `view_accuracy`.
 
     Args:
         a: unit vectors, `[B, D]`.
         b: unit vectors of the other view, `[B, D]`, or None.
     """
     found = {"uniformity": uniformity(a), "effective_rank": effective_rank(a)}
-    return found if b is None else {"alignment": alignment(a, b), **found}
+    return found if b is None else {"alignment": alignment(a, b), "view_accuracy": view_accuracy(a, b), **found}

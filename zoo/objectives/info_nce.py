@@ -10,6 +10,26 @@ from zoo.objectives import blocked
 _ROWS = 2048
 
 
+def contrast_logs(loss: Any, hit: Any, num_candidates: Any) -> dict[str, Any]:
+    """Returns what contrastive objectives log.
+
+    Args:
+        loss: cross-entropies, `[B]`.
+        hit: share of an image's queries whose positive is their nearest candidate, `[B]`.
+        num_candidates: number of candidates of a query, the positive included.
+
+    Returns:
+        Scalars, float32: `contrast_accuracy`, the mean of `hit`; `contrast_loss`, the mean of the cross-entropies;
+        `num_candidates`. A method that weighs or sums several losses logs those of every single one, so that
+        `contrast_loss` compares with `log(num_candidates)`, the loss of guessing.
+    """
+    return {
+        "contrast_accuracy": ops.mean(hit),
+        "contrast_loss": ops.mean(ops.stop_gradient(loss)),
+        "num_candidates": ops.cast(num_candidates, "float32"),
+    }
+
+
 def nt_xent_plain(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dict[str, Any]]:
     """Returns the loss of `nt_xent` as the paper states it, from the matrix of all similarities.
 
@@ -28,7 +48,7 @@ def nt_xent_plain(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[An
     # This is logsumexp(positive and negatives) - positive, without the cancellation.
     loss = ops.softplus(ops.logsumexp(negatives, axis=1) - positive)  # [2B]
     hit = blocked.hits(positive, ops.max(negatives, axis=1), temperature)  # [2B]
-    return (loss[:batch] + loss[batch:]) / 2, {"contrast_accuracy": ops.mean(hit)}
+    return (loss[:batch] + loss[batch:]) / 2, contrast_logs(loss, hit, 2 * total - 1)
 
 
 def nt_xent(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dict[str, Any]]:
@@ -47,7 +67,7 @@ def nt_xent(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dic
     Returns:
         Loss of each image, `[B]` float32: the mean of its two directions. It is `log(2N - 1)` if all embeddings are
         equal.
-        Logs: `contrast_accuracy`, the share of the 2B anchors whose positive is their nearest candidate.
+        Logs of `contrast_logs`; the accuracy is that of the 2B anchors.
 
     Differs from the paper's code: it sums the two directions, which gives twice this value.
     """
@@ -60,7 +80,8 @@ def nt_xent(a: Any, b: Any, temperature: float, replicas: Any) -> tuple[Any, dic
         # Rolled until this replica comes first, which is then left out.
         remote, _ = blocked.to_blocks(*(ops.roll(z, -replicas.index, axis=0)[1:] for z in gathered))  # [R - 1, k, W, D]
     loss, hit = (blocked.from_blocks(z, batch) for z in blocked.cross_entropy(local, remote, padding, temperature))
-    return (loss[0] + loss[1]) / 2, {"contrast_accuracy": ops.mean(hit[0] + hit[1]) / 2}
+    loss, hit = (loss[0] + loss[1]) / 2, (hit[0] + hit[1]) / 2
+    return loss, contrast_logs(loss, hit, 2 * batch * replicas.count - 1)
 
 
 def against_memory(
@@ -81,13 +102,13 @@ def against_memory(
 
     Returns:
         Loss of each image, `[B]` float32: 0 without negatives, `log(1 + K)` if all candidates are equal.
-        Logs: `contrast_accuracy`, the share of queries whose positive is their nearest candidate.
+        Logs of `contrast_logs`; negatives that are not allowed count as candidates.
     """
     query, positive, negatives = (ops.cast(z, "float32") for z in (query, positive, negatives))
     negatives = ops.stop_gradient(negatives)
     forward = ops.custom_gradient(lambda query, positive: _forward(query, positive, negatives, temperature, allowed))
     loss, hit = forward(query, positive)  # [B] each
-    return loss, {"contrast_accuracy": ops.mean(hit)}
+    return loss, contrast_logs(loss, hit, 1 + ops.shape(negatives)[-2])
 
 
 def _forward(query, positive, negatives, temperature, allowed):

@@ -90,7 +90,10 @@ class Step(tasks.Task):
             # Sum before the optimizer clips gradients or checks that they are finite.
             gradients = step.replicas.sum(gradients)
             slots = [state[number] for number in self._slots]
-            trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
+            before = trained
+            trained, slots = self.optimizer.stateless_apply(slots, gradients, before)
+            changes = [tasks.kernels(values) for values in (before, trained)]
+            logs = {**logs, "relative_update": tasks.relative_update(*changes)}
             state = _put(_put(state, self._trained, trained), self._slots, slots)
             state = _put(state, self._clocks, [jax.numpy.astype(number + 1, state[i].dtype) for i in self._clocks])
             with self._within(state) as scope:

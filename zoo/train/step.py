@@ -81,7 +81,10 @@ class Step(task.Task):
     def __call__(self, examples: Mapping[str, Any], number: Any) -> dict[str, Any]:
         """Updates the method and returns this replica's scalars to log."""
         logs, gradients, seen = self.gradients(examples, number)
+        kernels = task.kernels(self.method.trainable_variables)
+        before = [tf.convert_to_tensor(variable.value) for variable in kernels]
         self.optimizer.apply(gradients, self.method.trainable_variables)
+        logs = {**logs, "relative_update": task.relative_update(before, [variable.value for variable in kernels])}
         for clock in optimizers.clocks(self.optimizer):
             clock.assign(tf.cast(number + 1, clock.dtype))
         # Queues and banks are written in place, which must wait for everything that reads them.

@@ -1,6 +1,6 @@
 """The part of a training step that all engines share: the views of a batch, and the method's loss on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -23,6 +23,27 @@ def is_map(values: Any) -> bool:
 def for_views(maps: Mapping[str, Any]) -> Any:
     """Returns the argument of views for maps, or shapes, by field: the image itself where there is no other map."""
     return maps["image"] if list(maps) == ["image"] else dict(maps)
+
+
+def kernels(variables: Sequence) -> list:
+    """Returns the variables, or their values, of rank 2 or more: no biases and no scales."""
+    return [variable for variable in variables if len(variable.shape) > 1]
+
+
+def relative_update(before: Sequence, after: Sequence) -> Any:
+    """Returns the length of a step relative to that of the weights, |after - before| / |before|.
+
+    Args:
+        before: weights before the step, arrays of any shapes.
+        after: the same weights after it.
+
+    Returns:
+        Scalar, float32.
+    """
+    old = [ops.cast(values, "float32") for values in before]
+    changes = [ops.cast(values, "float32") - start for start, values in zip(old, after, strict=True)]
+    lengths = [sum(ops.sum(ops.square(values)) for values in several) for several in (changes, old)]
+    return ops.sqrt(lengths[0] / ops.maximum(lengths[1], 1e-12))
 
 
 class Task:
