@@ -11,6 +11,8 @@ it again. A second signal ends it at once.
 A run starts from the weights of a published encoder or of another run with --init_from, and continues with more epochs
 with --lengthen; the learning rate then follows the schedule of the longer run.
 
+The doctor warns in one line, within 200 steps, of what is wrong with a run, and names the binding to change.
+
 With --strategy=multi_worker, start the program once per worker, with TF_CONFIG set, the same flags, and a workdir that
 all workers share. When a worker dies, the others exit with status 75; start all of them again.
 

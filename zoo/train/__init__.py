@@ -1,4 +1,6 @@
-"""Training: the loop, its engines, checkpoints and optimizers. The package itself is callable: `zoo.train(...)`."""
+"""Training: the loop, its engines, checkpoints and optimizers. The package is callable: `zoo.train(...)` trains, and
+`zoo.train.doctor(workdir)` says what is wrong with a run.
+"""
 
 import sys
 import types
@@ -13,6 +15,12 @@ class _Callable(types.ModuleType):
         from zoo.train import loop
 
         return loop.run(*args, **kwargs)
+
+    def doctor(self, history: Any) -> Any:
+        """Returns `zoo.train.diagnosis.doctor`, which documents the argument."""
+        from zoo.train import diagnosis
+
+        return diagnosis.doctor(history)
 
 
 sys.modules[__name__].__class__ = _Callable

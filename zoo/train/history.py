@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +13,10 @@ from keras import ops
 
 from zoo import engine, files
 from zoo.methods import evaluation
-from zoo.train import checkpoint, logs, progress
+from zoo.train import checkpoint, diagnosis, logs, progress
 from zoo.train import task as tasks
+
+_logger = logging.getLogger(__name__)
 
 _SHOWN = 8  # images whose views are shown
 
@@ -51,6 +54,9 @@ class History:
         task: the task that is trained.
         data: a `zoo.data.sources.Source`, the training data.
         chief: whether this worker is the chief.
+
+    Attributes:
+        workdir: folder of the run.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class History:
         data: Any,
         chief: bool,
     ):
+        self.workdir = workdir
         self._path, self._record, self._task = workdir / "run.json", record, task
         self._started = self._clock = time.monotonic()
         self._clock_step = start
@@ -77,6 +84,9 @@ class History:
             sample = data.sample(_SHOWN)
             self._examples = sample.examples(np.arange(sample.size))
         self._logs = logs.Logs(workdir, start) if chief else None
+        self._doctor = diagnosis.Doctor()
+        for earlier in logs.read(workdir / "metrics.jsonl") if chief else ():
+            self._doctor.see(earlier)  # what it said then is known
         self.progress = progress.Progress(record["steps"], start, record["batch_size"], task.steps_per_epoch, chief)
 
     def __enter__(self):
@@ -104,6 +114,7 @@ class History:
         self.window = Window()
         if self._logs:
             self._logs.scalars(now, means, {"images_per_second": speed})
+            self._doctor.see({"step": now, **means})
         self.progress.update(now, means)
 
     def show_views(self, now: int) -> None:
@@ -115,7 +126,7 @@ class History:
         self._logs.views(now, [*pictures, *(ops.convert_to_numpy(view) for view in views)])
 
     def evaluate(self, run: evaluation.Run, evaluators: Sequence[evaluation.Evaluator]) -> dict[str, float]:
-        """Runs the evaluators, and records and returns their results."""
+        """Runs the evaluators, records and returns their results, and warns of what the doctor finds."""
         found: dict[str, float] = {}
         for evaluator in evaluators:
             found.update({name: float(value) for name, value in evaluator(self._task.method, run).items()})
@@ -123,6 +134,8 @@ class History:
             return found
         self._logs.scalars(run.step, found)
         self.progress.update(run.step, found)
+        for finding in self._doctor.see({"step": run.step, **found}):
+            _logger.warning("The doctor at %s", finding)
         self.show_views(run.step)
         self._clock = time.monotonic()  # evaluation does not count as training time
         return found

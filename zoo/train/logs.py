@@ -14,6 +14,19 @@ from zoo.views import pictures
 _logger = logging.getLogger(__name__)
 
 
+def read(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Returns the records of a `metrics.jsonl`, [] if there is no such file; incomplete lines are left out."""
+    path, records = pathlib.Path(path), []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+            _ = record["step"] + 0
+        except (ValueError, KeyError, TypeError):
+            continue  # the incomplete last line of an interrupted run
+        records.append(record)
+    return records
+
+
 class Logs:
     """Writes the logs of a run, in one process.
 
@@ -34,13 +47,7 @@ class Logs:
     def _drop_after(self, step):
         if not self._path.exists():
             return
-        kept = []
-        for line in self._path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except ValueError:
-                continue  # the incomplete last line of an interrupted run
+        kept = [json.dumps(record) + "\n" for record in read(self._path) if record["step"] <= step]
         files.write(self._path, "".join(kept))
 
     def scalars(self, step: int, values: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from zoo import checks, seeds
 from zoo.methods import evaluation
 from zoo.methods import method as methods
-from zoo.train import checkpoint, engines, extraction, history, optimizers, schedules, start, watch
+from zoo.train import checkpoint, diagnosis, engines, extraction, history, optimizers, schedules, start, watch
 from zoo.train import task as tasks
 from zoo.train import workdir as workdirs
 
@@ -241,8 +241,9 @@ class _Training:
             to_save = to_save or stopped or learner.stop_training
             if to_evaluate or to_save:
                 checkpoint.check_finite(now, variables)  # the loss shows it only one step later
-            if to_evaluate and self._evaluators:
-                self._latest.update(self._story.evaluate(self._given._replace(step=now), self._evaluators))
+            evaluators = self._evaluators if to_evaluate else self._evaluators[: due and now in diagnosis.ROUNDS]
+            if evaluators:
+                self._latest.update(self._story.evaluate(self._given._replace(step=now), evaluators))
             if due and (now % steps_per_epoch == 0 or now == steps) or learner.stop_training:
                 self._callbacks.on_epoch_end(epoch, dict(self._latest))
             if to_save or learner.stop_training:
@@ -254,9 +255,8 @@ class _Training:
         """Trains until something is due or the run is interrupted; returns the step, and whether something is due."""
         rhythm, steps, steps_per_epoch = self._rhythm, self._given.steps, self._given.steps_per_epoch
         every = (rhythm.log_every, rhythm.evaluate_every, rhythm.save_every, steps_per_epoch)
-        stop = min(
-            [steps, *((now // (period or steps_per_epoch) + 1) * (period or steps_per_epoch) for period in every)]
-        )
+        periods = [period or steps_per_epoch for period in every]
+        stop = min([steps, *(now // period * period + period for period in periods), *diagnosis.rounds_after(now)])
         window = self._story.window
         while now < stop:
             count = min(rhythm.steps_per_call, stop - now)
