@@ -136,15 +136,16 @@ def collapsed(now: Scalars, before: Scalars) -> str | None:
 def few_dimensions(now: Scalars, before: Scalars) -> str | None:
     """Judges the effective rank, which is RankMe (Garrido et al., 2023), of embeddings that do spread.
 
-    Embeddings that are spread out, at a uniformity below -0.5, had ranks above 7 in all healthy runs from 50 steps on.
-    Uniformity says first that the mean does not hide the other dimensions, as it does in untrained networks.
+    Embeddings that are spread out, at a uniformity below -1, had ranks of 5 and more in all healthy runs from 50 steps
+    on; points on a circle can reach -1.6, and on a sphere -2.1. Below -1 the mean no longer hides the other dimensions,
+    as it does in untrained networks and in young runs with a memory bank, whose ranks begin at 2.
     """
     rank, uniformity = now.get("effective_rank", math.inf), now.get("uniformity", 0.0)
-    if rank >= 4 or uniformity > -0.5:
+    if rank >= 4 or uniformity > -1:
         return None
     return (
-        f"the embeddings spread over {rank:.2g} dimensions only (effective rank; above 7 in healthy runs); widen the "
-        "narrowest layer of the head, `heads.projector.widths`."
+        f"the embeddings spread over {rank:.2g} dimensions only (effective rank; 5 and more in healthy runs); widen "
+        "the narrowest layer of the head, `heads.projector.widths`."
     )
 
 
