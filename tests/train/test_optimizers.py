@@ -15,6 +15,27 @@ def lars_numpy(w, gradients, rate, momentum, decay, trust):
     return w
 
 
+def byol_numpy(w, gradients, rates, momentum, decay, trust):
+    """LARS as in the code of BYOL and of MoCo v3: the rate of the step scales the whole momentum."""
+    velocity = np.zeros_like(w)
+    for g, rate in zip(gradients, rates, strict=True):
+        g = g + decay * w
+        velocity = momentum * velocity + g * trust * np.linalg.norm(w) / np.linalg.norm(g)
+        w = w - rate * velocity
+    return w
+
+
+def larc_numpy(w, gradients, rates, momentum, decay, trust):
+    """Apex' LARC without clipping, around SGD, as in SwAV's code: the trust ratio divides by a sum of two norms."""
+    velocity = np.zeros_like(w)
+    for g, rate in zip(gradients, rates, strict=True):
+        size = np.linalg.norm(w)
+        ratio = trust * size / (np.linalg.norm(g) + size * decay + 1e-8) if size and np.linalg.norm(g) else 1.0
+        velocity = momentum * velocity + ratio * (g + decay * w)
+        w = w - rate * velocity
+    return w
+
+
 def sgd_numpy(w, gradients, rate, momentum, decay):
     velocity = np.zeros_like(w)
     for g in gradients:
@@ -48,6 +69,47 @@ def test_lars_neither_decays_nor_adapts_vectors():
     np.testing.assert_allclose(ours, sgd_numpy(w, gradients, 0.5, 0.9, 0.0), rtol=1e-5, atol=1e-6)
 
 
+def halving(peak, count):
+    """A schedule whose rate halves at every step, and its rates."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(peak, 1, 0.5)
+    return schedule, [peak * 0.5**step for step in range(count)]
+
+
+def test_lars_takes_the_rate_out_of_the_momentum():
+    w, gradients = draw((3, 4))
+    schedule, rates = halving(0.5, len(gradients))
+    arguments = {"momentum": 0.9, "weight_decay": 0.01, "trust_coefficient": 0.1}
+    ours = train(optimizers.LARS(schedule, rate_in_momentum=False, **arguments), w, gradients)
+    np.testing.assert_allclose(ours, byol_numpy(w, gradients, rates, 0.9, 0.01, 0.1), rtol=1e-5, atol=1e-6)
+    assert np.abs(ours - train(optimizers.LARS(schedule, **arguments), w, gradients)).max() > 1e-3
+    constant = [optimizers.LARS(0.5, rate_in_momentum=inside, **arguments) for inside in (True, False)]
+    first, second = (train(optimizer, w, gradients) for optimizer in constant)
+    np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4)])
+def test_lars_of_all_variables_is_the_larc_of_swav(shape):
+    w, gradients = draw(shape)
+    schedule, rates = halving(4.8, len(gradients))
+    # The norm of a sum is the sum of the norms only where decay is small, as SwAV's is.
+    ours = train(optimizers.LARS(schedule, 0.9, 1e-6, 0.1, "all", "all", rate_in_momentum=False), w, gradients)
+    np.testing.assert_allclose(ours, larc_numpy(w, gradients, rates, 0.9, 1e-6, 0.1), rtol=1e-5, atol=1e-6)
+    zero = np.zeros(shape)  # a beta at the start of a run: its first step is that of plain SGD
+    ours = train(optimizers.LARS(0.1, 0.9, 1e-6, 0.1, "all", "all", rate_in_momentum=False), zero, gradients[:1])
+    np.testing.assert_allclose(ours, larc_numpy(zero, gradients[:1], [0.1], 0.9, 1e-6, 0.1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", ["kernels", "all"])
+@pytest.mark.parametrize("adapted", ["kernels", "all"])
+def test_lars_decays_and_adapts_the_variables_that_are_named(decay, adapted):
+    w, gradients = draw((5,))
+    ours = train(optimizers.LARS(0.5, 0.9, 0.3, 0.1, decay, adapted), w, gradients)
+    used = 0.3 if decay == "all" else 0.0
+    adapting = lars_numpy(w, gradients, 0.5, 0.9, used, 0.1)
+    expected = adapting if adapted == "all" else sgd_numpy(w, gradients, 0.5, 0.9, used)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("zero", ["weight", "gradient"])
 def test_lars_trusts_fully_where_a_norm_is_zero(zero):
     w = np.zeros((2, 2)) if zero == "weight" else np.ones((2, 2))
@@ -69,6 +131,14 @@ def test_sgd_couples_its_decay_to_the_momentum():
     np.testing.assert_allclose(ours, sgd_numpy(w, gradients, 0.1, 0.9, 0.2), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("decay", ["kernels", "all"])
+def test_sgd_decays_the_variables_that_are_named(decay):
+    w, gradients = draw((5,))
+    ours = train(optimizers.SGD(0.1, 0.9, 0.2, decay), w, gradients)
+    expected = sgd_numpy(w, gradients, 0.1, 0.9, 0.2 if decay == "all" else 0.0)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_sgd_equals_keras_without_decay():
     w, gradients = draw((3, 4))
     theirs = train(keras.optimizers.SGD(0.1, momentum=0.9), w, gradients)
@@ -76,15 +146,18 @@ def test_sgd_equals_keras_without_decay():
     np.testing.assert_allclose(train(optimizers.SGD(0.1), w, gradients), theirs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.LARS])
-def test_configuration_survives_serialization(kind):
+@pytest.mark.parametrize(
+    "kind, further", [(optimizers.SGD, {}), (optimizers.LARS, {"adapted": "all", "rate_in_momentum": False})]
+)
+def test_configuration_survives_serialization(kind, further):
+    given = {"momentum": 0.5, "weight_decay": 0.25, "decay": "all", **further}
     copy = keras.optimizers.deserialize(
-        keras.optimizers.serialize(kind(0.1, momentum=0.5, weight_decay=0.25)), custom_objects={kind.__name__: kind}
+        keras.optimizers.serialize(kind(0.1, **given)), custom_objects={kind.__name__: kind}
     )
-    assert isinstance(copy, kind) and copy.momentum == 0.5 and copy.l2 == 0.25
+    assert isinstance(copy, kind) and given.items() <= copy.get_config().items()
 
 
-@pytest.mark.parametrize("arguments", [{"momentum": 1.0}, {"weight_decay": -1}])
+@pytest.mark.parametrize("arguments", [{"momentum": 1.0}, {"weight_decay": -1}, {"decay": "biases"}, {"adapted": None}])
 def test_refuses_bad_arguments(arguments):
     with pytest.raises(ValueError, match="expected"):
         optimizers.LARS(0.1, **arguments)
@@ -150,6 +223,40 @@ def test_decay_spares_biases_in_every_part(precision):
             assert part._use_weight_decay(variable) == (len(variable.shape) > 1), variable.path
         factor = 1 if len(variable.shape) == 1 else 1 - 0.5 * 0.1  # once, though there are two optimizers
         np.testing.assert_allclose(variable, start * factor, rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", ["kernels", "all"])
+def test_decay_of_keras_reaches_the_variables_that_are_named(decay):
+    model = Model()
+    optimizer = optimizers.build(optimizers.decaying(decayed, decay), 0.5, "float32", model.trainable_variables)
+    before = values(model.trainable_variables)
+    optimizer.apply([keras.ops.zeros(v.shape) for v in model.trainable_variables], model.trainable_variables)
+    for variable, start in zip(model.trainable_variables, before, strict=True):
+        factor = 1 - 0.5 * 0.1 if decay == "all" or len(variable.shape) > 1 else 1
+        np.testing.assert_allclose(variable, start * factor, rtol=1e-5, err_msg=variable.path)
+    with pytest.raises(ValueError, match="decaying: expected `decay` to be .* Received: decay='biases'"):
+        optimizers.decaying(decayed, "biases")
+
+
+def test_a_rate_stays_beside_a_schedule():
+    model = Model()
+    schedule, rates = halving(1.0, 3)
+    pairs = [(".*head/.*", optimizers.unscheduled(optimizers.SGD, 0.25))]
+    optimizer = optimizers.build(
+        optimizers.by_path(optimizers.SGD, pairs=pairs), schedule, "float32", model.trainable_variables
+    )
+    assert optimizers.learning_rate(optimizer) == pytest.approx(1.0)
+    before, gradient = values(model.trainable_variables), 0.5
+    gradients = [keras.ops.full(v.shape, gradient) for v in model.trainable_variables]
+    for _ in rates:
+        optimizer.apply(gradients, model.trainable_variables)
+    velocities = [gradient, 1.9 * gradient, 2.71 * gradient]
+    for variable, start in zip(model.trainable_variables, before, strict=True):
+        used = [0.25] * 3 if variable is model.head.kernel or variable is model.head.bias else rates
+        moved = sum(rate * velocity for rate, velocity in zip(used, velocities, strict=True))
+        np.testing.assert_allclose(variable, start - moved, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+    with pytest.raises(ValueError, match="unscheduled: expected `rate`"):
+        optimizers.unscheduled(optimizers.SGD, 0.0)
 
 
 @pytest.mark.parametrize("patterns", [(".*heads/.*",), (".*head/.*", "head/bias_"), (".*head/.*", ".*encoder/.*")])
