@@ -307,3 +307,25 @@ def test_schedule_refuses_a_warmup_longer_than_the_run():
         schedules.WarmupCosine(warmup_epochs=10)(256, steps=100, steps_per_epoch=10)
     with pytest.raises(ValueError, match="scaling"):
         schedules.WarmupCosine(scaling="cubic")
+
+
+def test_schedule_begins_and_ends_at_fractions_of_the_peak():
+    # SwAV: 0.3 to 4.8 in ten epochs, then to 0.0048.
+    made = schedules.WarmupCosine(0.3, "linear", warmup_epochs=10, first=0.0625, last=0.001)
+    schedule = made(4096, steps=100, steps_per_epoch=1)
+    assert [rate(schedule, step) for step in (0, 5, 10)] == pytest.approx([0.3, 2.55, 4.8])
+    assert rate(schedule, 100) == pytest.approx(0.0048)
+    assert rate(schedule, 55) == pytest.approx((4.8 + 0.0048) / 2)
+    assert rate(schedules.WarmupCosine(1.0, "none", 0, last=0.1)(8, 10, 1), 10) == pytest.approx(0.1)
+
+
+def test_steps_fall_after_the_epochs_that_are_named():
+    schedule = schedules.Steps(0.03, epochs=(120, 160))(512, steps=2000, steps_per_epoch=10)
+    found = [rate(schedule, step) for step in (0, 1199, 1200, 1599, 1600, 1999)]
+    assert found == pytest.approx([0.06, 0.06, 0.006, 0.006, 0.0006, 0.0006])
+
+
+@pytest.mark.parametrize("epochs", [(), (0, 1), (2, 1), (1, 1), (1, 30)])
+def test_steps_refuse_epochs_that_are_none(epochs):
+    with pytest.raises(ValueError, match="Steps: expected .*epochs"):
+        schedules.Steps(epochs=epochs)(16, steps=60, steps_per_epoch=2)
