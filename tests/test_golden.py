@@ -13,7 +13,7 @@ from zoo.train import loop, optimizers, schedules
 from zoo.views import color, geometry, randaugment
 
 ADVICE = "if it is meant to be so, write the golden files anew: python -m tests.golden"
-# A run of each kind; to take the first steps of the others is left to the slow tests.
+# A run of each kind; to take the first steps of the others in TRAINED is left to the slow tests.
 FAST = ("cmc_2_scenes", "moco_fashion_mnist", "simclr_digits")
 # Defaults in signatures: function or class, parameter, another value, a run that leaves it at the default.
 DEFAULTS = [
@@ -64,7 +64,7 @@ def test_a_run_is_what_it_was(name):
     assert not found_differences(name, runs.described(name)), ADVICE
 
 
-@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in runs.NAMES])
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in runs.TRAINED])
 def test_a_run_computes_what_it_did(name):
     assert not found_differences(name, runs.trained(name)), ADVICE
 
