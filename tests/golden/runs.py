@@ -27,12 +27,14 @@ NAMES = sorted(path.stem for path in (pathlib.Path(__file__).parents[2] / "gin" 
 LARGE = [name for name in NAMES if name.endswith("_imagenet")]
 # Runs whose first steps are recorded. What the others compute is compared with NumPy in `tests/methods`.
 TRAINED = [
+    "byol_digits",
     "cmc_2_scenes",
     "cmc_3_scenes",
     "cmc_4_core_scenes",
     "cmc_4_scenes",
     "cmc_openclipart",
     "cmc_v2_openclipart",
+    "exemplar_digits",
     "infomin_fashion_mnist",
     "insdis_fashion_mnist",
     "moco_fashion_mnist",
@@ -43,6 +45,7 @@ TRAINED = [
     "simclr_digits",
     "simclr_fashion_mnist",
     "simclr_openclipart",
+    "swav_digits",
 ]
 STEPS = 20
 IMAGES = 64
@@ -59,6 +62,8 @@ SMALL = (
 # Sizes that count images, by the text of the configuration that asks for them.
 COUNTED = {
     "moco.MoCo": "moco.MoCo.queue_size = 48",
+    "exemplar.Exemplar": "exemplar.Exemplar.queue_size = 48",
+    "swav.SwAV": "swav.SwAV.prototypes = 12",
     "infomin.InfoMin": "infomin.InfoMin.queue_size = 48",
     "cmc_v2.CMCv2": "cmc_v2.CMCv2.queue_size = 48",
     "insdis.InsDis": "insdis.InsDis.num_candidates = 32",
@@ -71,6 +76,7 @@ COUNTS = {
     "fashion_mnist": {"train": 60000, "test": 10000},
     "openclipart": {"train": 5417},
     "scenes": {"train": 12000, "test": 2000},
+    "imagenet2012": {"train": 1281167},
 }
 SIDES = {"digits": 8, "fashion_mnist": 28, "scenes": 48, "openclipart": 64}
 CHANNELS = {"digits": 1, "fashion_mnist": 1, "depth": 1}  # 3 for all others
