@@ -159,3 +159,8 @@ def test_rounding_leaves_a_golden_file_as_it_is(record):
     assert compare.kept(record, found) == record
     found["losses"][-1] *= 1.01
     assert compare.kept(record, found)["losses"] == found["losses"]
+
+
+def test_a_run_that_is_only_described_keeps_its_golden_file():
+    found = compare.read("byol_imagenet")
+    assert "losses" not in found and compare.kept(found, found) == found and compare.greatest(found, found) == (0, 0)

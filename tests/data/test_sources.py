@@ -146,4 +146,6 @@ def test_refuses_arrays(given, message):
 def test_labels_of_arrays_are_known():
     source = sources.from_arrays({"x": np.zeros((3, 2), "float32")}, labels=[0, 2, -1])
     np.testing.assert_array_equal(source.known_labels, [0, 2, -1])
-    assert sources.from_arrays({"x": np.zeros((3, 2), "float32")}).known_labels is None
+    for unlabeled in (None, [-1, -1, -1]):
+        source = sources.from_arrays({"x": np.zeros((3, 2), "float32")}, labels=unlabeled)
+        assert source.labels is None and source.known_labels.tolist() == [-1, -1, -1]

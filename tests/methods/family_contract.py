@@ -70,6 +70,8 @@ class NeedsLabels(OfFamily):
         ("changes", "message"),
         [
             ({"classes": 0, "labels": None}, "data with labels.* Received: classes=0"),
+            ({"labels": np.full(64, -1)}, "images of two classes or more. Received: classes_with_images=0"),
+            ({"labels": np.full(64, 2)}, "images of two classes or more. Received: classes_with_images=1"),
             ({"labels": np.array([0] + [1] * 63)}, r"of every class, or a lower `smallest_class`.*classes=\[0\]"),
         ],
     )

@@ -43,7 +43,7 @@ def test_target_follows_with_a_momentum_that_rises_to_one(number):
         np.testing.assert_allclose(new, momentum * old + (1 - momentum) * fast, rtol=1e-5, atol=1e-6)
 
 
-def test_the_target_has_statistics_of_its_own_and_no_gradient():
+def test_the_target_is_not_trained():
     method = family_contract.begun("byol")
     trained = {variable.path for variable in method.trainable_variables}
     assert any(path.startswith("predictor_") for path in trained)

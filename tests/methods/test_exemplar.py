@@ -38,9 +38,9 @@ def test_takes_three_steps_as_in_the_paper(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_is_moco_where_all_labels_differ(name):
+def test_is_moco_where_all_labels_differ(name, monkeypatch):
     ours = family_contract.begun(name)
-    family.METHODS["moco"] = lambda: moco.MoCo(family.encoder, family.projector, **family.QUEUE)
+    monkeypatch.setitem(family.METHODS, "moco", lambda: moco.MoCo(family.encoder, family.projector, **family.QUEUE))
     theirs = family_contract.begun("moco")
     for number in range(3):
         batch, losses = family_contract.batch(number, np.arange(64)), []

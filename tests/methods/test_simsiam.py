@@ -1,7 +1,10 @@
 import family_contract
 import numpy as np
 from keras import ops
-from reference import memory_numpy
+from reference import family, memory_numpy
+
+from zoo.methods import simsiam
+from zoo.models import heads
 
 
 class TestSimSiam(family_contract.WithCrops):
@@ -22,11 +25,18 @@ def test_loss_is_algorithm_1():
 
 
 def test_no_gradient_reaches_the_target():
-    """With a constant predictor, which stops the gradient of the predictions, nothing is left for the encoder."""
+    """A predictor that always says the same passes no gradient on; nothing else may reach the encoder."""
+
+    def predictor(width):
+        return heads.predictor(width, 16, use_bias=True)
+
+    method = simsiam.SimSiam(family.encoder, family.projector, predictor)
     laws = TestSimSiam()
-    method = family_contract.begun("simsiam")
-    method.predictor.head.get_layer("predictor_output").kernel.assign(ops.zeros((16, 4)))
+    method.begin(laws.spec())
+    output = method.predictor.head.get_layer("predictor_output")
+    output.kernel.assign(ops.zeros((16, 4)))
+    output.bias.assign(np.array([1.0, -2.0, 3.0, 0.5]))
     gradients = laws.gradients(method, family_contract.batch())
     trained = [v.path for v in method.trainable_variables]
     reached = {path for path, g in zip(trained, gradients, strict=True) if np.abs(ops.convert_to_numpy(g)).max() > 0}
-    assert reached <= {"predictor_output/kernel"}
+    assert reached == {"predictor_output/kernel", "predictor_output/bias"}

@@ -76,7 +76,7 @@ def test_prototypes_learn_nothing_while_they_are_frozen():
     ("arguments", "message"),
     [
         ({"prototypes": 65}, "`prototypes` of at most the 64 images"),
-        ({"prototypes": 9}, "images are assigned at once, 8, or fewer; a `queue_size` adds to them"),
+        ({"prototypes": 9}, "of at most the 8 images assigned at once"),
         ({"queue_size": 12}, "multiple of the global batch of 8"),
         ({"queue_size": 64}, "`size` of at most 56"),
         ({"epsilon": 0}, "`epsilon` > 0"),

@@ -69,3 +69,9 @@ def test_concentrations_of_collapsed_embeddings_are_the_temperature(count):
 
 def test_an_empty_cluster_has_a_finite_concentration():
     assert np.isfinite(proto_nce.concentrations(np.ones(6), np.zeros(6, int), 3, 0.1)).all()
+
+
+def test_clusters_of_equal_images_keep_a_temperature():
+    distances, cluster = np.where(np.arange(80) < 40, 0.0, 0.5), np.repeat(np.arange(20), 4)
+    found = proto_nce.concentrations(distances, cluster, 20, 0.2)
+    assert found.min() == pytest.approx(0.01 * found.max()) and found.mean() == pytest.approx(0.2)

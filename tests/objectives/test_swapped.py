@@ -95,4 +95,6 @@ def test_swapped_prediction_equals_the_paper():
 
 def test_equal_scores_cost_the_log_of_the_prototypes():
     equal = ops.ones((N, K))
-    np.testing.assert_allclose(swapped.swapped_prediction(equal, equal / K, 0.1)[0], np.log(K), rtol=1e-6)
+    loss, logs = swapped.swapped_prediction(equal, equal / K, 0.1)
+    np.testing.assert_allclose(loss, np.log(K), rtol=1e-6)
+    assert float(logs["prototype_accuracy"]) == 0 and float(logs["num_candidates"]) == K  # ties are no hits

@@ -30,7 +30,8 @@ RESUMED_ON_REPLICAS = ("Clusters", "Adversary", "pcl", "swav_queue")
 SGD = optimizers.SGD
 STEPS = {"small": 10, "real": 20}
 # Gently, where there are more steps: at a high rate they blow up the last bits, in which engines and replicas differ.
-RATES = {"small": 0.02, "real": 0.002}
+# Cross-entropy, which does not, would hardly move.
+RATES = {"small": 0.02, "real": 0.002, "supervised": 0.1}
 # Method, views and optimizer of every run.
 RUNS = {
     "small": {
@@ -106,9 +107,9 @@ def main(folder, replicas, family, *names):
     if replicas > 1:
         strategies.split_cpu(replicas)
     strategy = strategies.strategy("mirrored" if replicas > 1 else "default")
-    steps, rate, losses = STEPS[family], RATES[family], {}
+    steps, losses = STEPS[family], {}
     for name in names or RUNS[family]:
-        run = RUNS[family][name]
+        run, rate = RUNS[family][name], RATES.get(name, RATES[family])
         losses[name] = train(run, steps, rate, folder / name / "whole", strategy)
         if replicas == 1 or name in RESUMED_ON_REPLICAS:
             resume(run, steps, rate, folder / name, strategy, losses[name])

@@ -1,4 +1,4 @@
-"""What programs of tests do to be done sooner."""
+"""Settings that make the programs of tests faster."""
 
 import keras
 

@@ -8,7 +8,11 @@ import sys
 
 import numpy as np
 import pytest
-from reference import workers
+from reference import family, workers
+
+from zoo.data import sources
+from zoo.methods import method
+from zoo.train import extraction
 
 PROBE = pathlib.Path(__file__).parent.parent / "reference" / "extraction_probe.py"
 
@@ -31,3 +35,29 @@ def test_workers_share_the_images_and_receive_all_features(tmp_path):
     assert whole.shape == (301, 4) and len(np.unique(whole[:, 0])) > 250
     for rows in (first["rows"], first["again"], second["rows"], second["again"]):
         np.testing.assert_allclose(rows, whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "views", "message"),
+    [
+        ({"image": (8, 8, 3)}, (8, 8, 1), r"images of 1 channels, .* Received: image_shape=\(8, 8, 3\)"),
+        (
+            {"photo": (8, 8, 1)},
+            (8, 8, 1),
+            r"a field 'image', to extract from. Received: fields=\['id', 'label', 'photo'\]",
+        ),
+        ({"image": (1, 1, 1)}, (8, 8, 1), "PCL: expected images of at least"),
+    ],
+)
+def test_images_that_the_encoder_cannot_take_are_refused_at_the_start(fields, views, message):
+    learner = family.METHODS["pcl"]()
+    learner.begin(method.Spec((views,) * 2, np.arange(64), 8))
+    data = sources.from_arrays({name: np.zeros((64, *shape), np.uint8) for name, shape in fields.items()})
+    with pytest.raises(ValueError, match=message):
+        extraction.check(learner, data)
+
+
+def test_methods_that_extract_nothing_take_any_data():
+    learner = family.METHODS["byol"]()
+    learner.begin(method.Spec(((8, 8, 1),) * 2, np.arange(64), 8))
+    extraction.check(learner, sources.from_arrays({"photo": np.zeros((64, 2, 2, 3), np.uint8)}))

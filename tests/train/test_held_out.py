@@ -10,7 +10,7 @@ import pytest
 
 from zoo import seeds
 from zoo.data import sources
-from zoo.methods import evaluation, insdis, method, moco, simclr
+from zoo.methods import evaluation, insdis, method, moco, pcl, simclr
 from zoo.models import convnet, heads
 from zoo.train import held_out, loop, schedules, strategies
 from zoo.views import geometry, view
@@ -126,10 +126,16 @@ def test_refuses(make, message):
         make()
 
 
-def test_refuses_a_method_with_a_memory_of_every_image():
-    learner = insdis.InsDis(encoder, PROJECTOR, num_candidates=4)
-    learner.begin(method.Spec(((8, 8, 1),), np.arange(64), 16))
-    with pytest.raises(ValueError, match="without a memory of every image.*method='InsDis', banks="):
+@pytest.mark.parametrize(
+    ("learner", "views"),
+    [
+        (insdis.InsDis(encoder, PROJECTOR, num_candidates=4), 1),
+        (pcl.PCL(encoder, PROJECTOR, queue_size=16, bn_groups=1, clusters=(3,)), 2),
+    ],
+)
+def test_refuses_a_method_with_a_memory_of_every_image(learner, views):
+    learner.begin(method.Spec(((8, 8, 1),) * views, np.arange(64), 16))
+    with pytest.raises(ValueError, match="without a memory of every image.*method='(InsDis|PCL)', banks="):
         held_out.HeldOut(data())(learner, run())
 
 

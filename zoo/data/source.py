@@ -99,8 +99,10 @@ class Source:
 
     @property
     def known_labels(self) -> np.ndarray | None:
-        """The `labels` if they are known without reading the examples, else None."""
-        return self.labels if self._knows_labels else None
+        """np.int64 `[n]`, -1 for no label; None if they can only be read together with the examples."""
+        if not self._knows_labels:
+            return None
+        return np.full(self.size, -1, np.int64) if self.labels is None else self.labels
 
     @property
     def class_count(self) -> int:

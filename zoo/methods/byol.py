@@ -18,7 +18,7 @@ from zoo.objectives import geometry, regression
 class BYOL(method.Method):
     """Bootstrap your own latent: no negatives, a momentum that rises to 1.
 
-    Further, smaller views of an image are predictions only: local crops that predict the targets of both global ones.
+    Additional, smaller views are used only for predictions: local crops that predict the targets of both global ones.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.

@@ -35,7 +35,7 @@ def kmeans(embeddings: np.ndarray, count: int, seed: int = 0, iterations: int = 
     finite = bool(np.isfinite(embeddings).all())
     checks.require(finite, "kmeans", "finite embeddings", finite=finite)
     model = cluster.KMeans(count, init="random", n_init=1, max_iter=iterations, random_state=seed)
-    # The sums over the threads are added in any order, which makes no difference to two of them.
+    # With two threads, the order in which their sums are added makes no difference.
     with threadpoolctl.threadpool_limits(2, "openmp"):
         model.fit(embeddings)
     return model.cluster_centers_.astype(np.float32), model.labels_.astype(np.int32)

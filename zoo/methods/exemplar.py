@@ -1,4 +1,4 @@
-"""Exemplar: MoCo whose queue knows the classes of its keys and whose negatives are all of other classes.
+"""Exemplar: MoCo whose queue knows the classes of its keys and whose negatives all come from other classes.
 
 Zhao et al., 2020, https://arxiv.org/abs/2006.06606; with same-class keys as positives it is UniMoCo (Dai et al., 2021,
 https://arxiv.org/abs/2103.10773)

@@ -60,6 +60,11 @@ class MomentumQueue(keras.layers.Layer):
         width: D.
         labeled: whether the class of every key is stored, too, -1 at the start.
         name: name of the layer.
+
+    Attributes:
+        keys: `[K, D]`.
+        ids: the images of the keys, int32 `[K]`, -1 at the start.
+        labels: the classes of the keys, int32 `[K]`, -1 at the start; None unless `labeled`.
     """
 
     def __init__(self, size: int, width: int, labeled: bool = False, name: str = "queue"):
@@ -83,7 +88,7 @@ class MomentumQueue(keras.layers.Layer):
         return engine.current().value(self.keys), ids[:, None] != engine.current().value(self.ids)[None]
 
     def share(self, group: replicas.Replicas) -> tuple[Any, Any]:
-        """Returns the part of the keys that this replica has to consider, and whether each was pushed.
+        """Returns this replica's share of the keys, and whether each was pushed.
 
         Args:
             group: the R replicas that share the keys; their number divides K.
@@ -290,7 +295,7 @@ class MomentumEncoder(keras.layers.Layer):
 
     def check(self, spec: method.Spec) -> None:
         """Raises ValueError if the global batch cannot be divided into the groups of batch norm."""
-        self.batch_size = spec.batch_size
+        self._batch_size = spec.batch_size
         groups, replica_count, who = self.bn_groups, spec.replica_count, "MomentumEncoder"
         expected = f"`bn_groups` to be 1 or a multiple of the {replica_count} replicas"
         checks.require(groups == 1 or groups % replica_count == 0, who, expected, bn_groups=groups)
@@ -337,10 +342,10 @@ class MomentumEncoder(keras.layers.Layer):
             without leakage. Log `batch_leak_error`: its standard error. Nothing if the images make fewer than 4 groups
             of batch norm.
         """
-        size = self.batch_size // self.bn_groups  # images of a group
+        size = self._batch_size // self.bn_groups  # images of a group
         # Normalizing one group takes as many operations as a whole batch, so that few must do.
-        most = min(query_views.shape[0], max(_LEAK_GROUPS * size, self.batch_size))
-        batch = min(self.batch_size, most // size * size)
+        most = min(query_views.shape[0], max(_LEAK_GROUPS * size, self._batch_size))
+        batch = min(self._batch_size, most // size * size)
         count = most // max(batch, 1) * batch
         if count < 4 * size:
             return {}

@@ -63,8 +63,8 @@ class Spec(NamedTuple):
         classes: number of classes; 0 for data without labels.
         replica_count: number of replicas that share the global batch.
         extra_shapes: shapes of the data's other fields by name, without the batch dimension.
-        labels: classes of all images in the order of `ids`, integers `[n]`, -1 for none; None where there are no
-            labels, or where they can only be read together with the images.
+        labels: classes of all images in the order of `ids`, integers `[n]`, -1 for none; None where they can only be
+            read together with the images.
     """
 
     view_shapes: tuple[tuple[int, ...], ...]
@@ -190,7 +190,7 @@ class Method(keras.Model):
         checks.require(shapes[0] == shapes[1], who, "two large crops of one shape", view_shapes=shapes)
 
     def expect_labels(self, spec: Spec, smallest_class: int) -> None:
-        """Raises ValueError unless the data have labels and every class has enough images.
+        """Raises ValueError unless the data have labels of two classes or more, each with enough images.
 
         Args:
             spec: as for `begin`.
@@ -201,6 +201,8 @@ class Method(keras.Model):
         if spec.labels is None:
             return
         counts = np.bincount(spec.labels[spec.labels >= 0], minlength=spec.classes)
+        present = int(np.count_nonzero(counts))
+        checks.require(present > 1, who, "images of two classes or more", classes_with_images=present)
         few = np.flatnonzero((counts > 0) & (counts < smallest_class))
         expected = f"{smallest_class} images or more of every class, or a lower `smallest_class`"
         checks.require(not len(few), who, expected, classes=few[:10].tolist(), images=counts[few[:10]].tolist())

@@ -15,9 +15,9 @@ def unit(embeddings: Any) -> Any:
     embeddings = ops.cast(embeddings, "float32")
     square = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
     # Not `ops.normalize`, whose gradient at zero is not a number: all units of a narrow hidden layer may be off.
-    is_zero = square == 0
-    inverse = ops.where(is_zero, 0.0, ops.rsqrt(ops.where(is_zero, 1.0, square)))
-    return embeddings * ops.minimum(inverse, 1e7)
+    is_small = square < 1e-14
+    inverse = ops.where(is_small, 1e7, ops.rsqrt(ops.where(is_small, 1.0, square)))
+    return embeddings * ops.where(square == 0, 0.0, inverse)
 
 
 class Embedder(keras.layers.Layer):

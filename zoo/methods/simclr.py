@@ -36,7 +36,7 @@ class SimCLR(method.Method):
         name: str | None = None,
     ):
         super().__init__(name)
-        checks.positive("SimCLR", temperature=temperature)
+        checks.positive(type(self).__name__, temperature=temperature)
         self.make_encoder, self.make_projector = encoder, projector
         self.temperature, self.kept_layers = temperature, kept_layers
 
@@ -44,7 +44,7 @@ class SimCLR(method.Method):
         """Makes the encoder and its projector."""
         self.expect_views(spec, "first view", "second view")
         shapes = spec.view_shapes
-        checks.require(shapes[0] == shapes[1], "SimCLR", "two views of one shape", view_shapes=shapes)
+        checks.require(shapes[0] == shapes[1], type(self).__name__, "two views of one shape", view_shapes=shapes)
         self.embedder = networks.Embedder(self.make_encoder, self.make_projector, spec.view_shapes[0])
         if self.kept_layers:
             heads.kept(self.embedder.encoder, self.embedder.projector, self.kept_layers)  # raises if there are fewer

@@ -17,7 +17,7 @@ from zoo.objectives import geometry, regression
 class SimSiam(method.Method):
     """Siamese networks without negatives or momentum; the gradient stops at the target.
 
-    Further, smaller views of an image are predictions only, as in `byol.BYOL`.
+    Additional, smaller views are used only for predictions, as in `byol.BYOL`.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.

@@ -1,4 +1,4 @@
-"""Supervised cross-entropy with the views and the loop of the other methods: the opposite number of contrast.
+"""Supervised cross-entropy with the views and the loop of the other methods: their supervised counterpart.
 
 Zhao et al., 2020, https://arxiv.org/abs/2006.06606, Section 3, compare it with MoCo.
 """
@@ -10,7 +10,7 @@ import keras
 from keras import layers, ops
 
 from zoo import checks
-from zoo.methods import method
+from zoo.methods import method, networks
 from zoo.models import encoder as encoding
 from zoo.models import initial
 from zoo.objectives import geometry
@@ -53,12 +53,12 @@ class Supervised(method.Method):
             target = ops.one_hot(batch.label, logits.shape[-1])  # [B, classes]; 0 without a label
             losses.append(-ops.sum(target * ops.log_softmax(logits, axis=1), axis=1))
             hits.append(labeled * ops.cast(ops.argmax(logits, axis=1) == batch.label, "float32"))
-        accuracy = ops.mean(sum(hits)) / len(hits) / ops.maximum(ops.mean(labeled), 1e-9)
-        return sum(losses) / len(losses), {"accuracy": accuracy}, ()
+        right, all_labeled = step.replicas.sum([ops.sum(sum(hits)) / len(hits), ops.sum(labeled)])
+        return sum(losses) / len(losses), {"accuracy": right / ops.maximum(all_labeled, 1)}, ()
 
     def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Returns the uniformity and rank of the features as unit vectors, and their alignment if there are views."""
-        return geometry.measurements(*(ops.normalize(self.encoder(view), axis=-1) for view in batch.views[:2]))
+        return geometry.measurements(*(networks.unit(self.encoder(view)) for view in batch.views[:2]))
 
     def encoders(self) -> dict[str, keras.Model]:
         """Returns the encoder without the classifier."""

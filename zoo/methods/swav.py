@@ -16,7 +16,7 @@ from zoo.objectives import geometry, swapped
 
 
 class SwAV(method.Method):
-    """Swapping assignments between views: two global crops are assigned to prototypes, all crops predict.
+    """Swapping assignments between views: two large crops are assigned to prototypes, which all crops predict.
 
     Args:
         encoder: factory of a network `[B, H, W, C] -> [B, F]`, called with `image_shape`.
@@ -27,7 +27,7 @@ class SwAV(method.Method):
         iterations: see `swapped.sinkhorn`.
         frozen_steps: number of steps at the start during which the prototypes do not learn.
         queue_size: number of earlier embeddings, for each global crop, that are assigned together with the batch; for
-            batches that are small beside the prototypes.
+            batches that are small relative to the number of prototypes.
         queue_start: number of epochs before the queue is used.
         name: name of the model.
     """
@@ -60,7 +60,7 @@ class SwAV(method.Method):
         checks.require(self.count <= len(spec.ids), "SwAV", expected, prototypes=self.count)
         assigned = spec.batch_size + self.queue_size
         expected = (
-            f"as many `prototypes` as images are assigned at once, {assigned}, or fewer; a `queue_size` adds to them"
+            f"`prototypes` of at most the {assigned} images assigned at once, those of the batch and of the queue"
         )
         checks.require(self.count <= assigned, "SwAV", expected, prototypes=self.count, batch_size=spec.batch_size)
         self.embedder = networks.embedder(self.make_encoder, self.make_projector, spec.view_shapes)

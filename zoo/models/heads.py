@@ -77,13 +77,13 @@ def predictor(
     use_bias: bool = False,
     name: str = "predictor",
 ) -> keras.Model:
-    """Returns a head that predicts the embedding of another view: a hidden layer with batch norm and ReLU between.
+    """Returns a head that predicts an embedding: a hidden layer with batch norm and ReLU, then a linear layer.
 
     | paper                | arguments                     |
     |----------------------|-------------------------------|
     | BYOL                 | width=4096                    |
     | SimSiam              | width=512, use_bias=True      |
-    | MoCo v3, ResNet-50   | width=4096, final_norm=True   |
+    | MoCo v3, ResNet-50   | width=4096                    |
 
     Args:
         features: D, the width of the projector's output and of this head's.

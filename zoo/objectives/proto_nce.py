@@ -28,7 +28,8 @@ def proto_nce(
     an image whose neighbor in the batch is of the same cluster gets its own center as a negative.
     """
     query = ops.cast(query, "float32")
-    own = ops.sum(query * ops.take(centers, cluster, axis=0), axis=1) / ops.take(concentrations, cluster, axis=0)  # [B]
+    temperature = ops.take(concentrations, cluster, axis=0)  # [B]
+    own = ops.sum(query * ops.take(centers, cluster, axis=0), axis=1) / temperature  # [B]
     numbers = ops.arange(centers.shape[0], dtype="int32")
     if drawn is not None:
         numbers = drawn
@@ -36,7 +37,7 @@ def proto_nce(
     logits = ops.matmul(query, ops.transpose(centers)) / concentrations  # [B, R]
     logits = ops.where(cluster[:, None] == numbers, -blocked.FAR, logits)
     loss = ops.softplus(ops.logsumexp(logits, axis=1) - own)  # [B]
-    hit = ops.cast(own > ops.max(logits, axis=1), "float32")
+    hit = blocked.hits(own, ops.max(logits, axis=1), temperature)
     return loss, {"prototype_accuracy": ops.mean(hit)}
 
 
@@ -46,6 +47,9 @@ def concentrations(distances: np.ndarray, cluster: np.ndarray, count: int, tempe
     It is the mean distance over `log(Z + 10)` for a cluster of Z images. Clusters of one image or none get the greatest
     of these values. All are then clipped to the 10th and 90th percentiles and scaled to the given mean, as in the
     authors' code.
+
+    Differs from the authors' code: no value is less than a hundredth of the greatest, so that clusters of equal images
+    do not get a temperature of 0.
 
     Args:
         distances: Euclidean distance of every image to the center of its cluster, `[n]`.
@@ -62,6 +66,7 @@ def concentrations(distances: np.ndarray, cluster: np.ndarray, count: int, tempe
     several = sizes > 1
     spread = np.where(several, spread, spread[several].max(initial=0))
     spread = np.clip(spread, *np.percentile(spread, (10, 90)))
+    spread = np.maximum(spread, 0.01 * spread.max())
     if not spread.mean() > 0:  # all images coincide with their centers
         return np.full(count, temperature, np.float32)
     return (temperature * spread / spread.mean()).astype(np.float32)

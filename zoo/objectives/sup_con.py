@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from zoo.objectives import blocked
+from zoo.objectives import blocked, info_nce
 
 
 def sup_con(a: Any, b: Any, labels: Any, temperature: float, replicas: Any) -> tuple[Any, dict[str, Any]]:
@@ -23,7 +23,7 @@ def sup_con(a: Any, b: Any, labels: Any, temperature: float, replicas: Any) -> t
     Returns:
         Loss of each image, `[B]` float32: the mean of its two views as anchors. It is that of `info_nce.nt_xent` where
         all labels differ.
-        Logs: `contrast_accuracy`, the share of anchors whose nearest candidate is a positive.
+        Logs: as of `info_nce.contrast_logs`; a hit is an anchor whose nearest candidate is a positive.
 
     Differs from the authors' code: it multiplies the loss by the temperature over 0.07.
     """
@@ -46,4 +46,4 @@ def sup_con(a: Any, b: Any, labels: Any, temperature: float, replicas: Any) -> t
     spread = ops.logsumexp(near - mean[:, None], axis=1)  # [2B], 0 where there is one positive
     loss = spread + ops.softplus(ops.logsumexp(far, axis=1) - mean - spread)  # [2B]
     hit = blocked.hits(ops.max(near, axis=1), ops.max(far, axis=1), temperature)  # [2B]
-    return (loss[:batch] + loss[batch:]) / 2, {"contrast_accuracy": ops.mean(hit)}
+    return (loss[:batch] + loss[batch:]) / 2, info_nce.contrast_logs(loss, hit, 2 * total - 1)

@@ -4,7 +4,9 @@ from typing import Any
 
 from keras import ops
 
-# exp() of it, a thousand times over, is a float32; so is exp() of the negative.
+from zoo.objectives import blocked, info_nce
+
+# exp() of it leaves room for the products and sums of the iterations in float32, and so does exp() of the negative.
 _LARGEST = 60.0
 
 
@@ -27,7 +29,8 @@ def sinkhorn(scores: Any, epsilon: float, iterations: int, replicas: Any, weight
     """
     logits = ops.stop_gradient(ops.cast(scores, "float32")) / epsilon
     # With its largest entry at 1, a row of the kernel neither overflows nor vanishes; u starts at what was taken out.
-    # Scores of unit vectors are at most 1; where others are larger, the first iteration differs and the limit does not.
+    # Where scores are larger than those of unit vectors, or epsilon is less than 1/30, the first iteration differs; the
+    # limit does not.
     highest = ops.max(logits, axis=1)  # [B]
     kernel = ops.exp(logits - highest[:, None])  # [B, K]
     weight = ops.ones_like(highest) if weight is None else weight
@@ -52,8 +55,14 @@ def swapped_prediction(scores: Any, codes: Any, temperature: float) -> tuple[Any
 
     Returns:
         Loss of each image, `[B]` float32; `log(K)` if all scores are equal.
-        Logs: `prototype_accuracy`, the share of images whose views have the same nearest prototype.
+        Logs: `prototype_accuracy`, the share of images whose views have the same nearest prototype; `contrast_loss` and
+        `num_candidates`, as of `info_nce.contrast_logs`.
     """
     scores = ops.cast(scores, "float32") / temperature
-    hit = ops.cast(ops.argmax(scores, axis=1) == ops.argmax(codes, axis=1), "float32")
-    return -ops.sum(codes * ops.log_softmax(scores, axis=1), axis=1), {"prototype_accuracy": ops.mean(hit)}
+    loss = -ops.sum(codes * ops.log_softmax(scores, axis=1), axis=1)  # [B]
+    chosen = ops.one_hot(ops.argmax(codes, axis=1), scores.shape[1])  # [B, K]
+    others = scores - blocked.FAR * chosen
+    hit = blocked.hits(ops.sum(scores * chosen, axis=1), ops.max(others, axis=1), temperature)  # [B]
+    logs = info_nce.contrast_logs(loss, hit, scores.shape[1])
+    logs["prototype_accuracy"] = logs.pop("contrast_accuracy")
+    return loss, logs

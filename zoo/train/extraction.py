@@ -5,7 +5,30 @@ from typing import Any
 
 import numpy as np
 
-from zoo import features
+from zoo import checks, features
+from zoo.methods import method as methods
+from zoo.models import encoder as encoding
+
+
+def check(method: methods.Method, data: Any) -> None:
+    """Raises ValueError, before training, if a method that extracts features cannot do so from the data's own images.
+
+    The images are those of the data, in their size, and not views of them.
+
+    Args:
+        method: a method whose `begin` has run.
+        data: a `zoo.data.sources.Source`.
+    """
+    if type(method).new_epoch is methods.Method.new_epoch:
+        return
+    who = type(method).__name__
+    checks.require("image" in data.spec, who, "data with a field 'image', to extract from", fields=sorted(data.spec))
+    shape = data.spec["image"][0]
+    for network in method.encoders().values():
+        channels = network.input_shape[-1]
+        expected = f"data with images of {channels} channels, as the encoder takes them, to extract from"
+        checks.require(shape[-1] == channels, who, expected, image_shape=shape)
+        encoding.check_size(who, network, shape)
 
 
 def extraction(data: Any, engine: Any) -> Callable:

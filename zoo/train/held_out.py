@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from zoo import checks, engine
-from zoo.methods import evaluation, memory
+from zoo.methods import clustering, evaluation, memory
 from zoo.methods import method as methods
 from zoo.train import task as tasks
 
@@ -49,7 +49,8 @@ class HeldOut:
         return {f"val_{name}": float(np.mean([float(logs[name]) for logs in found])) for name in found[0]}
 
     def _compiled(self, method, run):
-        banks = [layer.name for layer in method._flatten_layers() if isinstance(layer, memory.MemoryBank)]
+        kinds = (memory.MemoryBank, clustering.Clusters)
+        banks = [layer.name for layer in method._flatten_layers() if isinstance(layer, kinds)]
         expected = "a method without a memory of every image, which holds no others"
         checks.require(not banks, "HeldOut", expected, method=type(method).__name__, banks=banks)
         task = tasks.Task(method, run.views, None, run.seed, run.steps, run.steps_per_epoch)

@@ -153,6 +153,7 @@ def run(
             learner = method()
             learner.begin(spec)
             _check_method(learner)
+            extraction.check(learner, data)
             if init_from is not None and not checkpoints.files():
                 count = start.initialize(learner, init_from)
                 _logger.info("Starting with %d variables of %s.", count, init_from)
