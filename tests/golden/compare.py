@@ -69,6 +69,8 @@ def differences(golden, found, losses=LOSSES, trained=TRAINED):
 
 def greatest(golden, found):
     """The greatest relative differences: of the losses, and of the trained means and deviations of equal paths."""
+    if "losses" not in found:  # of a run that is described and not trained
+        return 0.0, 0.0
     losses = max(abs(new - old) / abs(old) for old, new in zip(golden["losses"], found["losses"], strict=True))
     both = [(old, found["trained"][path]) for path, old in golden["trained"].items() if path in found["trained"]]
     return losses, max((_distance(old, new) for old, new in both), default=0.0)
@@ -78,11 +80,14 @@ def kept(golden, found):
     """The record found, with the golden numbers wherever they agree: another processor's rounding makes no diff."""
     record = dict(found)
     for section, same in (("variables", _same_variable), ("trained", lambda old, new: _close(old, new, TRAINED))):
+        if section not in found or section not in golden:
+            continue
         old = golden[section]
         record[section] = {
             path: old[path] if path in old and same(old[path], new) else new for path, new in found[section].items()
         }
-    if len(golden["losses"]) == len(found["losses"]) and not differences(golden, {"losses": found["losses"]}):
+    both = "losses" in golden and "losses" in found
+    if both and len(golden["losses"]) == len(found["losses"]) and not differences(golden, {"losses": found["losses"]}):
         record["losses"] = golden["losses"]
     return record
 
