@@ -10,7 +10,7 @@ from zoo.data import sources
 from zoo.methods import method as methods
 from zoo.methods import simclr
 from zoo.models import convnet, heads
-from zoo.train import checkpoint, loop, optimizers, schedules
+from zoo.train import checkpoint, engines, extraction, loop, optimizers, schedules
 from zoo.views import geometry, view
 
 CROP = view.Chain((geometry.Crop(8), geometry.Flip()))
@@ -378,7 +378,7 @@ def test_new_epoch_is_called_at_the_start_of_every_epoch(tmp_path):
     # The rows are in the order of `spec.ids`, not in that of training.
     EPOCHS.clear()
     pixels = keras.ops.convert_to_tensor(data.fetch(np.arange(64)).astype("float32") / 255)
-    method.new_epoch(3, loop._extraction(data))
+    method.new_epoch(3, extraction.extraction(data, engines.engine()))
     np.testing.assert_allclose(EPOCHS[0][1], method.encoder(pixels), atol=1e-5)
     np.testing.assert_array_equal(method.ids, data.ids)
 
