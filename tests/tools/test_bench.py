@@ -6,10 +6,11 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from zoo.tools import bench, readme
-from zoo.tools.benches import ceilings, growth, runner, training, worker
+from zoo.tools.benches import ceilings, growth, learners, runner, training, worker
 from zoo.tools.benches.peers import inputs
 
 TOY = """
@@ -185,6 +186,29 @@ def test_our_networks_take_the_weights_of_the_peers(name, size):
     assert network.count_params() == sum(value.size for value in values.values())
     layer = network.get_layer("conv3_block1_0_conv")
     assert (layer.kernel.numpy().transpose(3, 2, 0, 1) == values["layer2.0.downsample.0.weight"]).all()
+
+
+def through(values, rows):
+    """What torch's `Sequential` of these weights makes of rows in evaluation: dense layers, batch norms and ReLUs."""
+    for dense in range(0, 3 * sum(value.ndim == 2 for value in values.values()), 3):
+        rows = rows @ values[f"{dense}.weight"].T + values.get(f"{dense}.bias", 0)
+        if f"{dense + 1}.running_mean" in values:
+            part = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{dense + 1}.")}
+            rows = (rows - part["running_mean"]) / np.sqrt(part["running_var"] + 1e-5)
+            rows = rows * part.get("weight", 1) + part.get("bias", 0)
+        rows = np.maximum(rows, 0) if f"{dense + 3}.weight" in values else rows
+    return rows
+
+
+@pytest.mark.parametrize("method", inputs.HEADS)
+def test_our_heads_compute_what_torch_makes_of_the_same_weights(method):
+    for name, made in inputs.HEADS[method].items():
+        features = made.widths[-1] if name == "predictor" else 64
+        network, values = getattr(learners, name)(features, made), inputs.head(name, features, made)
+        rows = inputs.unit(5, features)
+        fixed = made.widths[-1] if made.final_norm == "scale" else 0  # the bias of torch's last batch norm, of zeros
+        assert network.count_params() == sum(value.size for value in values.values()) - fixed
+        np.testing.assert_allclose(network(rows).numpy(), through(values, rows), rtol=1e-3, atol=1e-4)
 
 
 def test_memory_of_a_process():

@@ -8,7 +8,7 @@ in the host's memory, and both begin with the same weights. Of the views, which 
 
 import pathlib
 
-from zoo.tools.benches import runner, training, views
+from zoo.tools.benches import learners, runner, training, views
 from zoo.tools.benches.peers import inputs
 
 _SOURCE = "zoo.tools.benches.accelerator"
@@ -40,8 +40,8 @@ def step(encoder, size, batch, precision, steps):
     from zoo.train import loop, on_jax, optimizers
 
     keras.config.set_dtype_policy(loop.PRECISIONS[precision])
-    learner = training.learner(encoder, size)
-    optimizer = optimizers.SGD(learning_rate=training.RATE, momentum=0.9)
+    learner = learners.learner("simclr", encoder, size)
+    optimizer = optimizers.SGD(learning_rate=inputs.RATE, momentum=inputs.MOMENTUM)
     optimizer.build(learner.trainable_variables)
     config.parse(["views/simclr.gin"], [f"geometry.Crop.size = {size}"])
     engine = on_jax.Engine()

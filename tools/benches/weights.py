@@ -6,7 +6,15 @@ import numpy as np
 
 from zoo.tools.benches.peers import inputs
 
-_OURS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+# Names of variables in the zoo and in torch.
+_PARTS = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 def _torch_name(layer):
@@ -24,7 +32,7 @@ def _torch_name(layer):
 def _fill(network, values, name_of):
     for layer in network.layers:
         for variable in layer.weights:
-            value = values[f"{name_of(layer.name)}.{_OURS.get(variable.name, 'weight')}"]
+            value = values[f"{name_of(layer.name)}.{_PARTS[variable.name]}"]
             value = np.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value.T
             variable.assign(value)
 
@@ -34,10 +42,12 @@ def fill_resnet(network, name, small):
     _fill(network, inputs.resnet(name, small), _torch_name)
 
 
-def fill_projector(network, features, hidden, width):
-    """Sets the weights of SimCLR's head of two layers."""
-    places = {"hidden1": "0", "hidden1_bn": "1", "embedding": "3", "embedding_bn": "4"}
-    _fill(network, inputs.projector(features, hidden, width), places.get)
+def fill_head(network, name, features, made):
+    """Sets the weights of a head of `zoo.models.heads` to those of an `inputs.Head` of that name."""
+    dense = [layer.name for layer in network.layers if hasattr(layer, "kernel")]
+    places = {layer: str(3 * number) for number, layer in enumerate(dense)}
+    places |= {f"{layer}_bn": str(3 * number + 1) for number, layer in enumerate(dense)}
+    _fill(network, inputs.head(name, features, made), places.get)
 
 
 def resnet(name, size):

@@ -1,8 +1,45 @@
-"""What all candidates are given: images, embeddings, features, and the weights of a ResNet by torch's names; NumPy."""
+"""What all candidates are given: images, embeddings, features, settings and weights of networks by torch's names."""
 
+import typing
 import zlib
 
 import numpy as np
+
+
+class Head(typing.NamedTuple):
+    """A head of dense layers, with batch norm and ReLU between them.
+
+    Args:
+        widths: units of every layer.
+        bias: whether the layers before the last have a bias.
+        final_bias: whether the last layer has a bias.
+        final_norm: what the batch norm after the last layer learns: "scale" or "nothing"; None for no batch norm.
+    """
+
+    widths: tuple
+    bias: bool = False
+    final_bias: bool = False
+    final_norm: str | None = None
+
+
+# Method -> its heads: SimCLR's for small images, the others' as in their papers.
+HEADS = {
+    "simclr": {"projector": Head((512, 128), final_norm="scale")},
+    "swav": {"projector": Head((2048, 128), bias=True, final_bias=True)},
+    "byol": {"projector": Head((4096, 256)), "predictor": Head((4096, 256))},
+    "simsiam": {
+        "projector": Head((2048, 2048, 2048), final_norm="nothing"),
+        "predictor": Head((512, 2048), final_bias=True),
+    },
+    "moco_v3": {
+        "projector": Head((4096, 256), final_norm="nothing"),
+        "predictor": Head((4096, 256), final_norm="nothing"),
+    },
+}
+TEMPERATURES = {"simclr": 0.5, "swav": 0.1, "moco_v3": 1.0}
+MOMENTA = {"byol": 0.996, "moco_v3": 0.99}  # of the target's average, at the start
+PROTOTYPES, EPSILON, ITERATIONS = 3000, 0.05, 3  # of SwAV
+RATE, MOMENTUM = 0.01, 0.9  # of the optimizer
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
@@ -88,10 +125,26 @@ def resnet(name, small):
     return found
 
 
-def projector(features, hidden, width):
-    """SimCLR's head of two layers without biases, as torch's `Sequential` names it; its last batch norm has no bias."""
-    found = {"0.weight": kernel("hidden", (hidden, features)), "3.weight": kernel("embedding", (width, hidden))}
-    for place, size in (("1", hidden), ("4", width)):
-        found |= {f"{place}.{part}": value for part, value in normalization(f"projector{place}", size).items()}
-    found["4.bias"] *= 0
+def head(name, features, made):
+    """All weights of a `Head` of that name, as torch's `Sequential` of dense layer, batch norm and ReLU names them."""
+    found, ins = {}, features
+    for number, width in enumerate(made.widths):
+        last = number == len(made.widths) - 1
+        dense, norm = 3 * number, 3 * number + 1
+        found[f"{dense}.weight"] = kernel(f"{name}{dense}", (width, ins))
+        if made.final_bias if last else made.bias:
+            found[f"{dense}.bias"] = _random(f"{name}{dense}.bias").normal(0, 0.1, width).astype("float32")
+        if not last or made.final_norm:
+            parts = normalization(f"{name}{norm}", width)
+            if last:
+                parts["bias"] *= 0
+            if last and made.final_norm == "nothing":
+                del parts["weight"], parts["bias"]
+            found |= {f"{norm}.{part}": value for part, value in parts.items()}
+        ins = width
     return found
+
+
+def prototypes(width):
+    """SwAV's prototypes, unit vectors `[K, width]`."""
+    return unit(PROTOTYPES, width, seed=11)

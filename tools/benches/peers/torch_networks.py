@@ -26,15 +26,20 @@ def load(network, values):
         raise ValueError(f"torch_networks: expected the weights' names. Received: {missing} and {unexpected}.")
 
 
-def projector(features, hidden, width):
-    """SimCLR's head; the last batch norm has a bias of zeros, which is not trained."""
-    head = torch.nn.Sequential(
-        torch.nn.Linear(features, hidden, bias=False),
-        torch.nn.BatchNorm1d(hidden),
-        torch.nn.ReLU(),
-        torch.nn.Linear(hidden, width, bias=False),
-        torch.nn.BatchNorm1d(width),
-    )
-    load(head, inputs.projector(features, hidden, width))
-    head[4].bias.requires_grad = False
-    return head
+def head(name, features, made):
+    """A head of lightly's with the weights of an `inputs.Head`; a batch norm that learns a scale has a fixed bias."""
+    from lightly.models.modules import heads
+
+    blocks, ins = [], features
+    for number, width in enumerate(made.widths):
+        if number < len(made.widths) - 1:
+            blocks.append((ins, width, torch.nn.BatchNorm1d(width), torch.nn.ReLU(), made.bias))
+        else:
+            norm = made.final_norm and torch.nn.BatchNorm1d(width, affine=made.final_norm == "scale")
+            blocks.append((ins, width, norm, None, made.final_bias))
+        ins = width
+    network = heads.ProjectionHead(blocks).layers
+    load(network, inputs.head(name, features, made))
+    if made.final_norm == "scale":
+        network[-1].bias.requires_grad = False
+    return network
