@@ -31,6 +31,7 @@ FLAGS = flags.FLAGS
 TOPICS = {
     "training": ("training", "groups"),
     "training_large": ("training", "large"),
+    "methods": ("methods", "groups"),
     "accelerator": ("accelerator", "groups"),
     "views": ("views", "groups"),
     "losses": ("losses", "groups"),

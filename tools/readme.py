@@ -30,6 +30,7 @@ GIN_FOLDERS = ("runs", "methods", "views", "encoders", "data", "optimizers", "se
 BENCHES = {
     "training": "training step",
     "training_large": "training step, large images",
+    "methods": "methods: steps, Sinkhorn and clustering",
     "accelerator": "whole step on a GPU",
     "views": "views, by CPU time",
     "losses": "losses, forward and backward",

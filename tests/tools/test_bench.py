@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from zoo.tools import bench, readme
-from zoo.tools.benches import ceilings, growth, learners, runner, training, worker
+from zoo.tools.benches import ceilings, growth, learners, methods, runner, training, worker
 from zoo.tools.benches.peers import inputs
 
 TOY = """
@@ -209,6 +209,13 @@ def test_our_heads_compute_what_torch_makes_of_the_same_weights(method):
         fixed = made.widths[-1] if made.final_norm == "scale" else 0  # the bias of torch's last batch norm, of zeros
         assert network.count_params() == sum(value.size for value in values.values()) - fixed
         np.testing.assert_allclose(network(rows).numpy(), through(values, rows), rtol=1e-3, atol=1e-4)
+
+
+def test_sinkhorn_may_take_a_twentieth_of_a_step():
+    (group,) = [made for made in methods.groups(False) if "Sinkhorn" in made.work]
+    whole, share = group.candidates[2], group.pairs[1]
+    assert share.peer == whole.name
+    assert group.candidates[0].settings["batch"] / whole.settings["batch"] * share.target == pytest.approx(20)
 
 
 def test_memory_of_a_process():

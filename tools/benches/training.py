@@ -1,7 +1,7 @@
 """Training steps: forward and backward of both views, momentum SGD; images are given, and views cost nothing.
 
-The method is SimCLR, or another for which `inputs` has heads. The second view is the mirrored first, all candidates
-begin with the same weights, and their losses before and after the first update are compared.
+The method is SimCLR; the topic `methods` takes others. The second view is the mirrored first, all candidates begin with
+the same weights, and their losses before and after the first update are compared.
 """
 
 import pathlib

@@ -148,3 +148,25 @@ def head(name, features, made):
 def prototypes(width):
     """SwAV's prototypes, unit vectors `[K, width]`."""
     return unit(PROTOTYPES, width, seed=11)
+
+
+def scores(batch):
+    """Similarities of two views' embeddings and SwAV's prototypes, two of `[batch, K]`."""
+    return [rows @ prototypes(128).T for rows in pairs(batch, 128)]
+
+
+def assigned(*codes):
+    """What tells assignments `[batch, K]` apart: their entropy, and how they spread over the prototypes."""
+    entropies = [-(view * np.log(np.maximum(view, 1e-30))).sum(axis=1).mean() for view in codes]
+    return [*entropies, *(view.sum(axis=0).std() for view in codes)]
+
+
+def clustered(count, width, classes=100):
+    """Embeddings that have clusters, unit vectors `[count, width]`."""
+    rows, _ = features(count, width, classes, noise=0.5)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def spread(rows, centers, cluster):
+    """Mean squared distance of rows to the centers of their clusters."""
+    return np.square(rows - centers[cluster]).sum(axis=1).mean()

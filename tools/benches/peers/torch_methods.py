@@ -1,4 +1,4 @@
-"""Methods in torch, of lightly's heads and losses: see `training`."""
+"""Methods in torch, of lightly's heads and losses: see `training`; and lightly's Sinkhorn: see `methods`."""
 
 import contextlib
 
@@ -6,6 +6,7 @@ import inputs
 import torch
 import torch_networks
 from lightly import loss as losses
+from lightly.loss import swav_loss
 from lightly.models import utils
 from lightly.models.modules import heads
 
@@ -193,3 +194,13 @@ class MoCoV3(BYOL):
 
 
 METHODS = {"simclr": SimCLR, "swav": SwAV, "byol": BYOL, "simsiam": SimSiam, "moco_v3": MoCoV3}
+
+
+def sinkhorn(batch):
+    """Lightly's assignments for both views."""
+    given = [torch.from_numpy(scores) for scores in inputs.scores(batch)]
+
+    def run():
+        return [swav_loss.sinkhorn(scores, inputs.ITERATIONS, inputs.EPSILON).numpy() for scores in given]
+
+    return run, lambda found: inputs.assigned(*found)
