@@ -112,7 +112,7 @@ class LARS(_Momentum):
         checks.one_of("LARS", "adapted", adapted, tuple(REACHES))
         self.trust_coefficient, self.adapted, self.rate_in_momentum = trust_coefficient, adapted, rate_in_momentum
 
-    def build(self, variables):
+    def build(self, variables: Sequence) -> None:
         """Makes the momentum slots."""
         super().build(variables)
         self._adapted = [REACHES[self.adapted](v) for v in variables]
