@@ -1,10 +1,14 @@
-"""An evaluator of the training loop: how well nearest neighbors classify with the current features."""
+"""Evaluators of the training loop: how well nearest neighbors classify with the current features, and their ranks."""
 
 from typing import Any
 
-from zoo import checks, features
+import numpy as np
+from keras import ops
+
+from zoo import checks, engine, features, seeds
 from zoo.methods import evaluation
 from zoo.methods import method as methods
+from zoo.objectives import ranks
 from zoo.transfer import knn, splits
 
 
@@ -69,3 +73,52 @@ class KNN:
         train, test = self._extractor(self.train), self._extractor(self.test)
         accuracy, _ = knn.knn_accuracy(train, self.train.labels, test, self.test.labels, self.k, self.temperature)
         return {"knn_accuracy": accuracy}
+
+
+class Ranks:
+    """Measures of the features of a method's first encoder that need no labels, see `zoo.objectives.ranks`.
+
+    Args:
+        data: a `zoo.data.sources.Source` with images.
+        limit: number of images, drawn at random once. A rank cannot exceed it, and only equal numbers compare.
+        views: q, number of views of every image for LiDAR: the first of the run's views, with other random draws.
+    """
+
+    def __init__(self, data: Any, limit: int = 1000, views: int = 10):
+        checks.integers("Ranks", 2, limit=limit, views=views)
+        self.data, self.views = data.sample(limit), views
+        checks.require(self.data.size > 2, "Ranks", "`data` of three images or more", images=self.data.size)
+        self._method: Any = None
+
+    def __call__(self, method: methods.Method, run: evaluation.Run) -> dict[str, float]:
+        """Returns `rank_me` and `alpha_req` of the images, and `lidar` if the run has views.
+
+        Args:
+            method: the method, or anything else that has `encoders()`.
+            run: the run, for its views and its seed.
+        """
+        if self._method is not method:
+            self._method, self._extract = method, features.Extractor(method)
+            self._embed = self._compiled(method, run)
+        z = self._extract(self.data)  # [n, F]
+        found = {"rank_me": ranks.rank_me(z), "alpha_req": ranks.alpha_req(z)}
+        if run.views is not None:
+            found["lidar"] = ranks.lidar(np.stack([self._of_views(draw) for draw in range(self.views)], axis=1))
+        return {name: float(value) for name, value in found.items()}
+
+    def _compiled(self, method, run):
+        encoder = methods.encoder_named(method)
+
+        def embed(images, ids, draw):
+            seed = seeds.Seed(run.seed).fold(draw).fold(ids)
+            return ops.cast(encoder(run.views(ops.cast(images, "float32") / 255, seed)[0]), "float32")
+
+        return engine.current().compiled(embed, method.variables)
+
+    def _of_views(self, draw):
+        """Returns the features of a view of every image, float32 `[n, F]`."""
+        rows = []
+        for batch in self.data.in_order(min(256, self.data.size)):
+            images, ids = (ops.convert_to_numpy(batch[name]) for name in ("image", "id"))
+            rows.append(ops.convert_to_numpy(self._embed(images, ids.astype("int32"), np.int32(draw))))
+        return np.concatenate(rows)
