@@ -99,3 +99,9 @@ def test_modules_stay_readable(path):
 
 def test_gin_holds_no_python():
     assert not list((ROOT / "gin").rglob("*.py"))
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """Pytest imports them by name, whatever their folder: of two files of one name it collects the first."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert names and len(set(names)) == len(names), [name for name in names if names.count(name) > 1]

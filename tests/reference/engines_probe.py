@@ -15,7 +15,7 @@ from reference import presets, quick
 
 from zoo.data import sources
 from zoo.methods import simclr
-from zoo.train import engines, loop, optimizers, schedules, strategies
+from zoo.train import engines, extraction, loop, optimizers, schedules, strategies
 from zoo.views import blur, color, geometry, view
 
 STEPS, BATCH, PER_EPOCH = 20, 16, presets.DATA // 16
@@ -89,7 +89,7 @@ def train(engine, data, method, views, optimizer):
         optimizer = optimizers.build(optimizer, rate, "float32", learner.trainable_variables)
     task = engine.task(learner, views, optimizer, 0, STEPS, PER_EPOCH)
     advance, losses = engine.trainer(task, data, BATCH, 0, 0, STEPS, False), []
-    extract = loop._extraction(data)
+    extract = extraction.extraction(data, engine)
     for step in range(STEPS):
         if step % PER_EPOCH == 0:
             learner.new_epoch(step // PER_EPOCH, extract)
