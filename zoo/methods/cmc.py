@@ -8,7 +8,7 @@ from typing import Any
 
 from keras import ops
 
-from zoo.methods import memory, method, nce, towers
+from zoo.methods import memory, method, nce, networks, towers
 from zoo.models import heads
 
 
@@ -68,7 +68,7 @@ class CMC(towers.Method):
             for (i, j), estimator in zip(self.towers.pairs, self.estimators, strict=True)
         ]
         losses, logs, normalizers = zip(*compared, strict=True)
-        return sum(losses), {**towers.mean_logs(logs), **memory.visits(step)}, (batch.id, queries, normalizers)
+        return sum(losses), {**networks.mean_logs(logs), **memory.visits(step)}, (batch.id, queries, normalizers)
 
     def remember(self, seen: Any, step: method.Step) -> None:
         """Moves the images' rows of the banks toward their new embeddings."""

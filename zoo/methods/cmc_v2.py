@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zoo import checks, context
-from zoo.methods import memory, method, towers
+from zoo.methods import memory, method, networks, towers
 from zoo.models import heads
 from zoo.objectives import info_nce
 
@@ -77,7 +77,7 @@ class CMCv2(towers.Method):
             compared.append(info_nce.against_memory(*rows, self.temperature, allowed))
         losses, logs = zip(*compared, strict=True)
         seen = [keys for _, keys in encoded], step.replicas.gather(batch.id)
-        return sum(losses), towers.mean_logs(logs), seen
+        return sum(losses), networks.mean_logs(logs), seen
 
     def remember(self, seen: Any, step: method.Step) -> None:
         """Pushes the keys into the queues and moves the key encoders toward the towers."""

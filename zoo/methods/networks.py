@@ -131,4 +131,9 @@ def averaged(objective: Callable, pairs: Sequence[tuple]) -> tuple[Any, dict[str
         pairs: one tuple or more.
     """
     losses, logs = zip(*(objective(*pair) for pair in pairs), strict=True)
-    return sum(losses) / len(losses), {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
+    return sum(losses) / len(losses), mean_logs(logs)
+
+
+def mean_logs(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns every logged scalar averaged over pairs, which log the same."""
+    return {name: sum(pair[name] for pair in logs) / len(logs) for name in logs[0]}

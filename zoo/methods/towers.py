@@ -125,8 +125,3 @@ class Method(method.Method):
     def encoders(self) -> dict[str, keras.Model]:
         """Returns the encoder `joined`, if any towers are joined, and the encoder of every tower."""
         return self.towers.encoders(self.networks)
-
-
-def mean_logs(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns every logged scalar averaged over the pairs."""
-    return {name: sum(pair[name] for pair in logs) / len(logs) for name in logs[0]}
