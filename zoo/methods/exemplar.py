@@ -55,10 +55,8 @@ class Exemplar(moco.MoCo):
         self.expect_labels(spec, self.smallest_class)
         super().begin(spec)
 
-    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
-        """Returns the loss of every query against its key and the queue's keys of other classes."""
-        query, key, keys = self.embed(batch, step)
+    def against_queue(self, query: Any, key: Any, batch: method.Batch) -> tuple[Any, dict[str, Any]]:
+        """Returns the loss of queries against their keys and the queue's keys of other classes, `[B]`, and its logs."""
         negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
         same = exemplar.same_class(batch.label, engine.current().value(self.queue.labels))  # [B, K]
-        loss, logs = LOSSES[self.positives](query, key, negatives, same, self.temperature, allowed)
-        return loss, logs, (keys, step.replicas.gather(batch.id), step.replicas.gather(batch.label))
+        return LOSSES[self.positives](query, key, negatives, same, self.temperature, allowed)

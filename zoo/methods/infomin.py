@@ -9,7 +9,6 @@ from typing import Any
 from zoo import checks, context
 from zoo.methods import jigsaw, method, moco
 from zoo.models import heads
-from zoo.objectives import info_nce
 
 
 class InfoMin(moco.MoCo):
@@ -52,15 +51,8 @@ class InfoMin(moco.MoCo):
 
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the InfoNCE losses of the image and of its patches, both against the image's key and the queue."""
-        query_view, key_view, patches = batch.views
+        query, key, keys = self.embed(batch, step)
         with context.using(bn_groups=self.bn_groups):
-            query = self.query_encoder(query_view, training=True)  # [B, D]
-            patch_query = self.patch_embedder(patches, training=True)  # [B, D]
-        key, keys = self.key_encoder.encode(key_view, step.replicas)  # [B, D], [N, D]
-        negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
-        image_loss, patch_loss = (
-            info_nce.against_memory(embedding, key, negatives, self.temperature, allowed)
-            for embedding in (query, patch_query)
-        )
-        loss, logs = jigsaw.mixed(image_loss, patch_loss, self.jigsaw_weight)
-        return loss, logs, (keys, step.replicas.gather(batch.id))
+            patch_query = self.patch_embedder(batch.views[2], training=True)  # [B, D]
+        image_loss, patch_loss = (self.against_queue(embedding, key, batch) for embedding in (query, patch_query))
+        return *jigsaw.mixed(image_loss, patch_loss, self.jigsaw_weight), self.seen(keys, batch, step)

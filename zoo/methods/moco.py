@@ -66,9 +66,17 @@ class MoCo(method.Method):
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns the InfoNCE loss of every query against its key and the queue."""
         query, key, keys = self.embed(batch, step)
+        return *self.against_queue(query, key, batch), self.seen(keys, batch, step)
+
+    def against_queue(self, query: Any, key: Any, batch: method.Batch) -> tuple[Any, dict[str, Any]]:
+        """Returns the InfoNCE loss of queries against their keys and the queue, `[B]`, and its logs."""
         negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
-        loss, logs = info_nce.against_memory(query, key, negatives, self.temperature, allowed)  # [B]
-        return loss, logs, (keys, step.replicas.gather(batch.id))
+        return info_nce.against_memory(query, key, negatives, self.temperature, allowed)
+
+    def seen(self, keys: Any, batch: method.Batch, step: method.Step) -> tuple:
+        """Returns what the queue keeps of the global batch: keys `[N, D]`, ids and, if it is labeled, classes `[N]`."""
+        kept = (batch.id, batch.label) if self.labeled else (batch.id,)
+        return keys, *map(step.replicas.gather, kept)
 
     def remember(self, seen: Any, step: method.Step) -> None:
         """Pushes the keys of the global batch into the queue and moves the key encoder toward the query encoder."""

@@ -12,7 +12,7 @@ from keras import ops
 from zoo import checks, seeds
 from zoo.methods import clustering, memory, method, moco, networks
 from zoo.models import heads
-from zoo.objectives import info_nce, proto_nce
+from zoo.objectives import proto_nce
 
 
 class PCL(moco.MoCo):
@@ -77,8 +77,7 @@ class PCL(moco.MoCo):
     def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
         """Returns MoCo's loss, plus the mean of the losses against the clusterings after the warm-up (the M-step)."""
         query, key, keys = self.embed(batch, step)
-        negatives, allowed = self.queue.negatives(batch.id)  # [K, D], [B, K]
-        loss, logs = info_nce.against_memory(query, key, negatives, self.temperature, allowed)  # [B]
+        loss, logs = self.against_queue(query, key, batch)  # [B]
 
         def objective(number, count, clusters):
             seed = seeds.Seed(number).fold(step.number)
@@ -89,4 +88,4 @@ class PCL(moco.MoCo):
         proto_loss, found = networks.averaged(objective, list(clusterings))
         active = ops.cast(step.epoch >= self.warmup_epochs, "float32")
         logs = {**logs, **{name: active * value for name, value in found.items()}}
-        return loss + active * proto_loss, logs, (keys, step.replicas.gather(batch.id))
+        return loss + active * proto_loss, logs, self.seen(keys, batch, step)
