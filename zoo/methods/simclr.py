@@ -53,7 +53,11 @@ class SimCLR(method.Method):
         """Returns the NT-Xent loss; both views pass through the encoder together, as one batch for batch norm."""
         both = self.embedder(ops.concatenate(batch.views, axis=0), training=True)  # [2B, D]
         first, second = ops.split(both, 2, axis=0)  # 2 of [B, D]
-        return *info_nce.nt_xent(first, second, self.temperature, step.replicas), ()
+        return *self.objective(first, second, batch, step), ()
+
+    def objective(self, first: Any, second: Any, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any]]:
+        """Returns the loss of two views' embeddings, unit vectors `[B, D]`, and its logs."""
+        return info_nce.nt_xent(first, second, self.temperature, step.replicas)
 
     def watch(self, batch: method.Batch) -> dict[str, Any]:
         """Returns the alignment, uniformity and rank of the embeddings."""

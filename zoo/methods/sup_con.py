@@ -6,8 +6,6 @@ Khosla et al., 2020, https://arxiv.org/abs/2004.11362
 from collections.abc import Callable
 from typing import Any
 
-from keras import ops
-
 from zoo import checks
 from zoo.methods import method, simclr
 from zoo.models import heads
@@ -42,8 +40,6 @@ class SupCon(simclr.SimCLR):
         self.expect_labels(spec, self.smallest_class)
         super().begin(spec)
 
-    def contrast(self, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any], Any]:
-        """Returns the supervised contrastive loss; both views pass through the encoder together."""
-        both = self.embedder(ops.concatenate(batch.views, axis=0), training=True)  # [2B, D]
-        first, second = ops.split(both, 2, axis=0)  # 2 of [B, D]
-        return *sup_con.sup_con(first, second, batch.label, self.temperature, step.replicas), ()
+    def objective(self, first: Any, second: Any, batch: method.Batch, step: method.Step) -> tuple[Any, dict[str, Any]]:
+        """Returns the supervised contrastive loss of two views' embeddings, unit vectors `[B, D]`, and its logs."""
+        return sup_con.sup_con(first, second, batch.label, self.temperature, step.replicas)
