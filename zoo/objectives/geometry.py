@@ -7,8 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
+_TINY = 1e-12
 
-def _float32(z):
+
+def floats(z: Any) -> Any:
     """Returns embeddings in float32, or in float64 if they are; half precision would round the measures."""
     return z if keras.backend.standardize_dtype(z.dtype) == "float64" else ops.cast(z, "float32")
 
@@ -25,7 +27,7 @@ def alignment(a: Any, b: Any) -> Any:
     Returns:
         Scalar.
     """
-    return ops.mean(ops.sum(ops.square(_float32(a) - _float32(b)), axis=1))
+    return ops.mean(ops.sum(ops.square(floats(a) - floats(b)), axis=1))
 
 
 def uniformity(z: Any) -> Any:
@@ -40,7 +42,7 @@ def uniformity(z: Any) -> Any:
     Returns:
         Scalar.
     """
-    z = _float32(z)
+    z = floats(z)
     batch = ops.shape(z)[0]
     lengths = ops.sum(ops.square(z), axis=1)  # [B], 0 for a network whose outputs are all zero
     squared = ops.maximum(lengths[:, None] + lengths[None] - 2 * ops.matmul(z, ops.transpose(z)), 0)  # [B, B]
@@ -59,9 +61,18 @@ def effective_rank(z: Any) -> Any:
         Scalar.
     """
     # Not by the eigenvalues of the Gram matrix: the square root would raise their rounding errors to 3e-4.
-    values = ops.svd(_float32(z), compute_uv=False)
-    share = values / ops.maximum(ops.sum(values), 1e-12)
-    return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-12))))
+    return smooth_rank(ops.svd(floats(z), compute_uv=False))
+
+
+def smooth_rank(values: Any, epsilon: float = 0.0) -> Any:
+    """Returns the exponential of the entropy of values relative to their sum, in [1, k].
+
+    Args:
+        values: singular values or eigenvalues, `[k]`, not negative.
+        epsilon: added to the share of every value.
+    """
+    share = values / ops.maximum(ops.sum(values), _TINY) + epsilon
+    return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, _TINY))))
 
 
 def view_accuracy(a: Any, b: Any) -> Any:
@@ -76,7 +87,7 @@ def view_accuracy(a: Any, b: Any) -> Any:
     Returns:
         Scalar.
     """
-    a, b = _float32(a), _float32(b)
+    a, b = floats(a), floats(b)
     similarity = ops.matmul(a, ops.transpose(b))  # [B, B]
     itself = ops.eye(ops.shape(a)[0], dtype=a.dtype)  # [B, B]
     others = ops.max(similarity - 4 * itself, axis=1)  # [B]; two similarities differ by at most 2

@@ -6,11 +6,11 @@ decay").
 
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from zoo import checks
+from zoo.objectives import geometry
 
 _TINY = 1e-12
 
@@ -21,13 +21,7 @@ def _floats(who, z, dimensions):
     expected = "features [n, q, D], q views of each image" if dimensions == 3 else "features [n, D]"
     checks.require(len(shape) == dimensions, who, f"{expected}, n > 1", shape=shape)
     checks.require(shape[0] is None or shape[0] > 1, who, f"{expected}, n > 1", shape=shape)
-    return z if keras.backend.standardize_dtype(z.dtype) == "float64" else ops.cast(z, "float32")
-
-
-def _smooth_rank(values, epsilon):
-    """Returns the exponential of the entropy of values >= 0, relative to their sum."""
-    share = values / ops.maximum(ops.sum(values), _TINY) + epsilon
-    return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, _TINY))))
+    return geometry.floats(z)
 
 
 def rank_me(z: Any, epsilon: float = 1e-7) -> Any:
@@ -44,7 +38,7 @@ def rank_me(z: Any, epsilon: float = 1e-7) -> Any:
     Returns:
         Scalar.
     """
-    return _smooth_rank(ops.svd(_floats("rank_me", z, 2), compute_uv=False), epsilon)
+    return geometry.smooth_rank(ops.svd(_floats("rank_me", z, 2), compute_uv=False), epsilon)
 
 
 def lidar(z: Any, delta: float = 1e-4, epsilon: float = 1e-7) -> Any:
@@ -73,7 +67,7 @@ def lidar(z: Any, delta: float = 1e-4, epsilon: float = 1e-7) -> Any:
     between = (means - ops.mean(means, axis=0, keepdims=True))[:, 0]  # [n, D]
     # Their squares are the eigenvalues of the paper's matrix, up to a factor, without the loss of squaring a matrix.
     values = ops.svd(ops.matmul(between, whitening), compute_uv=False)
-    return _smooth_rank(ops.square(values), epsilon)
+    return geometry.smooth_rank(ops.square(values), epsilon)
 
 
 def alpha_req(z: Any, first: int = 1, last: int | None = None) -> Any:
