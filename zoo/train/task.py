@@ -8,6 +8,7 @@ from keras import ops
 
 from zoo import checks, replicas, seeds
 from zoo.methods import method as methods
+from zoo.train import optimizers
 
 
 def describes_map(shape: tuple[int, ...], dtype: str) -> bool:
@@ -27,7 +28,7 @@ def for_views(maps: Mapping[str, Any]) -> Any:
 
 def kernels(variables: Sequence) -> list:
     """Returns the variables, or their values, of rank 2 or more: no biases and no scales."""
-    return [variable for variable in variables if len(variable.shape) > 1]
+    return [variable for variable in variables if optimizers.REACHES["kernels"](variable)]
 
 
 def relative_update(before: Sequence, after: Sequence) -> Any:
