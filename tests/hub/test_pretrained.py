@@ -225,7 +225,7 @@ def test_an_encoder_warns_of_images_of_0_to_255(arguments):
 
 
 def test_every_file_is_read_once(root):
-    """What is parsed is what was hashed, and large weights are not read twice."""
+    """The bytes that are parsed are those that were hashed, and large weights are not read twice."""
     folder, opened = root / NAME, collections.Counter()
     is_counted = True
 

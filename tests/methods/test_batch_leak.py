@@ -1,4 +1,4 @@
-"""What batch statistics reveal of keys, as `MomentumEncoder.leak` measures it."""
+"""Leakage of keys through batch statistics, as `MomentumEncoder.leak` measures it."""
 
 import keras
 import numpy as np

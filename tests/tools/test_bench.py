@@ -189,7 +189,7 @@ def test_our_networks_take_the_weights_of_the_peers(name, size):
 
 
 def through(values, rows):
-    """What torch's `Sequential` of these weights makes of rows in evaluation: dense layers, batch norms and ReLUs."""
+    """Outputs of torch's `Sequential` of these weights in evaluation: dense layers, batch norms and ReLUs."""
     for dense in range(0, 3 * sum(value.ndim == 2 for value in values.values()), 3):
         rows = rows @ values[f"{dense}.weight"].T + values.get(f"{dense}.bias", 0)
         if f"{dense + 1}.running_mean" in values:

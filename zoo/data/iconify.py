@@ -97,7 +97,7 @@ def opened(path: pathlib.Path) -> tuple[list[Style], str]:
 
 
 def _described(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What an entry of the listing says about a set, as arguments of `Style`."""
+    """Returns the arguments of `Style` that an entry of the listing gives."""
     title, author, terms = entry["name"], entry["author"], entry["license"]
     credit = (f"{title} by {author['name']}", author.get("url"), terms["title"], terms.get("url"))
     return {

@@ -58,7 +58,7 @@ class Icon:
 
     @property
     def concept(self) -> str:
-        """What it shows."""
+        """The concept that it shows."""
         return self.style.icons[self.name][0]
 
     @property

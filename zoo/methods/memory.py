@@ -40,7 +40,7 @@ def _random_start(shape, dtype=None):
     return np.array(_generator().integers(0, 2**30, shape), dtype or "int32")
 
 
-def _no_image(shape, dtype):
+def _unknown(shape, dtype):
     return ops.full(shape, -1, dtype)
 
 
@@ -72,11 +72,11 @@ class MomentumQueue(keras.layers.Layer):
         checks.integers("MomentumQueue", size=size, width=width)
         self.size = size
         self.keys = self.add_weight(shape=(size, width), initializer=_unit_rows, name="keys", **_STATE)
-        self.ids = self.add_weight(shape=(size,), initializer=_no_image, dtype="int32", name="ids", **_STATE)
+        self.ids = self.add_weight(shape=(size,), initializer=_unknown, dtype="int32", name="ids", **_STATE)
         self.pointer = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="pointer", **_STATE)
         self.labels = None
         if labeled:
-            self.labels = self.add_weight(shape=(size,), initializer=_no_image, dtype="int32", name="labels", **_STATE)
+            self.labels = self.add_weight(shape=(size,), initializer=_unknown, dtype="int32", name="labels", **_STATE)
         self.built = True
 
     def negatives(self, ids: Any) -> tuple[Any, Any]:

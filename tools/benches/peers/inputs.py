@@ -1,4 +1,4 @@
-"""What all candidates are given: images, embeddings, features, settings and weights of networks by torch's names."""
+"""Inputs of all candidates: images, embeddings, features, settings, and weights of networks by torch's names."""
 
 import typing
 import zlib
@@ -156,7 +156,7 @@ def scores(batch):
 
 
 def assigned(*codes):
-    """What tells assignments `[batch, K]` apart: their entropy, and how they spread over the prototypes."""
+    """Measures that tell assignments `[batch, K]` apart: their entropy, and how they spread over the prototypes."""
     entropies = [-(view * np.log(np.maximum(view, 1e-30))).sum(axis=1).mean() for view in codes]
     return [*entropies, *(view.sum(axis=0).std() for view in codes)]
 

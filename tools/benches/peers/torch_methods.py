@@ -60,7 +60,7 @@ class Method:
         return torch.optim.SGD(weights, lr=inputs.RATE, momentum=inputs.MOMENTUM)
 
     def outputs(self, first, second):
-        """What the network makes of both views."""
+        """Outputs of the network for both views."""
         if self.passes == 1:
             return self.forward(torch.cat([first, second])).chunk(2)
         return self.forward(first), self.forward(second)
